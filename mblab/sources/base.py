@@ -1,0 +1,72 @@
+"""What a source is: rows in blocks, each row with the time the lab could first see it.
+
+A source is a frozen description; opening it gives blocks in arrival order. Opened again it gives the same rows with the
+same times, which is what makes a run repeatable. Times here are *source time*: int64 nanoseconds from the start of the
+stream, before any speed-up (the engine's feed divides by `speedup`).
+
+    arrivals -> [sources] -> feed -> engine
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+__all__ = ["Block", "Position", "Source", "Times"]
+
+Times = npt.NDArray[np.int64]
+Position = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows that were decoded together; the engine cuts batches out of it.
+
+    Attributes:
+        rows: The rows with the source's own dtypes and a RangeIndex.
+        arrival_ns: int64, one a row, never decreasing, also not from one block to the next: nanoseconds of source time
+            since the start of the stream.
+        position: JSON-able; `source.open(position)` gives this same block again as its first one.
+    """
+
+    rows: pd.DataFrame
+    arrival_ns: Times
+    position: Position
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where rows come from.
+
+    Attributes:
+        name: Short name for displays, such as `nyc_flights.parquet`.
+        speedup: Source seconds that pass in one second of a run.
+        endless: Whether it never ends by itself.
+        event_time: Column with the time things happened, or None.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def speedup(self) -> float: ...
+    @property
+    def endless(self) -> bool: ...
+    @property
+    def event_time(self) -> str | None: ...
+
+    def open(self, position: Position | None = None) -> Iterator[Block]:
+        """Return the blocks from a position on (None: the start), in arrival order; empty blocks are allowed.
+
+        Raises:
+            SourceError: The data cannot be read, or is out of order.
+        """
+        ...
+
+    def describe(self) -> str:
+        """Return one line for people: what it is, how many rows if known, at which pace."""
+        ...
