@@ -1,0 +1,232 @@
+"""How a value is written so that Python reads it back equal.
+
+Only exact types are written: a subclass brings its own `__repr__`, and that is code of somebody else. Everything passes
+through `repr` of plain values, so no text of a user's can end a string and go on as code.
+
+    a global of the user's -> [values] -> its text in the script
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import logging
+import math
+import pathlib
+import re
+import uuid
+import zoneinfo
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mblab.errors import shown
+
+__all__ = ["MAX_TEXT", "Unwritable", "ValueWriter"]
+
+MAX_TEXT = 200_000  # characters of one constant; beyond that it is data and belongs into a file
+SMALL_ARRAY = 32  # values that still read well in a line of code
+
+
+class Unwritable(Exception):  # noqa: N818 - not an error of the user's yet: capture.py says where it is read
+    """A value that no text stands for; the message says what it is."""
+
+
+class Call(NamedTuple):
+    """`module.function(*args, **kwargs)`; an empty module is Python's own."""
+
+    module: str
+    function: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = {}
+
+
+def _set_only(**kwargs: Any) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if value}
+
+
+def _pattern(value: re.Pattern[Any]) -> Call:
+    flags = value.flags & ~re.UNICODE if isinstance(value.pattern, str) else value.flags
+    return Call("re", "compile", (value.pattern, flags) if flags else (value.pattern,))
+
+
+def _datetime(value: dt.datetime) -> Call:
+    whole = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
+    return Call("datetime", "datetime", whole, _set_only(tzinfo=value.tzinfo, fold=value.fold))
+
+
+def _time(value: dt.time) -> Call:
+    whole = (value.hour, value.minute, value.second, value.microsecond)
+    return Call("datetime", "time", whole, _set_only(tzinfo=value.tzinfo, fold=value.fold))
+
+
+def _timedelta(value: dt.timedelta) -> Call:
+    parts = _set_only(days=value.days, seconds=value.seconds, microseconds=value.microseconds)
+    return Call("datetime", "timedelta", (), parts)
+
+
+REBUILT: dict[type, Callable[[Any], Call]] = {
+    Decimal: lambda v: Call("decimal", "Decimal", (str(v),)),
+    Fraction: lambda v: Call("fractions", "Fraction", (str(v),)),
+    dt.date: lambda v: Call("datetime", "date", (v.year, v.month, v.day)),
+    dt.datetime: _datetime,
+    dt.time: _time,
+    dt.timedelta: _timedelta,
+    dt.timezone: lambda v: Call("datetime", "timezone", (v.utcoffset(None),)),
+    zoneinfo.ZoneInfo: lambda v: Call("zoneinfo", "ZoneInfo", (v.key,)),
+    uuid.UUID: lambda v: Call("uuid", "UUID", (str(v),)),
+    type(pathlib.Path()): lambda v: Call("pathlib", "Path", (str(v),)),
+    pathlib.PurePosixPath: lambda v: Call("pathlib", "PurePosixPath", (str(v),)),
+    pathlib.PureWindowsPath: lambda v: Call("pathlib", "PureWindowsPath", (str(v),)),
+    re.Pattern: _pattern,
+    logging.Logger: lambda v: Call("logging", "getLogger", (v.name,)),
+    range: lambda v: Call("", "range", (v.start, v.stop, v.step)),
+    slice: lambda v: Call("", "slice", (v.start, v.stop, v.step)),
+    bytearray: lambda v: Call("", "bytearray", (bytes(v),)),
+}
+SINGLETONS: tuple[tuple[object, str, str], ...] = (
+    (dt.UTC, "datetime", "timezone.utc"),
+    (pd.NaT, "pandas", "NaT"),
+    (pd.NA, "pandas", "NA"),
+)
+
+
+class ValueWriter:
+    """Writes values as expressions.
+
+    Attributes:
+        module: Gives the name under which the script knows a module, importing it when it does not.
+        named: Gives the expression for a function, a class or a module, and None for anything else.
+    """
+
+    def __init__(self, module: Callable[[str], str], named: Callable[[Any], str | None]) -> None:
+        self.module = module
+        self.named = named
+        self._open: list[int] = []  # containers being written: one that holds itself has no text
+
+    def code(self, value: Any) -> str:
+        """Return an expression that gives the value again.
+
+        Raises:
+            Unwritable: It has none.
+        """
+        if id(value) in self._open:
+            raise Unwritable(f"a {type(value).__name__} that contains itself")
+        self._open.append(id(value))
+        try:
+            text = self._code(value)
+        finally:
+            self._open.pop()
+        if len(text) > MAX_TEXT:
+            raise Unwritable(f"a {type(value).__name__} that takes {len(text):,} characters to write")
+        return text
+
+    def _code(self, value: Any) -> str:
+        kind = type(value)
+        if value is None or value is ... or kind in (bool, int, str, bytes):
+            return self._repr(value)
+        if kind is float or kind is complex:
+            return self._number(value)
+        if kind in (tuple, list, set, frozenset, dict):
+            return self._container(value)
+        for single, module, attribute in SINGLETONS:
+            if value is single:
+                return f"{self.module(module)}.{attribute}"
+        if kind in REBUILT:
+            return self._call(REBUILT[kind](value))
+        if kind is pd.Timestamp or kind is pd.Timedelta:
+            return self._pandas_time(value)
+        if isinstance(value, np.generic | np.dtype | np.ndarray):
+            return self._numpy(value)
+        if isinstance(value, Enum):
+            return self._member(value)
+        named = self.named(value)
+        return named if named is not None else self._record(value)
+
+    def _repr(self, value: object) -> str:
+        try:
+            return repr(value)
+        except ValueError:  # an int beyond sys.get_int_max_str_digits()
+            raise Unwritable("an int with thousands of digits") from None
+
+    def _number(self, value: complex) -> str:
+        parts = (value.real, value.imag)
+        if all(math.isfinite(p) for p in parts):
+            return repr(value)
+        if isinstance(value, float):
+            return f"float({str(value)!r})"
+        return f"complex({self._number(parts[0])}, {self._number(parts[1])})"
+
+    def _container(self, value: Any) -> str:
+        kind = type(value)
+        if kind is dict:
+            return "{" + ", ".join(f"{self.code(k)}: {self.code(v)}" for k, v in value.items()) + "}"
+        items = [self.code(v) for v in value]
+        if kind is list:
+            return f"[{', '.join(items)}]"
+        if kind is tuple:
+            return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+        inside = (
+            "{" + ", ".join(sorted(items)) + "}" if items else ""
+        )  # sorted: the order of a set changes from run to run
+        return f"frozenset({inside})" if kind is frozenset else inside or "set()"
+
+    def _call(self, call: Call) -> str:
+        args = [*map(self.code, call.args), *(f"{k}={self.code(v)}" for k, v in call.kwargs.items())]
+        prefix = f"{self.module(call.module)}." if call.module else ""
+        return f"{prefix}{call.function}({', '.join(args)})"
+
+    def _pandas_time(self, value: Any) -> str:
+        plain = type(value)(value.isoformat())
+        text = f"{self.module('pandas')}.{type(value).__name__}({value.isoformat()!r})"
+        if plain.unit != value.unit:
+            text += f".as_unit({value.unit!r})"
+        zone = getattr(value, "tzinfo", None)
+        return text if zone is None else f"{text}.tz_convert({self.code(zone)})"
+
+    def _numpy(self, value: Any) -> str:
+        numpy = self.module("numpy")
+        if isinstance(value, np.ndarray):
+            if (
+                type(value) is np.ndarray
+                and value.ndim == 1
+                and value.size <= SMALL_ARRAY
+                and value.dtype.kind in "biuf"
+            ):
+                return f"{numpy}.array({self.code(value.tolist())}, dtype={str(value.dtype)!r})"
+            raise Unwritable(f"an array of {value.size} values within another value")
+        if isinstance(value, np.dtype):
+            return f"{numpy}.dtype({value.str!r})"
+        if isinstance(value, np.datetime64 | np.timedelta64):
+            unit, step = np.datetime_data(value.dtype)
+            number = "'NaT'" if np.isnat(value) else str(int(value.astype("int64")))
+            return f"{numpy}.{type(value).__name__}({number}, {(unit, step) if step != 1 else unit!r})"
+        if isinstance(value, np.longdouble | np.clongdouble | np.void):
+            raise Unwritable(f"a numpy.{type(value).__name__}")
+        return f"{numpy}.{type(value).__name__}({self.code(value.item())})"
+
+    def _member(self, value: Enum) -> str:
+        owner = self.named(type(value))
+        if owner is None:
+            raise Unwritable(f"a member of {type(value).__name__}")
+        single = type(value).__members__.get(str(value.name)) is value
+        return f"{owner}.{value.name}" if single else f"{owner}({self.code(value.value)})"
+
+    def _record(self, value: Any) -> str:
+        """Write an instance of a dataclass or named tuple of the user's."""
+        fields: Iterable[str]
+        if dataclasses.is_dataclass(value):
+            fields = [f.name for f in dataclasses.fields(value) if f.init]
+        elif isinstance(value, tuple) and hasattr(value, "_fields"):
+            fields = value._fields
+        else:
+            raise Unwritable(f"a {type(value).__module__}.{type(value).__qualname__}: {shown(value, 40)}")
+        owner = self.named(type(value))
+        if owner is None:
+            raise Unwritable(f"a {type(value).__qualname__}")
+        return f"{owner}({', '.join(f'{name}={self.code(getattr(value, name))}' for name in fields)})"

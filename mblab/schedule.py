@@ -1,0 +1,250 @@
+"""When a batch starts, and which rows it may take.
+
+The grid and the three overrun policies live here and nowhere else: the engine, the virtual clock and the what-if
+simulator ask the same question of the same functions. Everything counts int64 nanoseconds on the run's clock; the
+functions take ints and int64 arrays alike.
+
+    arrivals -> source -> [schedule] -> batch -> function + state -> sink
+
+With interval T the grid is T, 2T, 3T, …: the first trigger is at T. A batch that is due at d, starts at s and ends at c
+is followed by one that is due at d' and starts at s':
+
+    asap    d' = first grid point > s      s' = max(c, d')      late: at once, then back on the grid
+    skip    d' = s' = first grid point > s and ≥ c              late: the triggers in between are missed
+    queue   d' = d + T                     s' = max(c, d')      late: every trigger keeps its own rows
+
+Availability is half-open: a row is available at s iff its arrival A < s.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeVar, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
+
+__all__ = ["POLICIES", "Policy", "Timetable", "Trigger", "check_cap", "check_policy", "first_after", "first_from", "follow"]
+
+Policy = Literal["asap", "skip", "queue"]
+POLICIES: Final[tuple[str, ...]] = get_args(Policy)
+Ns = TypeVar("Ns", int, npt.NDArray[np.int64])
+
+
+def check_policy(value: object) -> Policy:
+    """Return the policy, or raise `SettingError`.
+
+    >>> check_policy("asap")
+    'asap'
+    """
+    if not isinstance(value, str):
+        raise SettingTypeError(f"policy must be 'asap', 'skip' or 'queue', got {shown(value)}.")
+    if value not in POLICIES:
+        hint = did_you_mean(value, POLICIES)
+        raise SettingError(f"policy must be 'asap', 'skip' or 'queue', got {shown(value)}{hint}")
+    return value  # type: ignore[return-value]
+
+
+def check_cap(value: object, policy: Policy) -> int | None:
+    """Return `max_rows_per_batch`, or raise `SettingError`; `queue` refuses one, as its rows are fixed by the grid."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise SettingTypeError(f"max_rows_per_batch must be a whole number of rows or None, got {shown(value)}.")
+    if value < 1:
+        raise SettingError(f"max_rows_per_batch must be at least 1 row, got {value}; None means no cap.")
+    if policy == "queue":
+        raise SettingError(
+            f"policy='queue' gives each trigger exactly its own rows, so max_rows_per_batch={value} cannot hold; "
+            "use policy='asap' or set max_rows_per_batch=None in the same change."
+        )
+    return int(value)
+
+
+def first_after(origin: Ns, interval: Ns, time: Ns) -> Ns:
+    """Return the first point of `origin + j·interval` that is later than `time`.
+
+    >>> first_after(0, 10, 20), first_after(3, 10, 20)
+    (30, 23)
+    """
+    return origin + ((time - origin) // interval + 1) * interval
+
+
+def first_from(origin: Ns, interval: Ns, time: Ns) -> Ns:
+    """Return the first point of `origin + j·interval` at or after `time`.
+
+    >>> first_from(0, 10, 20), first_from(3, 10, 20)
+    (20, 23)
+    """
+    return origin - (origin - time) // interval * interval
+
+
+def _later(one: Ns, other: Ns) -> Ns:
+    if isinstance(one, int) and isinstance(other, int):
+        return one if one > other else other
+    return np.maximum(one, other)  # type: ignore[return-value]
+
+
+def follow(policy: str, due: Ns, start: Ns, end: Ns, interval: Ns) -> tuple[Ns, Ns]:
+    """Return (due, start) of the batch after one that was `due`, ran from `start` to `end`, on an unchanged grid.
+
+    >>> follow("asap", 100, 100, 230, 100), follow("skip", 100, 100, 230, 100), follow("queue", 100, 100, 230, 100)
+    ((200, 230), (300, 300), (200, 230))
+    """
+    if policy == "asap":
+        next_due = first_after(due, interval, start)
+        return next_due, _later(end, next_due)
+    if policy == "skip":
+        next_due = _later(first_after(due, interval, start), first_from(due, interval, end))
+        return next_due, next_due
+    next_due = due + interval
+    return next_due, _later(end, next_due)
+
+
+class Trigger(NamedTuple):
+    """The next batch, as the timetable has it.
+
+    Attributes:
+        due_ns: When it should start.
+        start_ns: When it starts, nominally; rows are cut here (`queue`: at `due_ns`).
+        interval_ns: The interval its due time was computed with.
+        grid_ns: What decides whether it still belongs to a run of given length: the start, under `queue` the grid point.
+        cut_ns: Rows with A < cut_ns belong to it, if no earlier batch took them.
+    """
+
+    due_ns: int
+    start_ns: int
+    interval_ns: int
+    grid_ns: int
+    cut_ns: int
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Grid points of an earlier interval that were passed before it changed and are still to be run."""
+
+    first: int
+    step: int
+    last: int
+
+
+class Timetable:
+    """The schedule of one run, which may change while it runs.
+
+    `peek` says which batch is next, `taken` that it ended, `change` that a knob moved. After a change the points of the
+    old grid up to then stay, and the new interval goes on from the last of them.
+    """
+
+    def __init__(self, interval_ns: int, policy: Policy) -> None:
+        self.interval_ns = interval_ns
+        self.policy = policy
+        self.missed = 0
+        self._origin = 0  # the grid is origin + j·interval …
+        self._floor = 0  # … from the first point after this time on
+        self._kept: deque[_Kept] = deque()
+        self._start = -1
+        self._end = 0
+        self._next: Trigger | None = None
+
+    def peek(self) -> Trigger:
+        """Return the next batch; the same one until `taken` or `change`."""
+        if self._next is None:
+            self._next = self._plan()
+        return self._next
+
+    def _plan(self) -> Trigger:
+        end, interval = self._end, self.interval_ns
+        if self._kept:
+            kept = self._kept[0]
+            due, interval = kept.first, kept.step
+        else:
+            due = first_after(self._origin, interval, self._floor)
+            if self.policy == "skip":
+                # never before the origin: the new grid begins there
+                due = max(due, first_from(self._origin, interval, end), self._origin)
+        if self.policy == "queue":
+            start = end if end > due else due
+            return Trigger(due, start, interval, due, due)
+        start = end if end > due else due
+        return Trigger(due, start, interval, start, start)
+
+    def taken(self, end_ns: int) -> None:
+        """Note that the batch that `peek` gave has run and ended."""
+        due, start, interval, _, _ = self.peek()
+        queue = self.policy == "queue"
+        if not queue:
+            self.missed += self._passed_over(due, start, interval)
+        if self._kept:
+            kept = self._kept[0]
+            if queue and kept.first < kept.last:
+                kept.first += kept.step
+            elif queue:
+                self._kept.popleft()
+            else:
+                self._kept.clear()
+                self._floor = max(self._floor, start)
+        else:
+            self._origin = due
+            self._floor = due if queue else start
+        self._start, self._end, self._next = start, end_ns, None
+
+    def _passed_over(self, due: int, start: int, interval: int) -> int:
+        """Count the grid points that get no batch of their own because this one came late (asap) or skipped (skip)."""
+        if self.policy == "asap":
+            return (start - due) // interval
+        return 0 if self._kept else max(0, (due - 1 - max(self._floor, self._origin)) // interval)
+
+    def missed_until(self, horizon_ns: int) -> int:
+        """Return the grid points without a batch of their own, up to the end of a run that stops here."""
+        due, start, interval, _, _ = self.peek()
+        if self.policy == "queue":
+            return self.missed
+        first = due if self.policy == "asap" else first_after(self._origin, interval, self._floor)
+        last = min(horizon_ns, start)
+        return self.missed + ((last - first) // interval + 1 if first <= last and first <= horizon_ns else 0)
+
+    def change(self, at_ns: int, *, interval_ns: int | None = None, policy: Policy | None = None) -> None:
+        """Move a knob at a time that is before the next batch's nominal start.
+
+        Args:
+            at_ns: When it was asked for.
+            interval_ns: The new interval, or None.
+            policy: The new policy, or None.
+        """
+        waiting = at_ns >= self._end
+        moment = at_ns if waiting else self._end
+        self._keep_passed(moment)
+        new_policy = policy or self.policy
+        if new_policy == "skip":
+            if not waiting and self.policy == "skip":
+                self.missed += max(0, (self._end - 1 - self._origin) // self.interval_ns)
+            if self._kept and self._kept[-1].last == self._end > self._start:
+                self._kept = deque([_Kept(self._end, self._kept[-1].step, self._end)])
+            else:
+                self._kept.clear()
+            self._floor = at_ns if waiting else max(self._start, 0)
+        else:
+            if new_policy == "asap" and self._kept:
+                kept = self._kept[0]  # what is pending merges into one batch, due when the oldest was
+                self._kept = deque([_Kept(kept.first, kept.step, kept.first)])
+            self._floor = moment
+        self.interval_ns = interval_ns or self.interval_ns
+        self.policy = new_policy
+        self._next = None
+
+    def _keep_passed(self, moment: int) -> None:
+        """Keep the due times (`queue`: all grid points) of the old grid that are not later than `moment`."""
+        due, _, interval, _, _ = self.peek()
+        if self.policy != "queue":
+            if due <= moment and not self._kept:
+                self._kept.append(_Kept(due, interval, due))
+                self._origin = due
+            return
+        first = first_after(self._origin, self.interval_ns, self._floor)
+        if first <= moment:
+            last = first + (moment - first) // self.interval_ns * self.interval_ns
+            self._kept.append(_Kept(first, self.interval_ns, last))
+            self._origin = last

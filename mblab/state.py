@@ -1,0 +1,106 @@
+"""What a step remembers between batches, and how to go back to what it remembered.
+
+A batch step has one dict, a keyed step one dict a key. Before a step is called its state is saved; when the call fails
+the save is put back, so the same batch can be run again as if nothing had happened.
+
+    batch -> steps + [state] -> sinks
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["NAN", "StateStore", "savepoint", "tidy_key"]
+
+NAN = float("nan")  # one object for every missing key, so that a dict finds it again
+PLAIN = frozenset({int, float, str, bool, bytes, complex, type(None), pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA)})
+
+
+def _copy(value: Any) -> Any:
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if isinstance(value, pd.DataFrame | pd.Series | pd.Index):
+        return value.copy(deep=False)  # pandas 3 copies on write: a later change in place leaves this one alone
+    if kind is np.ndarray and value.dtype.hasobject is False:
+        return value.copy()
+    if kind is dict:
+        return savepoint(value)
+    return copy.deepcopy(value)
+
+
+def savepoint(state: dict[Any, Any]) -> dict[Any, Any]:
+    """Return a copy of a state that later changes in place do not reach.
+
+    >>> state = {"n": 1, "seen": [1]}
+    >>> kept = savepoint(state)
+    >>> state["seen"].append(2)
+    >>> kept
+    {'n': 1, 'seen': [1]}
+    """
+    if PLAIN.issuperset(map(type, state.values())):
+        return dict(state)
+    return {k: _copy(v) for k, v in state.items()}
+
+
+def tidy_key(key: Any) -> Any:
+    """Return a key as a plain Python value; every missing one is the same NaN.
+
+    >>> tidy_key(np.int64(5)), tidy_key("UA"), tidy_key(pd.NA)
+    (5, 'UA', nan)
+    """
+    if isinstance(key, tuple):
+        return tuple(tidy_key(k) for k in key)
+    if key is None or key is pd.NA or key is pd.NaT or (isinstance(key, float) and key != key):  # noqa: PLR0124
+        return NAN
+    return key.item() if isinstance(key, np.generic) and not isinstance(key, np.datetime64 | np.timedelta64) else key
+
+
+class StateStore:
+    """The state of every step of a run, by the step's uid."""
+
+    def __init__(self) -> None:
+        self._whole: dict[int, dict[Any, Any]] = {}
+        self._keyed: dict[int, dict[Any, dict[Any, Any]]] = {}
+
+    def whole(self, uid: int) -> dict[Any, Any]:
+        """Return a batch step's state; the same object every time, to be changed in place."""
+        state = self._whole.get(uid)
+        if state is None:
+            state = self._whole[uid] = {}
+        return state
+
+    def keyed(self, uid: int) -> dict[Any, dict[Any, Any]]:
+        """Return a keyed step's states by key."""
+        return self._keyed.setdefault(uid, {})
+
+    def save_whole(self, uid: int) -> dict[Any, Any]:
+        """Return a savepoint of a batch step's state."""
+        return savepoint(self.whole(uid))
+
+    def save_keys(self, uid: int, keys: Iterable[Any]) -> dict[Any, dict[Any, Any] | None]:
+        """Return a savepoint of the given keys only; None stands for a key that is new."""
+        states = self.keyed(uid)
+        return {k: savepoint(states[k]) if k in states else None for k in keys}
+
+    def restore_whole(self, uid: int, saved: dict[Any, Any]) -> None:
+        """Put a batch step's state back."""
+        self._whole[uid] = saved
+
+    def restore_keys(self, uid: int, saved: dict[Any, dict[Any, Any] | None]) -> None:
+        """Put the states of the given keys back."""
+        states = self.keyed(uid)
+        for key, state in saved.items():
+            if state is None:
+                states.pop(key, None)
+            else:
+                states[key] = state
+
+    def of(self, uid: int, *, keyed: bool) -> dict[Any, Any]:
+        """Return a step's state as it stands: its own dict, or key → dict."""
+        return self.keyed(uid) if keyed else self.whole(uid)

@@ -1,0 +1,370 @@
+"""The user's function: what it is, which cell wrote it, and what it may take and return.
+
+A pipeline is a chain of steps; each gets what the one before it returned. A step belongs to the notebook cell that
+defined it: running the cell again replaces it in place, also under a new name, and its state lives on.
+
+    source -> schedule -> batch -> [steps] + state -> sinks
+"""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import numbers
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from mblab import host
+from mblab.errors import SettingError, SettingTypeError, StepError, shown
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+__all__ = ["Chain", "Kind", "Step", "as_rows", "make_step", "user_line"]
+
+Kind = Literal["batch", "keyed", "map"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One function of the pipeline, as it stands now.
+
+    Attributes:
+        name: The function's name; names the output column of a scalar.
+        fn: The function itself.
+        kind: batch (one call a batch), keyed (one call a key and batch, state per key), map (rows are independent).
+        key: Column or columns of a keyed step.
+        text: Its source text as the user typed it, dedented, with decorators; None when it cannot be found.
+        cell: The notebook cell that defined it; None outside a notebook.
+        version: 1 + how often it was replaced.
+        parameters: What it takes, of "batch", "state", "ctx", in this order.
+        filename: Where it was compiled: a path, or the cell's name in a traceback.
+        first_line: Its first line there, counted from 1.
+        uid: The same through all versions: what its state is kept under.
+    """
+
+    name: str
+    fn: Callable[..., Any]
+    kind: Kind
+    key: tuple[str, ...] | None
+    text: str | None
+    cell: str | None
+    version: int
+    parameters: tuple[str, ...]
+    filename: str
+    first_line: int
+    uid: int = -1
+
+    def __repr__(self) -> str:
+        key = f", key={self.key[0] if len(self.key) == 1 else list(self.key)!r}" if self.key else ""
+        return f"Step({self.name}, {self.kind}{key}, version {self.version})"
+
+
+def _code_of(fn: Callable[..., Any]) -> CodeType | None:
+    fn = inspect.unwrap(fn)
+    fn = getattr(fn, "func", fn)  # functools.partial
+    fn = getattr(fn, "__func__", fn)
+    code = getattr(fn, "__code__", None) or getattr(getattr(type(fn), "__call__", None), "__code__", None)
+    return code if inspect.iscode(code) else None
+
+
+def _text_of(fn: Callable[..., Any]) -> str | None:
+    try:
+        return textwrap.dedent(inspect.getsource(fn))
+    except (OSError, TypeError):
+        return None
+
+
+def _name_of(fn: Callable[..., Any], name: object) -> str:
+    if name is not None:
+        if not isinstance(name, str):
+            raise SettingTypeError(f"name must be a string, got {shown(name)}.")
+        if not name.strip():
+            raise SettingError("name must not be empty; leave it out to use the function's own name.")
+        return name
+    own = getattr(getattr(fn, "func", fn), "__name__", type(fn).__name__)
+    return own if own.isidentifier() else "step"
+
+
+def _key_of(key: object) -> tuple[str, ...] | None:
+    if key is None:
+        return None
+    names = (key,) if isinstance(key, str) else tuple(key) if isinstance(key, list | tuple) else None
+    if names is None or not all(isinstance(n, str) for n in names):
+        raise SettingTypeError(f"key must be a column name or a list of them, got {shown(key)}.")
+    if not names or len(set(names)) < len(names):
+        raise SettingError(f"key must name at least one column, each once, got {shown(key)}.")
+    return names
+
+
+def _parameters_of(fn: Callable[..., Any], kind: Kind, name: str) -> tuple[str, ...]:
+    """Return what to pass, by position; a parameter called `ctx` always gets the context."""
+    takes = "f(batch) or f(batch, ctx)" if kind == "map" else "f(batch), f(batch, state) or f(batch, state, ctx)"
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):
+        return ("batch",)
+    positional, variadic = [], False
+    for p in signature.parameters.values():
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+            positional.append(p)
+        elif p.kind is p.VAR_POSITIONAL:
+            variadic = True
+        elif p.kind is p.KEYWORD_ONLY and p.default is p.empty:
+            raise StepError(f"{name} needs the keyword {p.name!r}, which no one can pass; a step is {takes}.")
+    required = [p for p in positional if p.default is p.empty]
+    if not positional and not variadic:
+        raise StepError(f"{name} takes no argument, but a step gets the batch; write {takes}.")
+    names = [p.name for p in required] or [p.name for p in positional[:1]] or ["batch"]
+    if names[1:2] in (["batch_id"], ["epoch_id"]):
+        raise StepError(f"{name} takes {names[1]!r} second, as Spark's foreachBatch does; here it is f(batch, state, ctx), with ctx.batch_id.")
+    roles = ["batch"] + ["ctx" if kind == "map" or n == "ctx" else "state" for n in names[1:2]]
+    roles += ["ctx" for _ in names[2:3]]
+    limit = 2 if kind == "map" else 3
+    if len(names) > limit or len(set(roles)) < len(roles):
+        raise StepError(f"{name} takes {len(names)} arguments ({', '.join(names)}); a {kind} step is {takes}.")
+    if kind == "map" and names[1:2] == ["state"]:
+        raise StepError(f"{name} takes a state, but the rows of a map step are independent; use @lab.batch to keep state.")
+    return tuple(roles)
+
+
+def make_step(fn: object, kind: Kind, *, key: object = None, name: object = None) -> Step:
+    """Check a function and describe it as a step.
+
+    Raises:
+        StepError: It takes what no step is given, or is async or a generator.
+        SettingTypeError: It is not callable.
+    """
+    if not callable(fn):
+        raise SettingTypeError(f"a step must be a function of a batch, got {shown(fn)}.")
+    if isinstance(fn, type):
+        raise SettingTypeError(f"a step must be a function of a batch, got the class {fn.__name__}.")
+    label = _name_of(fn, name)
+    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
+        raise StepError(f"{label} is async; a step is a plain function that returns its rows.")
+    if inspect.isgeneratorfunction(fn):
+        raise StepError(f"{label} is a generator; a step returns its rows at once, for example as a list of dicts.")
+    code = _code_of(fn)
+    cell = host.current_cell()
+    keys = _key_of(key)
+    return Step(
+        name=label,
+        fn=fn,
+        kind="keyed" if kind == "batch" and keys else kind,
+        key=keys,
+        text=_text_of(fn),
+        cell=cell.cell if cell else None,
+        version=1,
+        parameters=_parameters_of(fn, kind, label),
+        filename=code.co_filename if code else "",
+        first_line=code.co_firstlineno if code else 0,
+    )
+
+
+def user_line(error: BaseException, step: Step) -> tuple[int | None, str]:
+    """Return (line, its text): where in the user's own file or cell the error came from, (None, "") if unknown."""
+    found: tuple[int | None, str] = (None, "")
+    at = error.__traceback__
+    while at is not None:
+        if at.tb_frame.f_code.co_filename == step.filename:
+            found = at.tb_lineno, linecache.getline(step.filename, at.tb_lineno).strip()
+        at = at.tb_next
+    return found
+
+
+# -- what a step returns ------------------------------------------------------------------------------------------
+
+
+def _plain_range(index: pd.Index[Any]) -> bool:
+    return type(index) is pd.RangeIndex and index.start == 0 and index.step == 1 and index.name is None
+
+
+def _frame_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    index = frame.index
+    if isinstance(frame.columns, pd.MultiIndex):
+        raise StepError(f"{name} returned columns in {frame.columns.nlevels} levels ({shown(list(frame.columns)[:2])}); give each column one name.")
+    if _plain_range(index):
+        return frame
+    levels = [n for n in index.names if n is not None]
+    if not levels:
+        return frame.reset_index(drop=True)
+    twice = [n for n in levels if n in frame.columns] + [n for i, n in enumerate(levels) if n in levels[:i]]
+    if twice:
+        raise StepError(f"{name} returned {twice[0]!r} twice, as an index level and as a column; drop one, e.g. with .reset_index(drop=True).")
+    if index.nlevels == 1:
+        rows = frame.copy(deep=False)
+        rows.index = pd.RangeIndex(len(rows))
+        rows.insert(0, levels[0], index.array, allow_duplicates=False)
+        return rows
+    for level in reversed(range(index.nlevels)):
+        if index.names[level] is None:
+            frame = frame.droplevel(level)
+    return frame.reset_index()
+
+
+def _series_rows(series: pd.Series[Any], name: str) -> pd.DataFrame:
+    if all(n is None for n in series.index.names) and not isinstance(series.index, pd.RangeIndex):
+        return pd.DataFrame([series.to_list()], columns=[str(label) for label in series.index])
+    return _frame_rows(series.to_frame(name if series.name is None else series.name), name)
+
+
+def _is_column(value: object) -> bool:
+    return isinstance(value, list | tuple | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray)
+
+
+def _dict_rows(row: Mapping[Any, Any], name: str) -> pd.DataFrame | None:
+    if not row:
+        return None
+    columns = [v for v in row.values() if _is_column(v)]
+    if len(columns) < len(row):
+        return pd.DataFrame([dict(row)])
+    lengths = {str(k): len(v) for k, v in row.items()}
+    if len(set(lengths.values())) > 1:
+        raise StepError(f"{name} returned a dict of columns that differ in length ({shown(lengths)}); make them equal.")
+    return pd.DataFrame({k: v.array if isinstance(v, pd.Series) else v for k, v in row.items()})
+
+
+def as_rows(result: object, name: str) -> pd.DataFrame | None:
+    """Return what a step gave as rows with a RangeIndex, or None for no rows.
+
+    A DataFrame: named index levels become columns, other indexes are dropped. A Series: with a named or range index one
+    column, with any other one row. A dict: one row, or a frame of equal lists. A list of dicts: rows. A scalar: one row,
+    in a column called after the step.
+
+    Raises:
+        StepError: Anything else.
+
+    >>> as_rows({"n": 3, "late": 1}, "count").to_dict("records")
+    [{'n': 3, 'late': 1}]
+    """
+    rows: pd.DataFrame | None
+    if result is None:
+        return None
+    if isinstance(result, pd.DataFrame):
+        rows = _frame_rows(result, name)
+    elif isinstance(result, pd.Series):
+        rows = _series_rows(result, name)
+    elif isinstance(result, Mapping):
+        rows = _dict_rows(result, name)
+    elif isinstance(result, list) and all(isinstance(r, Mapping) for r in result):
+        rows = pd.DataFrame([dict(r) for r in result]) if result else None
+    elif isinstance(result, str | bytes | numbers.Number | np.generic | pd.Timestamp | pd.Timedelta) or pd.api.types.is_scalar(result):
+        rows = pd.DataFrame({name: [result]})
+    else:
+        kind = type(result).__name__
+        raise StepError(
+            f"{name} returned {'an' if kind[0].lower() in 'aeiou' else 'a'} {kind} ({shown(result, 60)}); return a DataFrame, a Series, "
+            "a dict, a list of dicts, a number or text, or None for no rows."
+        )
+    return rows if rows is not None and len(rows) else None
+
+
+# -- the chain ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Execution:
+    """Steps that one execution of one cell has defined so far, and those that its last execution had defined."""
+
+    execution: str
+    stale: list[Step]
+    fresh: list[Step] = field(default_factory=list)
+
+
+class Chain:
+    """The steps of a lab in order, and the rule by which a cell that is run again replaces its own.
+
+    Outside a notebook a step of the same name replaces the old one at once. In a notebook the steps of one execution are
+    matched with those of the cell's last one when the cell ends or the steps are first asked for: by name, then in order.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self.swaps = 0
+        self._steps: list[Step] = []
+        self._uids = 0
+        self._on_change = on_change
+        self._open: dict[str, _Execution] = {}
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps in order, with what the running cell has defined so far."""
+        self._match(final=False)
+        return tuple(self._steps)
+
+    def add(self, step: Step) -> str:
+        """Take a new definition; return what happened in words, or nothing worth saying."""
+        cell = host.current_cell()
+        if cell is None or cell.cell is None:
+            return self._put(step, next((s for s in self._steps if s.name == step.name), None))
+        run = self._open.get(cell.cell)
+        if run is None or run.execution != cell.execution:
+            run = _Execution(cell.execution, [s for s in self._steps if s.cell == cell.cell])
+            self._open[cell.cell] = run
+            if not host.on_cell_end(lambda succeeded: self._match(final=succeeded)):
+                self._match(final=True)
+        run.fresh.append(step)
+        return ""
+
+    def remove(self, name: str) -> bool:
+        """Take a step out by name; return whether it was there."""
+        keep = [s for s in self.steps if s.name != name]
+        if len(keep) == len(self._steps):
+            return False
+        self._steps = keep
+        self._on_change()
+        return True
+
+    def _match(self, *, final: bool) -> None:
+        for cell, run in list(self._open.items()):
+            fresh, run.fresh = run.fresh, []
+            names = {s.name for s in fresh}
+            for step in fresh:
+                by_name = next((s for s in run.stale if s.name == step.name), None)
+                by_order = next((s for s in run.stale if s.name not in names), None) if final or len(run.stale) == 1 else None
+                old = by_name or by_order
+                if old is not None:
+                    run.stale.remove(old)
+                else:
+                    old = next((s for s in self._steps if s.name == step.name), None)
+                message = self._put(step, old)
+                if message:
+                    host.say(message)
+            if final:
+                del self._open[cell]
+                gone = {s.uid for s in run.stale}
+                if gone:
+                    self._steps = [s for s in self._steps if s.uid not in gone]
+                    self._on_change()
+
+    def _put(self, step: Step, old: Step | None) -> str:
+        """Append a step, or put it in the place of an old one."""
+        message = ""
+        if old is None:
+            self._uids += 1
+            self._steps.append(replace(step, uid=self._uids))
+            if len(self._steps) > 1:
+                message = "steps: " + " → ".join(s.name for s in self._steps)
+        else:
+            uid = old.uid
+            if (old.kind, old.key) != (step.kind, step.key):
+                self._uids += 1
+                uid = self._uids
+                message = f"{step.name} is now a {step.kind} step{f' by {list(step.key)}' if step.key else ''}: its state starts fresh."
+            self.swaps += 1
+            self._steps = [replace(step, uid=uid, version=old.version + 1) if s.uid == old.uid else s for s in self._steps]
+        self._on_change()
+        return message
+
+
+def names_of(steps: Sequence[Step]) -> str:
+    """Return the chain as people read it.
+
+    >>> names_of([])
+    '(no step)'
+    """
+    return " → ".join(s.name for s in steps) or "(no step)"
