@@ -1,1 +1,87 @@
-"""mblab."""
+"""mblab: a Jupyter-native lab for micro-batch processing.
+
+    >>> import mblab
+    >>> from mblab.testing import rows_at
+    >>> lab = mblab.Lab(rows_at([0.0, 0.4, 1.2], value=[1, 2, 3]), interval="1s")
+    >>> @lab.batch
+    ... def total(batch, state):
+    ...     state["sum"] = state.get("sum", 0) + int(batch["value"].sum())
+    ...     return state["sum"]
+    >>> lab.run(clock="virtual", cost=0).output
+       batch_id  total
+    0         0      3
+    1         1      6
+
+This is the front door: what a notebook types is listed in `__all__`, loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mblab import arrivals, charts, datasets, errors, sinks, testing
+    from mblab.errors import (
+        BatchError,
+        ColumnError,
+        ExportError,
+        MblabError,
+        MissingExtra,
+        SettingError,
+        SinkError,
+        SourceChanged,
+        SourceError,
+        StepError,
+    )
+    from mblab.lab import Lab
+    from mblab.run import Run, load_run
+    from mblab.sources import replay, simulate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BatchError",
+    "ColumnError",
+    "ExportError",
+    "Lab",
+    "MblabError",
+    "MissingExtra",
+    "Run",
+    "SettingError",
+    "SinkError",
+    "SourceChanged",
+    "SourceError",
+    "StepError",
+    "arrivals",
+    "charts",
+    "datasets",
+    "errors",
+    "load_run",
+    "replay",
+    "simulate",
+    "sinks",
+    "testing",
+]
+
+_ROOM_OF = {
+    "Lab": "mblab.lab",
+    "Run": "mblab.run",
+    "load_run": "mblab.run",
+    "replay": "mblab.sources",
+    "simulate": "mblab.sources",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'mblab' has no attribute {name!r}")
+    if name in ("arrivals", "charts", "datasets", "errors", "sinks", "testing"):
+        return importlib.import_module(f"mblab.{name}")
+    value = getattr(importlib.import_module(_ROOM_OF.get(name, "mblab.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

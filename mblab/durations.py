@@ -18,7 +18,7 @@ from typing import Any
 
 from mblab.errors import SettingError, SettingTypeError, shown
 
-__all__ = ["MIN_INTERVAL_NS", "NS", "Duration", "duration_ns", "format_s", "interval_ns", "seconds"]
+__all__ = ["MIN_INTERVAL_NS", "NS", "Duration", "duration_ns", "exact_text", "format_s", "interval_ns", "seconds"]
 
 NS = 1_000_000_000
 MIN_INTERVAL_NS = 1_000_000
@@ -138,6 +138,18 @@ def interval_ns(value: Duration, knob: str = "interval") -> int:
 def seconds(ns: int) -> float:
     """Return nanoseconds as float seconds, exact to the last bit that a float holds."""
     return ns / NS
+
+
+def exact_text(ns: int) -> str:
+    """Return nanoseconds as the shortest text that `duration_ns` reads back exactly.
+
+    >>> exact_text(20 * NS), exact_text(1_500_000), exact_text(7)
+    ('20s', '1500us', '7ns')
+    """
+    for unit, size in (("s", NS), ("ms", 1_000_000), ("us", 1_000)):
+        if ns % size == 0:
+            return f"{ns // size}{unit}"
+    return f"{ns}ns"
 
 
 def format_s(value: float) -> str:

@@ -7,6 +7,8 @@ Engine, tuner, export and Spark all take this and nothing else; `Lab` is the han
 
 from __future__ import annotations
 
+import math
+import numbers
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -16,7 +18,7 @@ from mblab.sinks.base import Sink
 from mblab.sources.base import Source
 from mblab.steps import Step
 
-__all__ = ["ON_ERROR", "OnError", "Pipeline", "Settings"]
+__all__ = ["ON_ERROR", "OnError", "Pipeline", "Settings", "check_speedup"]
 
 OnError = Literal["halt"]
 ON_ERROR: Final[tuple[str, ...]] = ("halt",)
@@ -33,6 +35,7 @@ class Settings:
         name: The lab's name.
         on_error: What a failing step does: "halt".
         run_empty: Whether steps are called for a batch with no rows.
+        speedup: Source seconds in one second of the run; None leaves it to the source.
     """
 
     interval_ns: int
@@ -41,6 +44,7 @@ class Settings:
     name: str = "lab"
     on_error: OnError = "halt"
     run_empty: bool = False
+    speedup: float | None = None
 
     def __post_init__(self) -> None:
         check_policy(self.policy)
@@ -55,6 +59,18 @@ class Settings:
             raise SettingError(f"on_error must be 'halt', got {shown(self.on_error)}{did_you_mean(self.on_error, ON_ERROR)}")
         if not isinstance(self.run_empty, bool):
             raise SettingTypeError(f"run_empty must be True or False, got {shown(self.run_empty)}.")
+        if self.speedup is not None:
+            check_speedup(self.speedup)
+
+
+def check_speedup(value: object) -> float:
+    """Return a speed-up as a float, or raise `SettingError`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise SettingTypeError(f"speedup must be a number, got {shown(value)}.")
+    number = float(value)
+    if not math.isfinite(number) or number <= 0:
+        raise SettingError(f"speedup must be a finite number above 0, got {shown(value)}; 60 plays an hour in a minute.")
+    return number
 
 
 @dataclass(frozen=True, slots=True)

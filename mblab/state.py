@@ -9,13 +9,15 @@ the save is put back, so the same batch can be run again as if nothing had happe
 from __future__ import annotations
 
 import copy
+import itertools
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["NAN", "StateStore", "savepoint", "tidy_key"]
+__all__ = ["NAN", "StateStore", "savepoint", "size_bytes", "tidy_key"]
 
 NAN = float("nan")  # one object for every missing key, so that a dict finds it again
 PLAIN = frozenset({int, float, str, bool, bytes, complex, type(None), pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA)})
@@ -61,6 +63,26 @@ def tidy_key(key: Any) -> Any:
     return key.item() if isinstance(key, np.generic) and not isinstance(key, np.datetime64 | np.timedelta64) else key
 
 
+def size_bytes(value: Any, depth: int = 4) -> int:
+    """Estimate how many bytes a value takes; large containers are judged by their first 1 000 items.
+
+    >>> size_bytes(np.zeros(1000)) >= 8000
+    True
+    """
+    if isinstance(value, pd.DataFrame):
+        return int(value.memory_usage(index=True).sum())
+    if isinstance(value, pd.Series | pd.Index):
+        return int(value.memory_usage())
+    if isinstance(value, np.ndarray):
+        return int(value.nbytes)
+    own = sys.getsizeof(value, 64)
+    if depth == 0 or not isinstance(value, dict | list | tuple | set | frozenset) or not value:
+        return own
+    items = value.items() if isinstance(value, dict) else value
+    sample = [size_bytes(item, depth - 1) for item in itertools.islice(items, 1000)]
+    return own + sum(sample) * len(value) // len(sample)
+
+
 class StateStore:
     """The state of every step of a run, by the step's uid."""
 
@@ -100,6 +122,10 @@ class StateStore:
                 states.pop(key, None)
             else:
                 states[key] = state
+
+    def everything(self) -> list[dict[Any, Any]]:
+        """Return the states of all steps, for judging their size."""
+        return [*self._whole.values(), *self._keyed.values()]
 
     def of(self, uid: int, *, keyed: bool) -> dict[Any, Any]:
         """Return a step's state as it stands: its own dict, or key → dict."""

@@ -10,24 +10,28 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import logging
 import math
 import pathlib
 import re
+import types
 import uuid
 import zoneinfo
-from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mblab.errors import shown
 
-__all__ = ["MAX_TEXT", "Unwritable", "ValueWriter"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["MAX_TEXT", "SMALL_ARRAY", "Unwritable", "ValueWriter"]
 
 MAX_TEXT = 200_000  # characters of one constant; beyond that it is data and belongs into a file
 SMALL_ARRAY = 32  # values that still read well in a line of code
@@ -85,6 +89,7 @@ REBUILT: dict[type, Callable[[Any], Call]] = {
     pathlib.PureWindowsPath: lambda v: Call("pathlib", "PureWindowsPath", (str(v),)),
     re.Pattern: _pattern,
     logging.Logger: lambda v: Call("logging", "getLogger", (v.name,)),
+    functools.partial: lambda v: Call("functools", "partial", (v.func, *v.args), v.keywords),
     range: lambda v: Call("", "range", (v.start, v.stop, v.step)),
     slice: lambda v: Call("", "slice", (v.start, v.stop, v.step)),
     bytearray: lambda v: Call("", "bytearray", (bytes(v),)),
@@ -141,6 +146,8 @@ class ValueWriter:
             return self._call(REBUILT[kind](value))
         if kind is pd.Timestamp or kind is pd.Timedelta:
             return self._pandas_time(value)
+        if kind in (types.GenericAlias, types.UnionType):
+            return self._alias(value)
         if isinstance(value, np.generic | np.dtype | np.ndarray):
             return self._numpy(value)
         if isinstance(value, Enum):
@@ -180,6 +187,15 @@ class ValueWriter:
         args = [*map(self.code, call.args), *(f"{k}={self.code(v)}" for k, v in call.kwargs.items())]
         prefix = f"{self.module(call.module)}." if call.module else ""
         return f"{prefix}{call.function}({', '.join(args)})"
+
+    def _alias(self, value: Any) -> str:
+        """Write a type such as `dict[str, int]` or `int | None`."""
+        args = ["None" if a is type(None) else self.code(a) for a in value.__args__]
+        return (
+            " | ".join(args)
+            if isinstance(value, types.UnionType)
+            else f"{self.code(value.__origin__)}[{', '.join(args)}]"
+        )
 
     def _pandas_time(self, value: Any) -> str:
         plain = type(value)(value.isoformat())

@@ -1,1 +1,4 @@
-"""."""
+"""Finding the interval: for now by trying several.
+
+    run -> [tuning] -> lab
+"""

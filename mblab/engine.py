@@ -1,0 +1,505 @@
+"""One batch after the other: cut, call the steps, deliver, note what it cost.
+
+`step(now)` runs the batch that is due and returns its record. There is no thread, no sleep and no display here; drivers
+bring those. The clock is only read. A batch that fails stays planned: its state is put back, and the next `step` runs
+the same rows again.
+
+    schedule + feed -> [engine]: plan → process → deliver → commit -> records
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mblab.clock import Clock
+from mblab.durations import NS
+from mblab.errors import BatchError, MblabError, SettingError, SettingTypeError, SinkError, did_you_mean, shown
+from mblab.pipeline import Pipeline
+from mblab.records import Attempt, BatchRecord, Control, Group
+from mblab.schedule import Timetable, Trigger
+from mblab.sinks.base import Delivery, Savepoint, Sink
+from mblab.sources.feed import Cut, Feed
+from mblab.state import StateStore, size_bytes, tidy_key
+from mblab.steps import Step, as_rows, user_line
+
+__all__ = ["BatchContext", "Cost", "Engine", "check_cost"]
+
+Cost = Callable[[int], float]
+
+
+def check_cost(cost: object) -> Cost | None:
+    """Return a declared cost as a function of n, in seconds; None stays None."""
+    if cost is None:
+        return None
+    if callable(cost):
+        return cost  # type: ignore[return-value]
+    if isinstance(cost, bool) or not isinstance(cost, int | float | np.number):
+        raise SettingTypeError(f"cost must be a number of seconds or a function of the batch's rows, got {shown(cost)}.")
+    fixed = float(cost)
+    _cost_ns(lambda _: fixed, 1)
+    return lambda _: fixed
+
+
+def _cost_ns(cost: Cost, rows: int) -> int:
+    value = cost(rows)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise SettingTypeError(f"cost({rows}) must be a number of seconds, got {shown(value)}.") from None
+    if not math.isfinite(number) or number < 0:
+        raise SettingError(f"cost({rows}) must be a finite number of seconds, 0 or more, got {shown(value)}.")
+    return round(number * NS)
+
+
+class BatchContext:
+    """What a step may know of its batch, as its third argument `ctx`.
+
+    Attributes:
+        batch_id: Counted from 0 within the run.
+        attempt: Counted from 1; 2 and more when an earlier try failed.
+        run_id: 12 hex digits; with `batch_id` the key under which an effect of your own can be made idempotent.
+        interval_s: The interval this batch's due time was computed with, in seconds.
+        start_s: Its nominal start, in seconds of the run's clock.
+        replay: Whether this batch is run again.
+    """
+
+    __slots__ = ("_cut", "_event_time", "attempt", "batch_id", "interval_s", "replay", "run_id", "start_s")
+
+    def __init__(self, batch_id: int, attempt: int, run_id: str, trigger: Trigger, cut: Cut, event_time: str | None) -> None:
+        self.batch_id = batch_id
+        self.attempt = attempt
+        self.run_id = run_id
+        self.interval_s = trigger.interval_ns / NS
+        self.start_s = trigger.start_ns / NS
+        self.replay = attempt > 1
+        self._cut = cut
+        self._event_time = event_time
+
+    @property
+    def arrivals(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Arrival of each row of the first step's batch: float64 seconds of the run's clock."""
+        return self._cut.arrival_ns / NS
+
+    @property
+    def watermark(self) -> Any:
+        """Newest event time among the rows of all earlier batches; None before there is one."""
+        return self._cut.watermark(self._event_time)
+
+    def __repr__(self) -> str:
+        return f"BatchContext(batch_id={self.batch_id}, attempt={self.attempt}, start_s={self.start_s})"
+
+
+class _Planned:
+    """A batch that is cut but not committed."""
+
+    __slots__ = ("attempts", "backlog", "batch_id", "cut", "groups", "trigger", "wake_ns")
+
+    def __init__(self, batch_id: int, trigger: Trigger, cut: Cut, backlog: int, groups: tuple[Group, ...] | None, wake_ns: int) -> None:
+        self.batch_id, self.trigger, self.cut = batch_id, trigger, cut
+        self.backlog, self.groups, self.wake_ns = backlog, groups, wake_ns
+        self.attempts = 0
+
+
+class Engine:
+    """The state machine of one run.
+
+    Args:
+        pipeline: The recipe; may be replaced while the run is on and takes effect at the next batch.
+        clock: Read for end times, never waited on.
+        run_id: 12 hex digits.
+        note: Called with every record.
+        output: The sink the run itself reads its output from.
+        duration_ns: Batches whose start (`queue`: grid point) is later are not run; None runs until the source is drained.
+        cost: Declared cost of n rows in seconds; replaces every measured time.
+        controls: Changes scripted beforehand, on the run's clock.
+        effects: Whether sinks that reach outside the process take part.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        clock: Clock,
+        *,
+        run_id: str,
+        note: Callable[[BatchRecord], None],
+        output: Sink,
+        duration_ns: int | None = None,
+        cost: Cost | None = None,
+        controls: tuple[Control, ...] = (),
+        effects: bool = True,
+    ) -> None:
+        self.pipeline = pipeline
+        self.clock = clock
+        self.run_id = run_id
+        self.duration_ns = duration_ns
+        self.attempts: list[Attempt] = []
+        self.controls: list[Control] = []
+        self.states = StateStore()
+        settings = pipeline.settings
+        self.timetable = Timetable(settings.interval_ns, settings.policy)
+        self.max_rows_per_batch = settings.max_rows_per_batch
+        self._note = note
+        self._output = output
+        self._cost = cost
+        self._effects = effects
+        self._calls = itertools.count()
+        self._pending: list[tuple[int, int, Control]] = []
+        for control in sorted(controls, key=lambda c: c.at_ns):
+            self._pending.append((control.at_ns, next(self._calls), control))
+        self._batch_id = 0
+        self._planned: _Planned | None = None
+        self._groups: deque[Group] = deque()  # untaken rows by the batch at which they became available
+        self._grouped = 0  # rows, from the start of the stream, that `_groups` and earlier batches cover
+        self._sinks: tuple[Sink, ...] = ()
+        self._adopted: tuple[Sink, ...] = ()  # the pipeline's sinks that `_sinks` was made from
+        self._sampled_s = -math.inf
+        self.last_end_ns = 0
+        self.feed = Feed(pipeline.source, settings.speedup)
+
+    def open(self) -> None:
+        """Get the sinks ready; the source's first block is decoded already."""
+        self._adopt_sinks()
+        self._output.open(self.run_id)
+
+    def close(self) -> None:
+        """Close the sinks; the last one is closed even if an earlier one fails."""
+        failures = []
+        for sink in (*self._sinks, self._output):
+            try:
+                sink.close()
+            except MblabError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    # -- the schedule ---------------------------------------------------------------------------------------------
+
+    def request(self, change: Mapping[str, Any]) -> None:
+        """Move knobs now; they act at the batch boundary that DESIGN section 2 gives. Safe from any thread."""
+        control = Control(self.clock.now_ns(), dict(change))
+        bisect.insort(self._pending, (control.at_ns, next(self._calls), control))
+
+    def next_start_ns(self) -> int | None:
+        """Return the nominal start of the next batch, or None when the run is over."""
+        if self._planned is not None:
+            return self._planned.trigger.start_ns
+        trigger = self.timetable.peek()
+        while self._pending and self._pending[0][0] < trigger.start_ns:
+            if self._is_over(trigger) and self.duration_ns is None:
+                return None
+            self._apply(self._pending.pop(0)[2])
+            trigger = self.timetable.peek()
+        return None if self._is_over(trigger) else trigger.start_ns
+
+    def _is_over(self, trigger: Trigger) -> bool:
+        if self.duration_ns is not None:
+            return trigger.grid_ns > self.duration_ns
+        return self.feed.drained
+
+    def _apply(self, control: Control) -> None:
+        change = control.change
+        speedup = change.get("speedup")
+        if speedup is not None and speedup != self.feed.speedup:
+            self.feed.change_speed(control.at_ns, speedup)
+        policy = change.get("policy")
+        if "interval_ns" in change or policy is not None:
+            self.timetable.change(control.at_ns, interval_ns=change.get("interval_ns"), policy=policy)
+        if "max_rows_per_batch" in change:
+            self.max_rows_per_batch = change["max_rows_per_batch"]
+        self.controls.append(control)
+
+    def trial(self, rows: int) -> pd.DataFrame:
+        """Return what the steps make of the first rows, as one batch; nothing is delivered or remembered."""
+        self.feed.hold(rows)
+        cut = self.feed.take(min(rows, self.feed.held))
+        context = BatchContext(0, 1, self.run_id, self.timetable.peek(), cut, self.feed.event_time)
+        result: pd.DataFrame | None = cut.rows()
+        for step in self.pipeline.steps:
+            result = self._call(step, result, context, [])
+            if result is None:
+                return pd.DataFrame()
+        assert result is not None
+        return result
+
+    # -- one batch ------------------------------------------------------------------------------------------------
+
+    def step(self, now_ns: int) -> BatchRecord | None:
+        """Run the batch that is due, if its nominal start is not later than now.
+
+        Raises:
+            BatchError: A step raised or returned what no sink takes; the batch stays planned, its state is put back.
+            SinkError: A result could not be delivered; the same.
+        """
+        planned = self._planned
+        if planned is None:
+            trigger = self.timetable.peek()
+            if trigger.start_ns > now_ns:
+                return None
+            planned = self._plan(trigger, now_ns)
+        pipeline = self.pipeline
+        if len(planned.cut.arrival_ns) == 0 and not (pipeline.settings.run_empty and pipeline.steps):
+            return self._commit(planned, "empty", planned.trigger.start_ns)
+        return self._process(planned, pipeline)
+
+    def _plan(self, trigger: Trigger, now_ns: int) -> _Planned:
+        feed = self.feed
+        available = feed.waiting(trigger.cut_ns)
+        cap = self.max_rows_per_batch
+        count = available if cap is None or available < cap else cap
+        groups = None
+        if self.timetable.policy == "queue":
+            self._groups.clear()
+            self._grouped = feed.taken + count
+        elif self._groups or count < available:
+            groups = self._group(trigger, count, feed.taken + available)
+        else:
+            self._grouped = feed.taken + available
+        cut = feed.take(count)
+        backlog = available - count if trigger.cut_ns == trigger.start_ns else feed.waiting(trigger.start_ns)
+        wake = now_ns - trigger.start_ns if self._cost is None else 0
+        return _Planned(self._batch_id, trigger, cut, backlog, groups, wake)
+
+    def _group(self, trigger: Trigger, count: int, available: int) -> tuple[Group, ...]:
+        """Note at which batch the waiting rows became available, and return that of the `count` oldest."""
+        if available > self._grouped:
+            self._groups.append(Group(available - self._grouped, trigger.due_ns, trigger.start_ns))
+            self._grouped = available
+        taken = []
+        while count:
+            group = self._groups.popleft()
+            part = min(count, group.rows)
+            taken.append(group._replace(rows=part))
+            if part < group.rows:
+                self._groups.appendleft(group._replace(rows=group.rows - part))
+            count -= part
+        return tuple(taken)
+
+    def _process(self, planned: _Planned, pipeline: Pipeline) -> BatchRecord:
+        planned.attempts += 1
+        self._planned = planned
+        saved: list[tuple[Step, Any]] = []
+        marks: list[tuple[Sink, Savepoint | None]] = []
+        tried_ns = self.clock.now_ns() if planned.attempts > 1 else planned.trigger.start_ns + planned.wake_ns
+        cpu = time.thread_time_ns()
+        begun = time.perf_counter_ns()
+        try:
+            rows: pd.DataFrame | None = planned.cut.rows()
+            context = BatchContext(
+                planned.batch_id, planned.attempts, self.run_id, planned.trigger, planned.cut, self.feed.event_time
+            )
+            for step in pipeline.steps:
+                rows = self._call(step, rows, context, saved)
+                if rows is None:
+                    break
+            if not pipeline.steps:
+                rows = None if rows is None or rows.empty else rows
+            processed = time.perf_counter_ns()
+            if rows is not None:
+                self._deliver(rows, planned, marks)
+            delivered = time.perf_counter_ns()
+            declared = None if self._cost is None else self._declared_ns(len(planned.cut.arrival_ns))
+        except BaseException as error:
+            self._undo(saved, marks)
+            if isinstance(error, Exception):
+                self._note_failure(planned, tried_ns, error)
+            else:
+                planned.attempts -= 1
+            raise
+        end = self.clock.now_ns()
+        processing, sink = processed - begun, delivered - processed
+        if declared is not None:
+            processing, sink = declared, 0
+            end = planned.trigger.start_ns + declared
+        elif end < planned.trigger.start_ns + planned.wake_ns:
+            end = planned.trigger.start_ns + planned.wake_ns
+        if planned.attempts > 1:
+            self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried_ns, end - tried_ns, ""))
+        return self._commit(
+            planned,
+            "retried" if planned.attempts > 1 else "ok",
+            end,
+            output_rows=0 if rows is None else len(rows),
+            processing_ns=processing,
+            sink_ns=sink,
+            cpu_ns=time.thread_time_ns() - cpu,
+        )
+
+    def _declared_ns(self, rows: int) -> int:
+        assert self._cost is not None
+        return _cost_ns(self._cost, rows) if rows else 0
+
+    def _commit(
+        self,
+        planned: _Planned,
+        status: Any,
+        end_ns: int,
+        *,
+        output_rows: int = 0,
+        processing_ns: int = 0,
+        sink_ns: int = 0,
+        cpu_ns: int = 0,
+    ) -> BatchRecord:
+        timetable, trigger = self.timetable, planned.trigger
+        arrival = planned.cut.arrival_ns
+        record = BatchRecord(
+            planned.batch_id, planned.attempts or 1, status, trigger.interval_ns, timetable.policy, self.pipeline.version,
+            trigger.due_ns, trigger.start_ns, planned.wake_ns, end_ns, len(arrival), output_rows, planned.backlog,
+            processing_ns, sink_ns, 0, cpu_ns, self._sample_state(), "", arrival, planned.groups,
+        )  # fmt: skip
+        timetable.taken(end_ns)
+        self._planned = None
+        self._batch_id += 1
+        self.last_end_ns = end_ns
+        self._note(record)
+        return record
+
+    def failed_record(self) -> BatchRecord | None:
+        """Return the record of a batch that failed and was not run again, or None."""
+        planned = self._planned
+        if planned is None or not planned.attempts:
+            return None
+        last = self.attempts[-1]
+        trigger = planned.trigger
+        return BatchRecord(
+            planned.batch_id, planned.attempts, "failed", trigger.interval_ns, self.timetable.policy,
+            self.pipeline.version, trigger.due_ns, trigger.start_ns, planned.wake_ns, last.start_ns + last.duration_ns,
+            len(planned.cut.arrival_ns), 0, planned.backlog, last.duration_ns, 0, 0, 0, None, last.error,
+            planned.cut.arrival_ns, planned.groups,
+        )  # fmt: skip
+
+    # -- steps ----------------------------------------------------------------------------------------------------
+
+    def _call(
+        self, step: Step, rows: pd.DataFrame | None, context: BatchContext, saved: list[tuple[Step, Any]]
+    ) -> pd.DataFrame | None:
+        assert rows is not None
+        try:
+            if step.kind == "keyed":
+                return self._call_by_key(step, rows, context, saved)
+            if "state" in step.parameters:
+                saved.append((step, self.states.save_whole(step.uid)))
+                arguments: tuple[Any, ...] = (rows, self.states.whole(step.uid), context)[: len(step.parameters)]
+                if step.parameters[1] == "ctx":
+                    arguments = (rows, context)
+            else:
+                arguments = (rows, context)[: len(step.parameters)]
+            return as_rows(step.fn(*arguments), step.name)
+        except Exception as error:
+            raise _batch_error(error, step, context.batch_id, rows) from error
+
+    def _call_by_key(
+        self, step: Step, rows: pd.DataFrame, context: BatchContext, saved: list[tuple[Step, Any]]
+    ) -> pd.DataFrame | None:
+        groups = _by_key(step, rows)
+        states = self.states.keyed(step.uid)
+        saved.append((step, self.states.save_keys(step.uid, [key for key, _ in groups])))
+        results = []
+        for key, part in groups:
+            roles: dict[str, Any] = {"batch": part, "ctx": context}
+            if "state" in step.parameters:
+                roles["state"] = states.setdefault(key, {})
+            result = as_rows(step.fn(*(roles[p] for p in step.parameters)), step.name)
+            if result is not None:
+                results.append(result)
+        if len(results) < 2:
+            return results[0] if results else None
+        return pd.concat(results, ignore_index=True)
+
+    def _undo(self, saved: list[tuple[Step, Any]], marks: list[tuple[Sink, Savepoint | None]]) -> None:
+        for step, state in saved:
+            (self.states.restore_keys if step.kind == "keyed" else self.states.restore_whole)(step.uid, state)
+        for sink, mark in marks:
+            sink.rollback(mark)
+
+    def _note_failure(self, planned: _Planned, tried_ns: int, error: Exception) -> None:
+        took = max(0, self.clock.now_ns() - tried_ns)
+        self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried_ns, took, str(error)))
+
+    def _sample_state(self) -> int | None:
+        now = time.monotonic()
+        if now - self._sampled_s < 1.0:
+            return None
+        self._sampled_s = now
+        return size_bytes(self.states.everything())
+
+    # -- sinks ----------------------------------------------------------------------------------------------------
+
+    def _adopt_sinks(self) -> None:
+        wanted = tuple(s for s in self.pipeline.sinks if self._effects or not s.effects)
+        for sink in self._sinks:
+            if sink not in wanted:
+                sink.close()
+        for sink in wanted:
+            if sink not in self._sinks:
+                sink.open(self.run_id)
+        self._sinks, self._adopted = wanted, self.pipeline.sinks
+
+    def _deliver(self, rows: pd.DataFrame, planned: _Planned, marks: list[tuple[Sink, Savepoint | None]]) -> None:
+        if self.pipeline.sinks is not self._adopted:
+            self._adopt_sinks()
+        delivery = Delivery(self.run_id, planned.batch_id, "", planned.attempts > 1)
+        for sink in self._sinks:
+            marks.append((sink, sink.savepoint()))
+            try:
+                sink.deliver(rows, delivery)
+            except MblabError:
+                raise
+            except Exception as error:
+                raise SinkError(f"{sink.target} refused batch {planned.batch_id}: {type(error).__name__}: {error}") from error
+        self._output.deliver(rows, delivery)
+
+
+def _by_key(step: Step, rows: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
+    """Return (key, its rows) in order of first appearance; a missing key is a key."""
+    assert step.key is not None
+    absent = [k for k in step.key if k not in rows.columns]
+    if absent:
+        raise KeyError(absent[0])
+    if len(step.key) == 1:
+        codes, keys = pd.factorize(rows[step.key[0]], use_na_sentinel=False)
+        labels = [tidy_key(k) for k in keys]
+    else:
+        grouped = rows.groupby(list(step.key), sort=False, dropna=False, observed=True)
+        codes = grouped.ngroup().to_numpy()
+        firsts = rows.loc[~pd.Series(codes).duplicated(), list(step.key)]
+        labels = [tidy_key(tuple(k)) for k in firsts.itertuples(index=False)]
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(labels)))
+    by_key = rows.take(order)
+    groups, low = [], 0
+    for label, high in zip(labels, ends.tolist(), strict=True):
+        part = by_key.iloc[low:high]
+        part.index = pd.RangeIndex(high - low)
+        groups.append((label, part))
+        low = high
+    return groups
+
+
+def _batch_error(error: Exception, step: Step, batch_id: int, rows: pd.DataFrame) -> BatchError:
+    """Say which function failed, on which batch, at which line of the user's cell."""
+    if isinstance(error, BatchError):
+        return error
+    if isinstance(error, MblabError):
+        line, _ = user_line(error, step)
+        return BatchError(f"batch {batch_id}: {error}", step=step.name, batch_id=batch_id, line=line or step.first_line or None)
+    line, code = user_line(error, step)
+    where = f" at line {line}" if line else ""
+    what = f"{type(error).__name__}: {error}"
+    column = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if isinstance(column, str) and column not in rows.columns:
+        have = shown([str(c) for c in rows.columns], 160)
+        text = f"{step.name} reads column {column!r}{where}, but batch {batch_id} holds {have}{did_you_mean(column, rows.columns)}"
+    else:
+        text = f"{step.name} failed on batch {batch_id}{where}: {what}"
+    if code:
+        text += f"\n    {code}"
+    return BatchError(text, step=step.name, batch_id=batch_id, line=line)

@@ -1,0 +1,575 @@
+"""What a function reads, and what a script must say so that it reads the same there.
+
+Starting from the user's text, every name it reads is looked up where the function lives: modules and what comes from
+them become imports, the user's own functions and classes their text, plain values `NAME = ...`, tables a file beside the
+script. What has no text (an open file, a lock, a model in memory) is refused, with the line that reads it.
+
+    step.fn, step.text -> [capture] -> imports, constants, definitions, tables
+"""
+
+from __future__ import annotations
+
+import __future__
+
+import ast
+import builtins
+import inspect
+import symtable
+import sys
+import textwrap
+from collections import ChainMap
+from dataclasses import dataclass, field
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mblab.errors import ExportError, did_you_mean, shown
+from mblab.export.values import SMALL_ARRAY, Unwritable, ValueWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["MAX_TABLE_BYTES", "Capture", "Definition", "Reader", "find_statement", "names_read", "table_bytes"]
+
+MAX_TABLE_BYTES = 50_000_000
+MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__builtins__", "__spec__", "__package__", "__loader__"})
+COMPREHENSIONS = frozenset({"listcomp", "setcomp", "dictcomp", "genexpr"})
+USUAL_NAMES = {"pandas": "pd", "numpy": "np"}
+Table = pd.DataFrame | pd.Series | np.ndarray
+
+
+# -- which names a text reads -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A name that a text takes from outside itself.
+
+    Attributes:
+        line: The first line of the text that mentions it, counted from 1.
+        early: Whether it is read when the text is executed (decorator, default, base class), not when it is called.
+        annotation: Whether only annotations read it.
+    """
+
+    line: int
+    early: bool
+    annotation: bool
+
+
+class _Simplify(ast.NodeTransformer):
+    """Takes annotations out, keeping their names, and shows that `x += 1` reads x."""
+
+    def __init__(self) -> None:
+        self.annotations: list[ast.expr] = []
+
+    def _take(self, node: ast.expr | None) -> None:
+        if node is not None:
+            self.annotations.append(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:  # noqa: N802 - ast's name
+        self._take(node.returns)
+        node.returns = None
+        return self.generic_visit(node)
+
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 - ast's name
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        self._take(node.annotation)
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802 - ast's name
+        self._take(node.annotation)
+        node.annotation = ast.Constant(None)
+        return self.generic_visit(node)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:  # noqa: N802 - ast's name
+        self.generic_visit(node)
+        if not isinstance(node.target, ast.Name):
+            return node
+        value = ast.BinOp(ast.Name(node.target.id, ast.Load()), node.op, node.value)
+        return ast.Assign([node.target], value, lineno=node.lineno)
+
+
+def _globals_of(table: symtable.SymbolTable, *, early: bool) -> Iterator[tuple[str, bool]]:
+    """Yield (name, early) for what a scope and those within it read from the module or from Python."""
+    at_module = str(table.get_type()) == "module"
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (at_module or symbol.is_global()):
+            yield symbol.get_name(), early
+    for child in table.get_children():
+        is_call = str(child.get_type()) == "function" and child.get_name() not in COMPREHENSIONS
+        yield from _globals_of(child, early=early and not is_call)
+
+
+def names_read(text: str) -> dict[str, Read]:
+    """Return the names that a definition reads from outside, in the order they appear.
+
+    Raises:
+        SyntaxError: The text does not compile by itself.
+
+    >>> list(names_read("def f(batch, by=KEY):\\n    return [len(x) for x in batch if x > LIMIT]"))
+    ['KEY', 'len', 'LIMIT']
+    """
+    tree = ast.parse(text)
+    lines: dict[str, int] = {}
+    for name in sorted((n for n in ast.walk(tree) if isinstance(n, ast.Name)), key=lambda n: (n.lineno, n.col_offset)):
+        lines.setdefault(name.id, name.lineno)
+    simplify = _Simplify()
+    plain = ast.unparse(ast.fix_missing_locations(simplify.visit(tree)))
+    reads: dict[str, bool] = {}
+    for found, early in _globals_of(symtable.symtable(plain, "<text>", "exec"), early=True):
+        reads[found] = reads.get(found, False) or early
+    notes = {n.id for note in simplify.annotations for n in ast.walk(note) if isinstance(n, ast.Name)}
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return {
+        name: Read(line, early=name in notes or reads[name], annotation=name not in reads)
+        for name, line in lines.items()
+        if (name in reads or name in notes) and name not in defined
+    }
+
+
+# -- the text of a function or class ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A statement that defines a function or a class.
+
+    Attributes:
+        name: What it defines.
+        text: The statement, from its first decorator on.
+        line: Its first line in the user's cell or file.
+    """
+
+    name: str
+    text: str
+    line: int
+
+
+def find_statement(source: str, name: str) -> Definition | None:
+    """Return the last top-level statement that defines a function or class: def, class, a lambda, or a call.
+
+    A call is how `namedtuple("Point", "x y")` and `Enum("Color", "RED")` make a class.
+    """
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:
+        return None
+    for node in reversed(body):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found = node.name == name
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+        else:
+            value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            found = isinstance(value, ast.Lambda | ast.Call) and [getattr(t, "id", None) for t in targets] == [name]
+            first = node.lineno
+        if found:
+            return Definition(name, "\n".join(source.split("\n")[first - 1 : node.end_lineno]), first)
+    return None
+
+
+def moved_left(source: str) -> str | None:
+    """Return an indented text without its indentation; None when that would change a string of several lines."""
+    text = textwrap.dedent(source)
+    if not source[:1].isspace():
+        return text
+    try:
+        (inside,) = ast.parse("if True:\n" + source).body
+        same = [ast.dump(n) for n in ast.parse(text).body] == [ast.dump(n) for n in getattr(inside, "body", [])]
+    except (SyntaxError, ValueError):
+        return None
+    return text if same else None
+
+
+def _cells(names: Mapping[str, Any]) -> list[str]:
+    """Return the texts in which a name may have been defined, newest first: a notebook's cells, or the module's file."""
+    cells = names.get("In")
+    if isinstance(cells, list):
+        return [c for c in reversed(cells) if isinstance(c, str)]
+    try:
+        return [inspect.getsource(sys.modules[str(names.get("__name__"))])]
+    except (KeyError, OSError, TypeError):
+        return []
+
+
+def _in_cells(name: str, names: Mapping[str, Any]) -> Definition | None:
+    return next((d for d in (find_statement(cell, name) for cell in _cells(names)) if d is not None), None)
+
+
+def definition_of(value: Any, name: str, names: Mapping[str, Any]) -> Definition | None:
+    """Return the text of a user's function or class, or None when it cannot be found.
+
+    Args:
+        value: The function or class.
+        name: The name it is read under.
+        names: The world it is read in; classes and wrapped functions are looked up in its cells or its file.
+    """
+    plain = inspect.unwrap(value)
+    if not isinstance(plain, FunctionType):
+        return _in_cells(value.__name__, names)
+    own = name if plain.__name__ == "<lambda>" else plain.__name__
+    if own != name and (
+        decorated := _in_cells(name, names)
+    ):  # a decorator without functools.wraps: its text is the outer one
+        return decorated
+    try:
+        lines, first = inspect.getsourcelines(plain)
+    except (OSError, TypeError):
+        return None
+    text = moved_left("".join(lines))
+    found = find_statement(text, own) if text else None
+    return found and Definition(own, found.text, max(first, 1) + found.line - 1)
+
+
+def _closure_of(function: FunctionType) -> dict[str, Any]:
+    closure = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            closure[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    closure.pop("__class__", None)
+    return closure
+
+
+def world_of(value: Any, names: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a function or class sees from outside: its closure and its module; `names` when that is unknown."""
+    plain = inspect.unwrap(value)
+    if isinstance(plain, FunctionType):
+        return ChainMap(_closure_of(plain), plain.__globals__)
+    members = [
+        inspect.unwrap(getattr(m, "__func__", m)) for m in vars(plain).values() if callable(getattr(m, "__func__", m))
+    ]
+    methods = [m for m in members if isinstance(m, FunctionType) and m.__module__ == plain.__module__]
+    return ChainMap(*map(_closure_of, methods), methods[0].__globals__) if methods else names
+
+
+# -- capture ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads names: for messages, and for looking them up.
+
+    Attributes:
+        label: The function or class.
+        world: What it sees from outside.
+        line: Line of its text's first line in the user's cell or file.
+    """
+
+    label: str
+    world: Mapping[str, Any]
+    line: int
+
+    def where(self, name: str, line: int) -> str:
+        return f"{self.label} reads {name!r} in line {self.line + line - 1}"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A statement of the script.
+
+    Attributes:
+        text: The statement.
+        early: Names it needs when it is executed.
+        reads: Names it needs then or later.
+    """
+
+    text: str
+    early: frozenset[str]
+    reads: frozenset[str]
+
+
+@dataclass(slots=True)
+class Capture:
+    """Collects what functions read.
+
+    Attributes:
+        own: Modules whose functions and classes are written out, not imported: the notebook, or the pipeline's file.
+        provided: Names that the script defines by itself.
+        bound: What each name of the script stands for.
+        imports: Name to (module, attribute or None).
+        submodules: Modules to import because a text reaches them through their package, such as `xml.etree.ElementTree`.
+        modules: Every module that is needed, and who needs it.
+        tables: Frames, series and arrays to write beside the script.
+        constants: Assignments of values.
+        definitions: Functions and classes, each after those it reads.
+        future: Whether annotations are not evaluated (`from __future__ import annotations`).
+    """
+
+    own: frozenset[str]
+    provided: frozenset[str]
+    bound: dict[str, Any] = field(default_factory=dict)
+    imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    submodules: set[str] = field(default_factory=set)
+    modules: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
+    constants: dict[str, Node] = field(default_factory=dict)
+    definitions: dict[str, Node] = field(default_factory=dict)
+    future: bool = False
+    _waiting: list[tuple[str, Any, Mapping[str, Any], str]] = field(default_factory=list)
+
+    def read(self, text: str, reader: Reader) -> Node:
+        """Take in everything a text reads.
+
+        Raises:
+            ExportError: A name is not defined, or stands for what a script cannot hold.
+        """
+        try:
+            reads = names_read(text)
+        except SyntaxError as error:
+            raise ExportError(
+                f"the text of {reader.label} does not compile by itself ({error.msg}, line {error.lineno}); define it at the top of a cell."
+            ) from None
+        self.future = self.future or reader.world.get("annotations") is __future__.annotations
+        self._imports_inside(text, reader)
+        for name, read in reads.items():
+            if name not in self.provided and name not in MODULE_NAMES:
+                self._look_up(name, read, reader)
+        self._packages_within(text)
+        return Node(text, frozenset(n for n, r in reads.items() if r.early), frozenset(reads))
+
+    def define(self, value: Any, name: str, world: Mapping[str, Any], where: str) -> str:
+        """Take in a function or class of the user's; return the name its text defines.
+
+        Raises:
+            ExportError: It has no text.
+        """
+        found = definition_of(value, name, world)
+        if found is None:
+            kind = "class" if isinstance(value, type) else "function"
+            raise ExportError(
+                f"{where}, a {kind} ({shown(value, 60)}) whose text cannot be found; define it with {'class' if kind == 'class' else 'def'} in a cell or a file."
+            )
+        if found.name != name and not self.bind(found.name, value, where):
+            return found.name
+        inner = inspect.unwrap(value).__name__ in (found.name, "<lambda>")
+        reader = Reader(found.name, world_of(value, world) if inner else world, found.line)
+        self.definitions[found.name] = self.read(found.text, reader)
+        return found.name
+
+    def bind(self, name: str, value: Any, where: str) -> bool:
+        """Give a name its meaning; return whether it is new.
+
+        Raises:
+            ExportError: It already means something else.
+        """
+        if name not in self.bound:
+            self.bound[name] = value
+            return True
+        known = self.bound[name]
+        if known is value or (
+            type(known) is type(value) and isinstance(value, bool | int | float | str) and known == value
+        ):
+            return False
+        raise ExportError(
+            f"{where}, but another function reads a different {name!r} ({shown(known, 40)}, not {shown(value, 40)}); give one of them another name."
+        )
+
+    def module(self, module: str) -> str:
+        """Return the name under which the script knows a module, importing it when it does not."""
+        value = sys.modules[module]
+        for name, bound in self.bound.items():
+            if bound is value:
+                return name
+        name = USUAL_NAMES.get(module, module.rpartition(".")[2])
+        while name in self.bound or name in self.provided:
+            name += "_"
+        self.bound[name] = value
+        self._import(name, module, None, f"a value of the pipeline needs {module}")
+        return name
+
+    def finish(self) -> None:
+        """Write the values, now that all names are known.
+
+        Raises:
+            ExportError: One has no text.
+        """
+        while self._waiting:
+            self._assign(*self._waiting.pop(0))
+
+    def in_order(self) -> list[str]:
+        """Return constants, then definitions, each after all it needs when it is executed."""
+        nodes = {**self.constants, **self.definitions}
+        ordered: list[str] = []
+        left = dict.fromkeys(nodes)
+        while left:
+            ready = next((n for n in left if not (self._needs(n, nodes) & left.keys()) - {n}), next(iter(left)))
+            del left[ready]
+            ordered.append(nodes[ready].text)
+        return ordered
+
+    def _needs(self, name: str, nodes: Mapping[str, Node]) -> set[str]:
+        """Return what must stand before a statement: what it reads, and what that calls."""
+        needed: set[str] = set()
+        ahead = set(nodes[name].early)
+        while ahead:
+            at = ahead.pop()
+            if at in nodes and at not in needed:
+                needed.add(at)
+                ahead |= nodes[at].reads
+        return needed
+
+    def _look_up(self, name: str, read: Read, reader: Reader) -> None:
+        where = reader.where(name, read.line)
+        if name in reader.world:
+            value = reader.world[name]
+            if self.bind(name, value, where):
+                self._place(name, value, reader.world, where)
+            return
+        lazy = self.future or sys.version_info >= (3, 14)
+        if hasattr(builtins, name) or (read.annotation and lazy):
+            return
+        public = [n for n in reader.world if not n.startswith("_")]
+        raise ExportError(
+            f"{where}, which is not defined{did_you_mean(name, public) or '; define it before you export'}"
+        )
+
+    def _place(self, name: str, value: Any, world: Mapping[str, Any], where: str) -> None:
+        """Decide what a name becomes: an import, a definition, a table or, later, a value."""
+        if isinstance(value, ModuleType):
+            self._import(name, value.__name__, None, where)
+        elif type(value) in (pd.DataFrame, pd.Series, np.ndarray) and not is_short_array(value):
+            self._take_table(name, value, where)
+        elif not _is_definition(value):
+            self._waiting.append((name, value, world, where))
+        elif origin := self._origin(value, name):
+            self._import(name, *origin, where)
+        elif (defined := self.define(value, name, world, where)) != name:
+            self.constants[name] = Node(f"{name} = {defined}", frozenset({defined}), frozenset({defined}))
+
+    def _import(self, name: str, module: str, attribute: str | None, where: str) -> None:
+        self.imports[name] = module, attribute
+        self.modules.setdefault(module, where)
+
+    def _take_table(self, name: str, value: Table, where: str) -> None:
+        size = table_bytes(value)
+        if isinstance(value, np.ndarray) and value.dtype.hasobject:
+            raise ExportError(f"{where}, an array of Python objects; make it an array of numbers or a DataFrame.")
+        if size > MAX_TABLE_BYTES:
+            raise ExportError(
+                f"{where}, a {type(value).__name__} of {size / 1e6:,.0f} MB; at most 50 MB are written beside a script: read it from a file inside the function."
+            )
+        self.tables[name] = value
+
+    def _assign(self, name: str, value: Any, world: Mapping[str, Any], where: str) -> None:
+        """Write a value as an assignment and try it, or import it when it is a module's own object."""
+        writer = ValueWriter(self.module, lambda part: self._named(part, world, where))
+        try:
+            text = writer.code(value)
+            names = frozenset(n.id for n in ast.walk(ast.parse(text, mode="eval")) if isinstance(n, ast.Name))
+            again = eval(text, {n: self.bound[n] for n in names if n in self.bound})  # noqa: S307 - the text was made above from plain values
+            if writer.code(again) != text:
+                raise Unwritable(f"a {type(value).__name__} that is another one when it is written and read again")
+        except (Unwritable, SyntaxError, RecursionError, MemoryError, TypeError, ValueError) as problem:
+            if origin := self._origin(value, name):
+                self._import(name, *origin, where)
+                return
+            what = (
+                str(problem)
+                if isinstance(problem, Unwritable)
+                else f"a {type(value).__name__} that cannot be written as text"
+            )
+            raise ExportError(
+                f"{where}, {what}: a script cannot hold it; create it inside the function, or make it from plain values there."
+            ) from None
+        self.constants[name] = Node(f"{name} = {text}", names, names)
+
+    def _named(self, value: Any, world: Mapping[str, Any], where: str) -> str | None:
+        """Return the expression for a function, a class or a module within a value; None for anything else."""
+        known = next((name for name, bound in self.bound.items() if bound is value and _is_named(value)), None)
+        if known or not _is_named(value):
+            return known
+        if isinstance(value, ModuleType):
+            return self.module(value.__name__)
+        name = value.__name__
+        if _is_builtin(value) and name not in self.bound:
+            return str(name)
+        if origin := self._origin(value, name):
+            return f"{self.module(origin[0])}.{origin[1]}"
+        if not _is_definition(value) or not name.isidentifier():
+            raise Unwritable(f"a value that holds {shown(value, 60)}")
+        if self.bind(name, value, where):
+            self._place(name, value, world, where)
+        return str(name)
+
+    def _origin(self, value: Any, name: str) -> tuple[str, str] | None:
+        """Return (module, attribute) from which exactly this object can be imported; None for the user's own."""
+        home = getattr(value, "__module__", None)
+        if home in self.own or home == "__main__" or _is_builtin(value):
+            return None
+        parts = home.split(".") if isinstance(home, str) else []
+        near = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+        public = [m for m in near if not any(p.startswith("_") for p in m.split("."))]
+        others = sorted(sys.modules, key=lambda m: (m.startswith("_"), "._" in m, m.count("."), m))
+        for module in [*public, *near, *others]:
+            inside = getattr(sys.modules.get(module), "__dict__", {})
+            for attribute in (name, getattr(value, "__name__", name)):
+                if module not in self.own and module != "__main__" and inside.get(attribute) is value:
+                    return module, attribute
+        return None
+
+    def _imports_inside(self, text: str, reader: Reader) -> None:
+        """Note the modules that a text imports by itself."""
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                raise ExportError(
+                    f"{reader.label} imports relatively in line {reader.line + node.lineno - 1}, and a script is in no package; name the module in full."
+                )
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                found = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                for module in found:
+                    self.modules.setdefault(
+                        module, f"{reader.label} imports {module!r} in line {reader.line + node.lineno - 1}"
+                    )
+
+    def _packages_within(self, text: str) -> None:
+        """Note modules reached as attributes of a package imported under its own name, such as `xml.etree.ElementTree`."""
+        for node in ast.walk(ast.parse(text)):
+            path = _dotted(node) if isinstance(node, ast.Attribute) else None
+            root = path.partition(".")[0] if path else ""
+            if path and self.imports.get(root) == (root, None) and _is_submodule(path):
+                self.submodules.add(path)
+
+
+def is_short_array(value: object) -> bool:
+    """Return whether an array reads well as a line of code."""
+    return type(value) is np.ndarray and value.ndim == 1 and value.size <= SMALL_ARRAY and value.dtype.kind in "biuf"
+
+
+def table_bytes(table: Table) -> int:
+    """Return the memory a table takes, strings included."""
+    if isinstance(table, np.ndarray):
+        return table.nbytes
+    used = table.memory_usage(deep=True)
+    return int(used.sum() if isinstance(table, pd.DataFrame) else used)
+
+
+def _is_builtin(value: Any) -> bool:
+    return getattr(builtins, getattr(value, "__name__", ""), None) is value
+
+
+def _is_definition(value: Any) -> bool:
+    """Return whether a value is a Python function (also wrapped) or a class, other than Python's own."""
+    if _is_builtin(value):
+        return False
+    return isinstance(value, type) or (callable(value) and isinstance(inspect.unwrap(value), FunctionType))
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, type | ModuleType | np.ufunc) or inspect.isroutine(value) or _is_definition(value)
+
+
+def _is_submodule(path: str) -> bool:
+    return path in sys.modules and hasattr(sys.modules.get(path.rpartition(".")[0]), "__path__")
+
+
+def _dotted(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Name):
+        return node.id
+    before = _dotted(node.value) if isinstance(node, ast.Attribute) else None
+    return f"{before}.{node.attr}" if before and isinstance(node, ast.Attribute) else None

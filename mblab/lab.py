@@ -1,0 +1,542 @@
+"""The user's handle: put a pipeline together, run it, move its knobs, look at it.
+
+    source, steps, sinks, settings -> pipeline -> engine + clock + driver -> run
+                                        [lab] holds them all
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+
+import pandas as pd
+
+from mblab import host
+from mblab.clock import Clock, VirtualClock, WallClock
+from mblab.drivers import Driver
+from mblab.durations import NS, Duration, duration_ns, format_s, interval_ns, seconds
+from mblab.engine import Engine, check_cost
+from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
+from mblab.metrics import RunLog
+from mblab.pipeline import OnError, Pipeline, Settings, check_speedup
+from mblab.progress import Progress
+from mblab.records import Control
+from mblab.run import LiveFacts, Run
+from mblab.schedule import Policy, check_cap, check_policy
+from mblab.sinks.base import Sink
+from mblab.sinks.memory import MemorySink
+from mblab.sources.base import Source
+from mblab.steps import Chain, Kind, Step, make_step, names_of
+
+if TYPE_CHECKING:
+    from mblab.tuning.sweep import Sweep
+
+__all__ = ["Description", "Lab"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+KNOBS = ("interval", "policy", "max_rows_per_batch", "speedup")
+RUNS_KEPT = 20
+
+_labs: weakref.WeakValueDictionary[str, Lab] = weakref.WeakValueDictionary()
+
+
+class Description(str):
+    """Text that shows itself as it reads."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _whole_number(value: object, knob: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SettingTypeError(f"{knob} must be a whole number, got {shown(value)}.")
+    if value < 1:
+        raise SettingError(f"{knob} must be at least 1, got {value}.")
+    return value
+
+
+class Lab:
+    """A micro-batch pipeline under your hands.
+
+    Args:
+        source: Where rows come from: `mblab.replay(…)`, `mblab.simulate(…)`.
+        interval: Time between two triggers: a string with a unit, a `timedelta`, or seconds; at least 1 ms.
+        policy: What a batch that overruns its interval does to the next: `asap`, `skip` or `queue`.
+        max_rows_per_batch: Cap on a batch's rows (oldest first, the rest waits), or None. Not with `queue`.
+        name: What the lab is known by: a new lab of the same name stops the old one's run.
+        on_error: What a failing step does: `halt` keeps the batch, and `resume()` runs it again.
+        run_empty: Whether steps are called for a batch with no rows.
+        batches_limit: How many of the newest batches `run.batches` keeps.
+        output_limit: How many of the newest rows `run.output` keeps.
+        ui: False makes `start()` behave as in a notebook run without a person; None asks `MBLAB_UI` and the kernel.
+
+    Raises:
+        SettingError: A knob breaks its rule; the message says which, and the way on.
+    """
+
+    display_hook: ClassVar[Callable[[Lab], Any] | None] = None
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        interval: Duration = "1s",
+        policy: Policy = "asap",
+        max_rows_per_batch: int | None = None,
+        name: str = "lab",
+        on_error: OnError = "halt",
+        run_empty: bool = False,
+        batches_limit: int = 100_000,
+        output_limit: int = 1_000_000,
+        ui: bool | None = None,
+    ) -> None:
+        if not isinstance(source, Source):
+            hint = "; wrap the data: mblab.replay(data, arrival=…)" if isinstance(source, pd.DataFrame | str | Path) else ""
+            raise SettingTypeError(f"source must be a source of rows, got {shown(source, 40)}{hint}.")
+        self._source = source
+        self._settings = Settings(interval_ns(interval), policy, max_rows_per_batch, name, on_error, run_empty)
+        self._batches_limit = _whole_number(batches_limit, "batches_limit")
+        self._output_limit = _whole_number(output_limit, "output_limit")
+        if ui is not None and not isinstance(ui, bool):
+            raise SettingTypeError(f"ui must be True, False or None, got {shown(ui)}.")
+        self._ui = ui
+        self._sinks: tuple[Sink, ...] = ()
+        self._runs: deque[Run] = deque(maxlen=RUNS_KEPT)
+        self._driver: Driver | None = None
+        self._lock = threading.RLock()
+        me = weakref.ref(self)
+        self._chain = Chain(lambda: lab._changed() if (lab := me()) else None)
+        old = _labs.get(name)
+        if old is not None and old._stop_active():
+            host.say(f"mblab: stopped the run of the earlier lab {name!r}.")
+        _labs[name] = self
+
+    # -- the pipeline -----------------------------------------------------------------------------------------------
+
+    @overload
+    def batch(self, fn: F) -> F: ...
+    @overload
+    def batch(self, fn: None = None, *, key: str | list[str] | None = None, name: str | None = None) -> Callable[[F], F]: ...
+    def batch(self, fn: F | None = None, *, key: Any = None, name: str | None = None) -> Any:
+        """Add a step that is called once a batch: f(batch), f(batch, state) or f(batch, state, ctx).
+
+        With `key=` it is called once per key and batch, in order of first appearance, with a state of its own per key.
+        Defining it again replaces it at the next batch and keeps its state. Returns the function unchanged.
+        """
+        return self._define(fn, "batch", key, name)
+
+    @overload
+    def map(self, fn: F) -> F: ...
+    @overload
+    def map(self, fn: None = None, *, name: str | None = None) -> Callable[[F], F]: ...
+    def map(self, fn: F | None = None, *, name: str | None = None) -> Any:
+        """Add a step whose rows are independent of each other: f(batch) or f(batch, ctx); it keeps no state."""
+        return self._define(fn, "map", None, name)
+
+    def _define(self, fn: Any, kind: Kind, key: Any, name: str | None) -> Any:
+        if fn is None:
+            return lambda function: self._define(function, kind, key, name)
+        message = self._chain.add(make_step(fn, kind, key=key, name=name))
+        if message:
+            host.say(message)
+        return fn
+
+    def to(self, sink: Sink) -> None:
+        """Deliver the last step's rows to a sink, from the next batch on; one with the same target is replaced."""
+        if not isinstance(sink, Sink):
+            hint = "; wrap the function: mblab.sinks.call(fn)" if callable(sink) else ""
+            hint = "; name the format: mblab.sinks.parquet(path) or mblab.sinks.csv(path)" if isinstance(sink, str | os.PathLike) else hint
+            raise SettingTypeError(f"lab.to needs a sink, got {shown(sink, 40)}{hint}.")
+        self._sinks = (*(s for s in self._sinks if s.target != sink.target), sink)
+        self._changed()
+
+    def remove(self, name: str) -> None:
+        """Take a step (by name) or a sink (by target) out, from the next batch on."""
+        if self._chain.remove(name):
+            return
+        if any(s.target == name for s in self._sinks):
+            self._sinks = tuple(s for s in self._sinks if s.target != name)
+            self._changed()
+            return
+        known = [s.name for s in self.steps] + [s.target for s in self._sinks]
+        raise SettingError(f"remove({shown(name)}): no such step or sink; there are {known}{did_you_mean(name, known)}")
+
+    @property
+    def source(self) -> Source:
+        """Where rows come from."""
+        return self._source
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps, in the order in which they are called."""
+        return self._chain.steps
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """Where the last step's rows go."""
+        return self._sinks
+
+    @property
+    def name(self) -> str:
+        """What the lab is known by."""
+        return self._settings.name
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The recipe as it stands: what a run, the export and the tuner take."""
+        steps = self._chain.steps
+        return Pipeline(self._source, steps, self._sinks, self._settings, 1 + self._chain.swaps)
+
+    def _changed(self) -> None:
+        driver = self._driver
+        if driver is not None and not driver.ended:
+            driver.engine.pipeline = self.pipeline
+
+    # -- the knobs --------------------------------------------------------------------------------------------------
+
+    @property
+    def interval(self) -> float:
+        """Time between two triggers, in seconds; set it while a run is on and the grid goes on from its last point."""
+        return seconds(self._settings.interval_ns)
+
+    @interval.setter
+    def interval(self, value: Duration) -> None:
+        self.change(interval=value)
+
+    @property
+    def policy(self) -> Policy:
+        """What an overrun does: asap, skip or queue."""
+        return self._settings.policy
+
+    @policy.setter
+    def policy(self, value: Policy) -> None:
+        self.change(policy=value)
+
+    @property
+    def max_rows_per_batch(self) -> int | None:
+        """Cap on a batch's rows, or None."""
+        return self._settings.max_rows_per_batch
+
+    @max_rows_per_batch.setter
+    def max_rows_per_batch(self, value: int | None) -> None:
+        self.change(max_rows_per_batch=value)
+
+    @property
+    def speedup(self) -> float:
+        """Source seconds that pass in one second of a run."""
+        return self._settings.speedup or self._source.speedup
+
+    @speedup.setter
+    def speedup(self, value: float) -> None:
+        self.change(speedup=value)
+
+    def change(self, **knobs: Any) -> None:
+        """Move several knobs at the same moment: interval, policy, max_rows_per_batch, speedup.
+
+        Raises:
+            SettingError: A value breaks its rule; nothing is changed then.
+        """
+        with self._lock:
+            change = _checked_change(knobs, self._settings)
+            self._settings = _settings_after(self._settings, change)
+            driver = self._driver
+            if driver is not None and not driver.ended:
+                driver.request(change)
+                driver.engine.pipeline = self.pipeline
+
+    # -- runs -------------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        duration: Duration | None = None,
+        *,
+        clock: str | Clock = "wall",
+        cost: Any = None,
+        controls: Mapping[Any, Mapping[str, Any]] | None = None,
+    ) -> Run:
+        """Run from the beginning, and return when it is over.
+
+        Args:
+            duration: How long, on the run's clock; None ends when the source is drained.
+            clock: `wall`, or `virtual`: the function really runs, its measured time moves the clock, idle time is skipped.
+            cost: Seconds that n rows cost, a number or a function of n; replaces the measured time (virtual clock only).
+            controls: Time → knobs to move then, such as `{"20s": {"interval": "500ms"}}`.
+
+        Raises:
+            BatchError: A step failed; the batch stays planned, `lab.last_run` holds the partial run, and after mending
+                the function `lab.resume()` goes on with it.
+            SettingError: An argument breaks its rule.
+            KeyboardInterrupt: Ctrl-C; the batch in hand was finished, `lab.last_run` holds the run.
+        """
+        driver, run = self._begin(duration, clock, cost, controls, blocking=True)
+        self._turn(driver)
+        return run
+
+    def start(
+        self,
+        duration: Duration | None = None,
+        *,
+        clock: str | Clock = "wall",
+        cost: Any = None,
+        controls: Mapping[Any, Mapping[str, Any]] | None = None,
+    ) -> Run:
+        """Run from the beginning in the background, and return at once; arguments as `run`.
+
+        In a notebook that is run without a person (papermill) it is `run`: nobody could press a button there.
+        """
+        if host.headless(self._ui):
+            return self.run(duration, clock=clock, cost=cost, controls=controls)
+        driver, run = self._begin(duration, clock, cost, controls, blocking=False)
+        driver.start()
+        return run
+
+    def _begin(self, duration: Any, clock: Any, cost: Any, controls: Any, *, blocking: bool) -> tuple[Driver, Run]:
+        length = None if duration is None else duration_ns(duration, "duration", minimum_ns=1)
+        if length is None and self._source.endless and blocking:
+            raise SettingError(f"{self._source.name} never ends by itself, so run() needs a duration, such as lab.run('30s').")
+        if self._stop_active():
+            host.say(f"mblab: stopped the run of {self.name!r} that was on.")
+        driver, run = self._prepare(self.pipeline, length, clock, cost, controls)
+        weakref.finalize(self, driver.stop, wait=False)
+        self._driver = driver
+        self._runs.append(run)
+        return driver, run
+
+    def _prepare(
+        self, pipeline: Pipeline, length: int | None, clock: Any, cost: Any, controls: Any, *, effects: bool = True
+    ) -> tuple[Driver, Run]:
+        """Return what turns a pipeline, and the run to look at it by; nothing moves yet."""
+        the_clock = _clock_of(clock)
+        declared = check_cost(cost)
+        if declared is not None and clock == "wall":
+            raise SettingError("cost= declares what a batch costs, which only a virtual clock can follow; add clock='virtual'.")
+        log, output = RunLog(self._batches_limit), MemorySink(self._output_limit)
+        engine = Engine(
+            pipeline,
+            the_clock,
+            run_id=secrets.token_hex(6),
+            note=log.note,
+            output=output,
+            duration_ns=length,
+            cost=declared,
+            controls=_checked_controls(controls, pipeline.settings),
+            effects=effects,
+        )
+        engine.open()
+        driver = Driver(engine, the_clock)
+        return driver, Run(LiveFacts(self.name, engine, driver, log, output))
+
+    def _turn(self, driver: Driver) -> None:
+        """Turn a driver in this thread, with a bar."""
+        engine = driver.engine
+        length = engine.duration_ns
+        total, unit = (None, "rows") if length is None else (length / NS, "s")
+        with Progress(
+            self.name, total, unit, lambda: engine.feed.taken if length is None else engine.last_end_ns / NS
+        ) as progress:
+            driver.run(progress.tick)
+
+    def _stop_active(self) -> bool:
+        driver = self._driver
+        if driver is None or driver.ended:
+            return False
+        driver.stop()
+        return True
+
+    def _active(self, verb: str) -> Driver:
+        if self._driver is None or self._driver.ended:
+            raise SettingError(f"{verb}() needs a run that is on; begin one with lab.start() or lab.run().")
+        return self._driver
+
+    def pause(self) -> None:
+        """Freeze the run's clock after the batch in hand."""
+        self._active("pause").pause()
+
+    def resume(self) -> Run:
+        """End a pause or a halt: a batch that failed is run again, with the steps as they are now.
+
+        A run that blocked its caller does so again, until it is over or halts once more.
+        """
+        driver = self._active("resume")
+        driver.engine.pipeline = self.pipeline
+        driver.resume()
+        return self._runs[-1]
+
+    def step(self, n: int = 1) -> pd.DataFrame:
+        """Run the next n batches at once, freeze the clock again, and return their rows of `run.batches`.
+
+        Without a run that is on it begins a paused one.
+        """
+        count = _whole_number(n, "n")
+        driver = self._driver
+        if driver is None or driver.ended:
+            driver, _ = self._begin(None, "wall", None, None, blocking=False)
+        driver.engine.pipeline = self.pipeline
+        records = driver.step(count)
+        batches = self._runs[-1].batches
+        return batches[batches.batch_id.isin([r.batch_id for r in records])].reset_index(drop=True)
+
+    def stop(self) -> None:
+        """End the run after the batch in hand; without one that is on it does nothing."""
+        self._stop_active()
+
+    def reset(self) -> None:
+        """Stop, and forget: runs, their state and their output. Steps, sinks and settings stay."""
+        self._stop_active()
+        self._driver = None
+        self._runs.clear()
+
+    @property
+    def last_run(self) -> Run | None:
+        """The newest run, or None."""
+        return self._runs[-1] if self._runs else None
+
+    @property
+    def runs(self) -> list[Run]:
+        """The newest 20 runs, oldest first."""
+        return list(self._runs)
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    def try_batch(self, n: int = 100) -> pd.DataFrame:
+        """Return what the steps make of the first n rows, as one batch, from an empty state; nothing else happens."""
+        rows = _whole_number(n, "n")
+        pipeline = replace(self.pipeline, sinks=())
+        engine = Engine(pipeline, VirtualClock(), run_id="0" * 12, note=lambda _: None, output=MemorySink(1))
+        return engine.trial(rows)
+
+    def describe(self) -> Description:
+        """Return the lab in words: source, steps, sinks with what they guarantee, settings."""
+        s = self._settings
+        cap = "no cap" if s.max_rows_per_batch is None else f"at most {s.max_rows_per_batch:,} rows a batch"
+        speed = "" if self.speedup == 1 else f", speed-up {self.speedup:g}"
+        lines = [f"lab {s.name!r}: every {format_s(self.interval)}, policy {s.policy}, {cap}{speed}"]
+        lines.append(f"  source  {self._source.describe()}")
+        for step in self.steps:
+            key = f" by {', '.join(step.key)}" if step.key else ""
+            lines.append(f"  step    {step.name} ({step.kind}{key}, version {step.version})")
+        lines += [f"  sink    {sink.describe()}" for sink in self._sinks]
+        if not self._sinks:
+            lines.append("  sink    memory: run.output")
+        if self.last_run is not None:
+            lines.append(f"  run     {self.last_run!r}")
+        return Description("\n".join(lines))
+
+    def sweep(
+        self,
+        intervals: Any,
+        duration: Duration | None = None,
+        *,
+        clock: str = "wall",
+        cost: Any = None,
+        effects: bool = False,
+    ) -> Sweep:
+        """Run the pipeline once at each interval, and compare.
+
+        Args:
+            intervals: List of durations.
+            duration: Of each run, on the run's clock; None runs each until the source is drained.
+            clock: `wall`, or `virtual`.
+            cost: Declared cost, as for `run`.
+            effects: Whether sinks take part; otherwise results stay in memory.
+        """
+        from mblab.tuning.sweep import check_intervals, run_sweep
+
+        chosen = check_intervals(intervals)
+        length = None if duration is None else duration_ns(duration, "duration", minimum_ns=1)
+        if length is None and self._source.endless:
+            raise SettingError(f"{self._source.name} never ends by itself, so sweep() needs a duration, such as '20s'.")
+        self._stop_active()
+        pipeline = self.pipeline
+
+        def once(interval: int) -> Run:
+            recipe = replace(pipeline, settings=replace(pipeline.settings, interval_ns=interval))
+            driver, run = self._prepare(recipe, length, clock, cost, None, effects=effects)
+            driver.run()
+            return run
+
+        return run_sweep(chosen, once, clock)
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """Write the pipeline as a script that runs without the notebook; returns its path.
+
+        Raises:
+            ExportError: A name the steps read cannot be carried along; the message says which, and where.
+        """
+        from mblab.export import write_script
+
+        return write_script(self.pipeline, Path(path))
+
+    def __repr__(self) -> str:
+        steps = names_of(self.steps)
+        return f"Lab({self.name!r}: {self._source.name} → {steps}, every {format_s(self.interval)}, {self.policy})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        if Lab.display_hook is not None and not host.headless(self._ui):
+            return Lab.display_hook(self)
+        if self.last_run is None or self.last_run.last_progress is None:
+            return {"text/plain": str(self.describe())}
+        return self.last_run._repr_mimebundle_(include, exclude)
+
+
+# -- checks ---------------------------------------------------------------------------------------------------------
+
+
+def _clock_of(clock: object) -> Clock:
+    if isinstance(clock, str):
+        if clock not in ("wall", "virtual"):
+            raise SettingError(f"clock must be 'wall' or 'virtual', got {shown(clock)}{did_you_mean(clock, ('wall', 'virtual'))}.")
+        return WallClock() if clock == "wall" else VirtualClock()
+    if not hasattr(clock, "wait_until"):
+        raise SettingTypeError(f"clock must be 'wall', 'virtual' or a clock, got {shown(clock)}.")
+    return clock  # type: ignore[return-value]
+
+
+def _checked_change(knobs: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return knobs in the engine's units, checked together against the settings they would leave."""
+    if not isinstance(knobs, Mapping):
+        raise SettingTypeError(f"a change must be a dict of knobs such as {{'interval': '500ms'}}, got {shown(knobs)}.")
+    unknown = [k for k in knobs if k not in KNOBS]
+    if unknown:
+        raise SettingError(f"{shown(unknown[0])} is no knob; there are {list(KNOBS)}{did_you_mean(unknown[0], KNOBS)}")
+    change: dict[str, Any] = {}
+    if "interval" in knobs:
+        change["interval_ns"] = interval_ns(knobs["interval"])
+    policy = settings.policy
+    if "policy" in knobs:
+        policy = change["policy"] = check_policy(knobs["policy"])
+    cap = knobs.get("max_rows_per_batch", settings.max_rows_per_batch)
+    checked = check_cap(cap, policy)
+    if "max_rows_per_batch" in knobs:
+        change["max_rows_per_batch"] = checked
+    if "speedup" in knobs:
+        change["speedup"] = check_speedup(knobs["speedup"])
+    return change
+
+
+def _settings_after(settings: Settings, change: Mapping[str, Any]) -> Settings:
+    return replace(settings, **change)
+
+
+def _checked_controls(controls: object, settings: Settings) -> tuple[Control, ...]:
+    """Return scripted changes in order of time, each checked against the settings the ones before it leave."""
+    if controls is None:
+        return ()
+    if not isinstance(controls, Mapping):
+        raise SettingTypeError(f"controls must be a dict such as {{'20s': {{'interval': '500ms'}}}}, got {shown(controls)}.")
+    timed = sorted(((duration_ns(at, "controls"), knobs) for at, knobs in controls.items()), key=lambda pair: pair[0])
+    checked = []
+    for at, knobs in timed:
+        change = _checked_change(knobs, settings)
+        settings = _settings_after(settings, change)
+        checked.append(Control(at, change))
+    return tuple(checked)

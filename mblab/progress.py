@@ -1,0 +1,71 @@
+"""How far a run is, for people who wait for it.
+
+A live notebook gets a bar, a terminal gets one on stderr, anything else gets nothing. Short runs show none.
+
+    drivers -> [progress] -> lab, tuning
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from mblab import host
+
+__all__ = ["Progress"]
+
+EVERY_S = 0.1
+
+
+class Progress:
+    """A bar over a known total, or a count without one; a context manager.
+
+    Args:
+        label: What is under way.
+        total: Where it ends, in `unit`; None when nobody knows.
+        unit: Of the total and of what `done` returns.
+        done: Returns how far it is.
+    """
+
+    def __init__(self, label: str, total: float | None, unit: str, done: Callable[[], float]) -> None:
+        self._label, self._total, self._unit, self._done = label, total, unit, done
+        self._bar: Any = None
+        self._next_s = time.monotonic() + 1.0  # what takes less than a second needs no bar
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def tick(self) -> None:
+        """Move the bar, at most ten times a second."""
+        now = time.monotonic()
+        if now < self._next_s:
+            return
+        self._next_s = now + EVERY_S
+        if self._bar is None:
+            self._bar = self._make()
+        done = self._done()
+        self._bar.n = done if self._total is None else min(done, self._total)
+        self._bar.refresh()
+
+    def _make(self) -> Any:
+        kind: Any
+        if host.in_kernel() and not host.headless():
+            from tqdm.auto import tqdm as kind
+        else:
+            from tqdm.std import tqdm as kind
+        whole = "{n:.0f}/{total:.0f}" if self._total is not None else "{n:.0f}"
+        bar = "{l_bar}{bar}| " if self._total is not None else "{desc}: "
+        return kind(
+            desc=self._label,
+            total=self._total,
+            unit=self._unit,
+            disable=None,  # off where stderr is no terminal
+            leave=False,
+            bar_format=bar + whole + " " + self._unit + " [{elapsed}<{remaining}]" if self._total is not None else bar + whole + " " + self._unit,
+        )
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,228 @@
+"""Between the blocks a source decodes and the batches the engine cuts: decode big, cut small.
+
+The feed turns source time into the run's time (`A = round(arrival / speedup)`), holds the rows that have been decoded
+but not taken, and cuts the next n of them. Cutting is `searchsorted` on arrival times and one slice of a frame, whatever
+the batch's size.
+
+    sources -> [feed] -> engine
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mblab.sources.base import Block, Source, Times
+
+__all__ = ["Cut", "Feed"]
+
+NO_TIMES: Times = np.empty(0, np.int64)
+
+
+def scale_ns(times: Times, old: float, new: float) -> Times:
+    """Return `round(times·old/new)`, half to even, without leaving 64 bits of precision where the machine has them."""
+    if old == new:
+        return times
+    exact = times.astype(np.longdouble) * np.longdouble(old) / np.longdouble(new)
+    return np.rint(exact).astype(np.int64)
+
+
+@dataclass(slots=True)
+class _Held:
+    """A block on the run's clock, with the row from which on it is untaken."""
+
+    rows: pd.DataFrame
+    arrival_ns: Times
+    taken: int = 0
+    watermarks: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The rows of one batch; asked again it gives them again, whatever a step did to the first ones.
+
+    Attributes:
+        arrival_ns: int64, one a row, on the run's clock.
+        first: Number of the first row, counted from the start of the stream.
+        pieces: (frame, low, high): where the rows stand in what was decoded.
+        before: (newest event time of the blocks let go, the block being cut), for the watermark.
+    """
+
+    arrival_ns: Times
+    first: int
+    pieces: tuple[tuple[pd.DataFrame, int, int], ...]
+    before: tuple[Any, _Held | None]
+
+    def rows(self) -> pd.DataFrame:
+        """Return the rows with the source's dtypes and a fresh RangeIndex."""
+        if len(self.pieces) == 1:
+            frame, low, high = self.pieces[0]
+            rows = frame.iloc[low:high]
+            rows.index = pd.RangeIndex(high - low)
+            return rows
+        return pd.concat([frame.iloc[low:high] for frame, low, high in self.pieces], ignore_index=True)
+
+    def watermark(self, event_time: str | None) -> Any:
+        """Return the newest event time among all rows of earlier batches, None before there is one."""
+        peak, held = self.before
+        if event_time is None or held is None or event_time not in held.rows:
+            return peak
+        low = self.pieces[0][1]
+        if low:
+            if held.watermarks is None:
+                held.watermarks = held.rows[event_time].cummax()
+            peak = _newer(peak, held.watermarks.iloc[low - 1])
+        return peak
+
+
+class Feed:
+    """The rows of one run, in arrival order, on the run's clock."""
+
+    def __init__(self, source: Source, speedup: float | None = None) -> None:
+        self.taken = 0
+        self.event_time = source.event_time
+        self.speedup = speedup or source.speedup
+        self._pace = self.speedup
+        self._changes: list[tuple[int, float, float]] = []
+        self._blocks: Iterator[Block] = source.open()
+        self._held: deque[_Held] = deque()
+        self._decoded = 0  # rows decoded so far, taken ones included
+        self._last_ns = -1  # arrival of the newest decoded row
+        self._over = False
+        self._failure: Exception | None = None
+        self._empty: pd.DataFrame | None = None
+        self._peak: Any = None  # newest event time of the blocks that were let go
+        self._decode()
+
+    def _decode(self) -> bool:
+        """Decode the next block; return False at the end of the source."""
+        while not self._over:
+            if self._failure is not None:  # a generator that raised looks exhausted: that would lose rows silently
+                raise self._failure
+            try:
+                block = next(self._blocks, None)
+            except Exception as error:
+                self._failure = error
+                raise
+            if block is None:
+                self._over = True
+                return False
+            if self._empty is None:
+                self._empty = block.rows.iloc[:0].reset_index(drop=True)
+            if len(block.rows):
+                arrival = scale_ns(block.arrival_ns, 1.0, self._pace)
+                for at, old, new in self._changes:
+                    arrival = _rescaled(arrival, at, old, new)
+                self._held.append(_Held(block.rows, arrival))
+                self._decoded += len(arrival)
+                self._last_ns = int(arrival[-1])
+                return True
+        return False
+
+    def reach(self, time_ns: int) -> None:
+        """Decode until every row with A < time_ns is held."""
+        while self._last_ns < time_ns and self._decode():
+            pass
+
+    @property
+    def held(self) -> int:
+        """How many rows are decoded and untaken."""
+        return self._decoded - self.taken
+
+    def hold(self, rows: int) -> None:
+        """Decode until this many untaken rows are held, or the source is exhausted."""
+        while self.held < rows and self._decode():
+            pass
+
+    def waiting(self, time_ns: int) -> int:
+        """Return how many untaken rows have A < time_ns."""
+        if self._last_ns < time_ns:
+            self.reach(time_ns)
+        count = 0
+        for held in self._held:
+            upto = int(held.arrival_ns.searchsorted(time_ns))
+            count += upto - held.taken
+            if upto < len(held.arrival_ns):
+                break
+        return count
+
+    @property
+    def next_arrival_ns(self) -> int | None:
+        """Arrival of the oldest untaken row, or None when the source is exhausted."""
+        if not self._held and not self._decode():
+            return None
+        held = self._held[0]
+        return int(held.arrival_ns[held.taken])
+
+    @property
+    def drained(self) -> bool:
+        """Whether every row there will ever be has been taken."""
+        return not self._held and not self._decode()
+
+    def take(self, count: int) -> Cut:
+        """Take the next `count` rows; they must be held (see `waiting`)."""
+        first, held = self.taken, self._held[0] if self._held else None
+        before = (self._peak, held)
+        if count == 0 or held is None:
+            empty = self._empty if self._empty is not None else pd.DataFrame()
+            return Cut(NO_TIMES, first, ((empty, 0, 0),), (self.watermark(), None))
+        self.taken += count
+        low, high = held.taken, held.taken + count
+        if high <= len(held.arrival_ns):
+            self._note_taken(held, high)
+            return Cut(held.arrival_ns[low:high], first, ((held.rows, low, high),), before)
+        pieces, arrivals = [], []
+        while count:
+            held = self._held[0]
+            low, high = held.taken, min(held.taken + count, len(held.arrival_ns))
+            pieces.append((held.rows, low, high))
+            arrivals.append(held.arrival_ns[low:high])
+            count -= high - low
+            self._note_taken(held, high)
+        return Cut(np.concatenate(arrivals), first, tuple(pieces), before)
+
+    def _note_taken(self, held: _Held, upto: int) -> None:
+        held.taken = upto
+        if upto == len(held.arrival_ns):
+            if self.event_time is not None and self.event_time in held.rows:
+                self._peak = _newer(self._peak, held.rows[self.event_time].max())
+            self._held.popleft()
+
+    def watermark(self) -> Any:
+        """Return the newest event time among the rows taken so far, None before there is one."""
+        held = self._held[0] if self._held else None
+        if held is None or not held.taken:
+            return self._peak
+        return Cut(NO_TIMES, self.taken, ((held.rows, held.taken, held.taken),), (self._peak, held)).watermark(
+            self.event_time
+        )
+
+    def change_speed(self, at_ns: int, speedup: float) -> None:
+        """Let a future arrival A become `at + (A − at)·old/new`."""
+        old, self.speedup = self.speedup, speedup
+        self._changes.append((at_ns, old, speedup))
+        for held in self._held:
+            held.arrival_ns = _rescaled(held.arrival_ns, at_ns, old, speedup)
+            self._last_ns = int(held.arrival_ns[-1])
+
+    def oldest_waiting_ns(self, time_ns: int) -> int | None:
+        """Return the arrival of the oldest untaken row with A < time_ns, if there is one."""
+        if not self.waiting(time_ns):
+            return None
+        return self.next_arrival_ns
+
+
+def _rescaled(arrival: Times, at_ns: int, old: float, new: float) -> Times:
+    first = int(arrival.searchsorted(at_ns, side="right"))
+    return np.concatenate([arrival[:first], at_ns + scale_ns(arrival[first:] - at_ns, old, new)])
+
+
+def _newer(one: Any, other: Any) -> Any:
+    if other is None or other is pd.NaT or other != other:  # noqa: PLR0124
+        return one
+    return other if one is None or other > one else one

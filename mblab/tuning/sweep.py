@@ -1,0 +1,115 @@
+"""The same pipeline at several intervals, side by side, and the shortest that the work fits into.
+
+    run -> [sweep] -> lab
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mblab.durations import NS, format_s, interval_ns
+from mblab.errors import SettingError, SettingTypeError, shown
+from mblab.progress import Progress
+from mblab.run import Run
+
+__all__ = ["CURVE_COLUMNS", "Sweep", "check_intervals", "run_sweep", "shortest_interval_s"]
+
+CURVE_COLUMNS = (
+    "interval_s", "latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "num_input_rows_mean", "load",
+    "backlog_rows", "regime", "throughput",
+)  # fmt: skip
+
+
+def check_intervals(intervals: object) -> list[int]:
+    """Return intervals in ns, ascending, each once."""
+    if isinstance(intervals, str) or not isinstance(intervals, Sequence | np.ndarray | pd.Series | pd.Index):
+        raise SettingTypeError(f"intervals must be a list of durations such as ['100ms', '1s'], got {shown(intervals)}.")
+    if not len(intervals):
+        raise SettingError("intervals must name at least one interval, got an empty list.")
+    return sorted({interval_ns(i, "intervals") for i in intervals})
+
+
+def shortest_interval_s(batches: pd.DataFrame, rows_per_second: float) -> float:
+    """Return T* = a / (1 − bλ): the shortest interval into which a batch of cost a + b·n fits, in seconds.
+
+    a and b come from a least-squares line through (rows, duration) of the batches; NaN when there are too few sizes, or
+    when the work outgrows every interval (bλ ≥ 1).
+
+    Source: on schedule iff a + b·λT ≤ T (Das et al., "Adaptive stream processing using dynamic batch sizing", 2014).
+
+    >>> frame = pd.DataFrame({"num_input_rows": [100, 200, 400], "batch_duration_s": [0.12, 0.14, 0.18]})
+    >>> round(shortest_interval_s(frame, 1000), 6)
+    0.125
+    """
+    some = batches[batches.num_input_rows > 0]
+    rows, cost = some.num_input_rows.to_numpy(float), some.batch_duration_s.to_numpy(float)
+    if len(np.unique(rows)) < 2:
+        return float("nan")
+    slope, base = np.polyfit(rows, cost, 1)
+    slope, base = max(float(slope), 0.0), max(float(base), 0.0)
+    return base / (1 - slope * rows_per_second) if slope * rows_per_second < 1 else float("nan")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What several intervals measured.
+
+    Attributes:
+        table: One row an interval, ascending: interval_s, latency_mean_s, latency_p50_s, latency_p95_s, latency_p99_s,
+            num_input_rows_mean, load, throughput (float64), backlog_rows (int64), regime (str).
+        runs: Interval in seconds → its run.
+        shortest_s: T*, the shortest interval the work fits into, fitted to all batches; NaN when it cannot be told.
+        clock: wall or virtual.
+    """
+
+    table: pd.DataFrame
+    runs: dict[float, Run]
+    shortest_s: float
+    clock: str
+
+    def plot(self) -> Any:
+        """Return latency and load against the interval as an Altair chart, with T* marked."""
+        from mblab import charts
+
+        marks = [] if np.isnan(self.shortest_s) else [(self.shortest_s, f"T* {format_s(self.shortest_s)}")]
+        return charts.curve_chart(self.table, marks=marks, title=f"Latency against interval ({self.clock} clock)")
+
+    def __repr__(self) -> str:
+        best = self.table.loc[self.table.latency_p95_s.idxmin()] if self.table.latency_p95_s.notna().any() else None
+        found = f"lowest p95 {format_s(best.latency_p95_s)} at {format_s(best.interval_s)}" if best is not None else "no rows"
+        shortest = "" if np.isnan(self.shortest_s) else f", T* {format_s(self.shortest_s)}"
+        return f"Sweep({len(self.table)} intervals: {found}{shortest})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
+        from mblab import charts
+
+        return charts.mimebundle(self.plot(), repr(self))
+
+
+def run_sweep(intervals_ns: Sequence[int], once: Callable[[int], Run], clock: str) -> Sweep:
+    """Run once per interval, the longest first (it warms the function up on the largest batches), and tabulate."""
+    runs: dict[float, Run] = {}
+    done = 0
+    with Progress("sweep", len(intervals_ns), "intervals", lambda: done) as progress:
+        for interval in sorted(intervals_ns, reverse=True):
+            runs[interval / NS] = once(interval)
+            done += 1
+            progress.tick()
+    runs = dict(sorted(runs.items()))
+    summaries = {interval: run.summary() for interval, run in runs.items()}
+    table = pd.DataFrame([_row(interval, s) for interval, s in summaries.items()], columns=list(CURVE_COLUMNS))
+    batches = pd.concat([run.batches[["num_input_rows", "batch_duration_s"]] for run in runs.values()])
+    rate = float(np.median([(s.rows + s.backlog_rows) / s.duration_s if s.duration_s else 0.0 for s in summaries.values()]))
+    return Sweep(table, runs, shortest_interval_s(batches, rate), clock)
+
+
+def _row(interval_s: float, s: pd.Series[Any]) -> dict[str, Any]:
+    full = s.batches - s.batches_empty
+    same = {name: s[name] for name in CURVE_COLUMNS if name in s.index}
+    return same | {"interval_s": interval_s, "num_input_rows_mean": s.rows / full if full else 0.0}
+
