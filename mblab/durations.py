@@ -38,9 +38,7 @@ UNIT_NS = {
 }  # fmt: skip
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 PART = re.compile(rf"\s*({NUMBER})\s*([a-zµμ]+)\s*", re.IGNORECASE)
-ISO = re.compile(
-    rf"([+-]?)P(?:({NUMBER})D)?(?:T(?:({NUMBER})H)?(?:({NUMBER})M)?(?:({NUMBER})S)?)?", re.IGNORECASE
-)
+ISO = re.compile(rf"([+-]?)P(?:({NUMBER})D)?(?:T(?:({NUMBER})H)?(?:({NUMBER})M)?(?:({NUMBER})S)?)?", re.IGNORECASE)
 
 
 def _text_ns(text: str, knob: str) -> Decimal:
@@ -60,8 +58,12 @@ def _text_ns(text: str, knob: str) -> Decimal:
     if at == len(text) and text.strip():
         return total
     if re.fullmatch(rf"\s*{NUMBER}\s*", text):
-        raise SettingError(f"{knob}={shown(text)} has no unit; write {text.strip() + 's'!r} or a plain number of seconds.")
-    raise SettingError(f"{knob}={shown(text)} is no duration; write a number and a unit (ns us ms s min h d), such as '500ms' or '1h30m'.")
+        raise SettingError(
+            f"{knob}={shown(text)} has no unit; write {text.strip() + 's'!r} or a plain number of seconds."
+        )
+    raise SettingError(
+        f"{knob}={shown(text)} is no duration; write a number and a unit (ns us ms s min h d), such as '500ms'."
+    )
 
 
 def _exact_ns(value: Duration, knob: str) -> Decimal:
@@ -131,7 +133,9 @@ def interval_ns(value: Duration, knob: str = "interval") -> int:
         raise
     except SettingError as error:
         if "at least" in str(error):
-            raise SettingError(f"{knob} must be at least 1 ms, got {shown(value)}; for a batch per row use max_rows_per_batch=1.") from None
+            raise SettingError(
+                f"{knob} must be at least 1 ms, got {shown(value)}; for a batch per row use max_rows_per_batch=1."
+            ) from None
         raise
 
 

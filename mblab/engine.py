@@ -41,9 +41,11 @@ def check_cost(cost: object) -> Cost | None:
     if cost is None:
         return None
     if callable(cost):
-        return cost  # type: ignore[return-value]
+        return cost
     if isinstance(cost, bool) or not isinstance(cost, int | float | np.number):
-        raise SettingTypeError(f"cost must be a number of seconds or a function of the batch's rows, got {shown(cost)}.")
+        raise SettingTypeError(
+            f"cost must be a number of seconds or a function of the batch's rows, got {shown(cost)}."
+        )
     fixed = float(cost)
     _cost_ns(lambda _: fixed, 1)
     return lambda _: fixed
@@ -74,7 +76,9 @@ class BatchContext:
 
     __slots__ = ("_cut", "_event_time", "attempt", "batch_id", "interval_s", "replay", "run_id", "start_s")
 
-    def __init__(self, batch_id: int, attempt: int, run_id: str, trigger: Trigger, cut: Cut, event_time: str | None) -> None:
+    def __init__(
+        self, batch_id: int, attempt: int, run_id: str, trigger: Trigger, cut: Cut, event_time: str | None
+    ) -> None:
         self.batch_id = batch_id
         self.attempt = attempt
         self.run_id = run_id
@@ -103,7 +107,9 @@ class _Planned:
 
     __slots__ = ("attempts", "backlog", "batch_id", "cut", "groups", "trigger", "wake_ns")
 
-    def __init__(self, batch_id: int, trigger: Trigger, cut: Cut, backlog: int, groups: tuple[Group, ...] | None, wake_ns: int) -> None:
+    def __init__(
+        self, batch_id: int, trigger: Trigger, cut: Cut, backlog: int, groups: tuple[Group, ...] | None, wake_ns: int
+    ) -> None:
         self.batch_id, self.trigger, self.cut = batch_id, trigger, cut
         self.backlog, self.groups, self.wake_ns = backlog, groups, wake_ns
         self.attempts = 0
@@ -118,7 +124,7 @@ class Engine:
         run_id: 12 hex digits.
         note: Called with every record.
         output: The sink the run itself reads its output from.
-        duration_ns: Batches whose start (`queue`: grid point) is later are not run; None runs until the source is drained.
+        duration_ns: Batches whose start (`queue`: grid point) is later are not run; None runs until all is taken.
         cost: Declared cost of n rows in seconds; replaces every measured time.
         controls: Changes scripted beforehand, on the run's clock.
         effects: Whether sinks that reach outside the process take part.
@@ -351,9 +357,9 @@ class Engine:
         timetable, trigger = self.timetable, planned.trigger
         arrival = planned.cut.arrival_ns
         record = BatchRecord(
-            planned.batch_id, planned.attempts or 1, status, trigger.interval_ns, timetable.policy, self.pipeline.version,
-            trigger.due_ns, trigger.start_ns, planned.wake_ns, end_ns, len(arrival), output_rows, planned.backlog,
-            processing_ns, sink_ns, 0, cpu_ns, self._sample_state(), "", arrival, planned.groups,
+            planned.batch_id, planned.attempts or 1, status, trigger.interval_ns, timetable.policy,
+            self.pipeline.version, trigger.due_ns, trigger.start_ns, planned.wake_ns, end_ns, len(arrival),
+            output_rows, planned.backlog, processing_ns, sink_ns, 0, cpu_ns, self._sample_state(), "", arrival, planned.groups,
         )  # fmt: skip
         timetable.taken(end_ns)
         self._planned = None
@@ -454,7 +460,9 @@ class Engine:
             except MblabError:
                 raise
             except Exception as error:
-                raise SinkError(f"{sink.target} refused batch {planned.batch_id}: {type(error).__name__}: {error}") from error
+                raise SinkError(
+                    f"{sink.target} refused batch {planned.batch_id}: {type(error).__name__}: {error}"
+                ) from error
         self._output.deliver(rows, delivery)
 
 
@@ -469,7 +477,7 @@ def _by_key(step: Step, rows: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
         labels = [tidy_key(k) for k in keys]
     else:
         grouped = rows.groupby(list(step.key), sort=False, dropna=False, observed=True)
-        codes = grouped.ngroup().to_numpy()
+        codes = np.asarray(grouped.ngroup(), np.int64)
         firsts = rows.loc[~pd.Series(codes).duplicated(), list(step.key)]
         labels = [tidy_key(tuple(k)) for k in firsts.itertuples(index=False)]
     order = np.argsort(codes, kind="stable")
@@ -490,14 +498,17 @@ def _batch_error(error: Exception, step: Step, batch_id: int, rows: pd.DataFrame
         return error
     if isinstance(error, MblabError):
         line, _ = user_line(error, step)
-        return BatchError(f"batch {batch_id}: {error}", step=step.name, batch_id=batch_id, line=line or step.first_line or None)
+        return BatchError(
+            f"batch {batch_id}: {error}", step=step.name, batch_id=batch_id, line=line or step.first_line or None
+        )
     line, code = user_line(error, step)
     where = f" at line {line}" if line else ""
     what = f"{type(error).__name__}: {error}"
     column = error.args[0] if isinstance(error, KeyError) and error.args else None
     if isinstance(column, str) and column not in rows.columns:
         have = shown([str(c) for c in rows.columns], 160)
-        text = f"{step.name} reads column {column!r}{where}, but batch {batch_id} holds {have}{did_you_mean(column, rows.columns)}"
+        hint = did_you_mean(column, rows.columns)
+        text = f"{step.name} reads column {column!r}{where}, but batch {batch_id} holds {have}{hint}"
     else:
         text = f"{step.name} failed on batch {batch_id}{where}: {what}"
     if code:

@@ -1,7 +1,7 @@
 """The user's handle: put a pipeline together, run it, move its knobs, look at it.
 
-    source, steps, sinks, settings -> pipeline -> engine + clock + driver -> run
-                                        [lab] holds them all
+source, steps, sinks, settings -> pipeline -> engine + clock + driver -> run
+                                    [lab] holds them all
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class Lab:
         ui: bool | None = None,
     ) -> None:
         if not isinstance(source, Source):
-            hint = "; wrap the data: mblab.replay(data, arrival=…)" if isinstance(source, pd.DataFrame | str | Path) else ""
+            data = isinstance(source, pd.DataFrame | str | os.PathLike)
+            hint = "; wrap the data: mblab.replay(data, arrival=…)" if data else ""
             raise SettingTypeError(f"source must be a source of rows, got {shown(source, 40)}{hint}.")
         self._source = source
         self._settings = Settings(interval_ns(interval), policy, max_rows_per_batch, name, on_error, run_empty)
@@ -125,7 +126,9 @@ class Lab:
     @overload
     def batch(self, fn: F) -> F: ...
     @overload
-    def batch(self, fn: None = None, *, key: str | list[str] | None = None, name: str | None = None) -> Callable[[F], F]: ...
+    def batch(
+        self, fn: None = None, *, key: str | list[str] | None = None, name: str | None = None
+    ) -> Callable[[F], F]: ...
     def batch(self, fn: F | None = None, *, key: Any = None, name: str | None = None) -> Any:
         """Add a step that is called once a batch: f(batch), f(batch, state) or f(batch, state, ctx).
 
@@ -154,7 +157,8 @@ class Lab:
         """Deliver the last step's rows to a sink, from the next batch on; one with the same target is replaced."""
         if not isinstance(sink, Sink):
             hint = "; wrap the function: mblab.sinks.call(fn)" if callable(sink) else ""
-            hint = "; name the format: mblab.sinks.parquet(path) or mblab.sinks.csv(path)" if isinstance(sink, str | os.PathLike) else hint
+            if isinstance(sink, str | os.PathLike):
+                hint = "; name the format: mblab.sinks.parquet(path) or mblab.sinks.csv(path)"
             raise SettingTypeError(f"lab.to needs a sink, got {shown(sink, 40)}{hint}.")
         self._sinks = (*(s for s in self._sinks if s.target != sink.target), sink)
         self._changed()
@@ -267,8 +271,10 @@ class Lab:
 
         Args:
             duration: How long, on the run's clock; None ends when the source is drained.
-            clock: `wall`, or `virtual`: the function really runs, its measured time moves the clock, idle time is skipped.
-            cost: Seconds that n rows cost, a number or a function of n; replaces the measured time (virtual clock only).
+            clock: `wall`, or `virtual`: the function really runs, its measured time moves the clock, idle time is
+                skipped.
+            cost: Seconds that n rows cost, a number or a function of n; replaces the measured time (virtual clock
+                only).
             controls: Time → knobs to move then, such as `{"20s": {"interval": "500ms"}}`.
 
         Raises:
@@ -302,7 +308,9 @@ class Lab:
     def _begin(self, duration: Any, clock: Any, cost: Any, controls: Any, *, blocking: bool) -> tuple[Driver, Run]:
         length = None if duration is None else duration_ns(duration, "duration", minimum_ns=1)
         if length is None and self._source.endless and blocking:
-            raise SettingError(f"{self._source.name} never ends by itself, so run() needs a duration, such as lab.run('30s').")
+            raise SettingError(
+                f"{self._source.name} never ends by itself, so run() needs a duration, such as lab.run('30s')."
+            )
         if self._stop_active():
             host.say(f"mblab: stopped the run of {self.name!r} that was on.")
         driver, run = self._prepare(self.pipeline, length, clock, cost, controls)
@@ -318,7 +326,9 @@ class Lab:
         the_clock = _clock_of(clock)
         declared = check_cost(cost)
         if declared is not None and clock == "wall":
-            raise SettingError("cost= declares what a batch costs, which only a virtual clock can follow; add clock='virtual'.")
+            raise SettingError(
+                "cost= declares what a batch costs, which only a virtual clock can follow; add clock='virtual'."
+            )
         log, output = RunLog(self._batches_limit), MemorySink(self._output_limit)
         engine = Engine(
             pipeline,
@@ -494,7 +504,9 @@ class Lab:
 def _clock_of(clock: object) -> Clock:
     if isinstance(clock, str):
         if clock not in ("wall", "virtual"):
-            raise SettingError(f"clock must be 'wall' or 'virtual', got {shown(clock)}{did_you_mean(clock, ('wall', 'virtual'))}.")
+            raise SettingError(
+                f"clock must be 'wall' or 'virtual', got {shown(clock)}{did_you_mean(clock, ('wall', 'virtual'))}."
+            )
         return WallClock() if clock == "wall" else VirtualClock()
     if not hasattr(clock, "wait_until"):
         raise SettingTypeError(f"clock must be 'wall', 'virtual' or a clock, got {shown(clock)}.")
@@ -532,7 +544,9 @@ def _checked_controls(controls: object, settings: Settings) -> tuple[Control, ..
     if controls is None:
         return ()
     if not isinstance(controls, Mapping):
-        raise SettingTypeError(f"controls must be a dict such as {{'20s': {{'interval': '500ms'}}}}, got {shown(controls)}.")
+        raise SettingTypeError(
+            f"controls must be a dict such as {{'20s': {{'interval': '500ms'}}}}, got {shown(controls)}."
+        )
     timed = sorted(((duration_ns(at, "controls"), knobs) for at, knobs in controls.items()), key=lambda pair: pair[0])
     checked = []
     for at, knobs in timed:

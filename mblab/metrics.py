@@ -143,7 +143,9 @@ def _rows_of(records: Sequence[BatchRecord], columns: Mapping[str, Ints]) -> dic
     """Return each row's waits in ns; the four sum to its latency."""
     count = columns["num_input_rows"]
     index = np.repeat(np.arange(len(records)), count)
-    arrival: Ints = np.concatenate([r.arrival_ns for r in records if r.arrival_ns is not None] or [np.empty(0, np.int64)])
+    arrival: Ints = np.concatenate(
+        [r.arrival_ns for r in records if r.arrival_ns is not None] or [np.empty(0, np.int64)]
+    )
     due, first = columns["due_ns"][index], columns["start_ns"][index]
     if any(r.groups for r in records):
         offset = np.cumsum(count) - count
@@ -176,7 +178,8 @@ def _quantiles(rows: Mapping[str, Ints], count: Ints, end: Ints, q: float) -> Fl
     newest = np.minimum(first + np.maximum(count - 1, 0), len(rows["arrival_s"]) - 1)
     small = (end - rows["arrival_s"][newest - low]).astype(np.float64)
     large = (end - rows["arrival_s"][newest - high]).astype(np.float64)
-    return small + (height - low) * (large - small)
+    between: Floats = small + (height - low) * (large - small)
+    return between
 
 
 def _means(rows: Mapping[str, Ints], name: str, count: Ints) -> Floats:

@@ -56,7 +56,9 @@ class Settings:
         if not isinstance(self.on_error, str):
             raise SettingTypeError(f"on_error must be 'halt', got {shown(self.on_error)}.")
         if self.on_error not in ON_ERROR:
-            raise SettingError(f"on_error must be 'halt', got {shown(self.on_error)}{did_you_mean(self.on_error, ON_ERROR)}")
+            raise SettingError(
+                f"on_error must be 'halt', got {shown(self.on_error)}{did_you_mean(self.on_error, ON_ERROR)}"
+            )
         if not isinstance(self.run_empty, bool):
             raise SettingTypeError(f"run_empty must be True or False, got {shown(self.run_empty)}.")
         if self.speedup is not None:
@@ -69,7 +71,9 @@ def check_speedup(value: object) -> float:
         raise SettingTypeError(f"speedup must be a number, got {shown(value)}.")
     number = float(value)
     if not math.isfinite(number) or number <= 0:
-        raise SettingError(f"speedup must be a finite number above 0, got {shown(value)}; 60 plays an hour in a minute.")
+        raise SettingError(
+            f"speedup must be a finite number above 0, got {shown(value)}; 60 plays an hour in a minute."
+        )
     return number
 
 

@@ -50,22 +50,22 @@ class Progress:
         self._bar.refresh()
 
     def _make(self) -> Any:
-        kind: Any
-        if host.in_kernel() and not host.headless():
-            from tqdm.auto import tqdm as kind
-        else:
-            from tqdm.std import tqdm as kind
-        whole = "{n:.0f}/{total:.0f}" if self._total is not None else "{n:.0f}"
-        bar = "{l_bar}{bar}| " if self._total is not None else "{desc}: "
+        from tqdm import auto, std
+
+        kind = auto.tqdm if host.in_kernel() and not host.headless() else std.tqdm
+        count = "{n:.0f}" if self._total is None else "{n:.0f}/{total:.0f}"
+        form = "{desc}: " + count if self._total is None else "{l_bar}{bar}| " + count
         return kind(
             desc=self._label,
             total=self._total,
             unit=self._unit,
             disable=None,  # off where stderr is no terminal
             leave=False,
-            bar_format=bar + whole + " " + self._unit + " [{elapsed}<{remaining}]" if self._total is not None else bar + whole + " " + self._unit,
+            bar_format=form + f" {self._unit} [{{elapsed}}]",
         )
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.close()

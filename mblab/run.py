@@ -1,6 +1,6 @@
 """What happened, and what is happening: a run to look at while it goes on, afterwards, and from disk.
 
-    engine, metrics -> [run] -> tuning, lab
+engine, metrics -> [run] -> tuning, lab
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ class LiveFacts:
         once = frame[(frame.status != "empty") & ~frame.batch_id.isin(several)]
         rows += list(zip(once.batch_id, once.attempt, once.start_s, once.batch_duration_s, once.error, strict=True))
         tries = pd.DataFrame(rows, columns=list(ATTEMPT_COLUMNS))
-        tries = tries.astype({"batch_id": "int64", "attempt": "int64", "start_s": float, "duration_s": float, "error": "str"})
+        tries = tries.astype(
+            {"batch_id": "int64", "attempt": "int64", "start_s": float, "duration_s": float, "error": "str"}
+        )
         return tries.sort_values(["batch_id", "attempt"], ignore_index=True)
 
     def controls(self) -> dict[str, dict[str, Any]]:
@@ -125,7 +127,9 @@ class LiveFacts:
             tries = [a for a in tries if a.batch_id in chosen]
         facts = {
             "run_id": self.run_id,
-            "triggers_missed": engine.timetable.missed_until(horizon) if driver.horizon_ns is not None else engine.timetable.missed,
+            "triggers_missed": engine.timetable.missed_until(horizon)
+            if driver.horizon_ns is not None
+            else engine.timetable.missed,
             "duration_s": _length_s(frame, from_s, to_s, horizon),
             "horizon_s": horizon / NS,
             "backlog_rows": waiting,
@@ -167,10 +171,14 @@ class SavedFacts:
     def __init__(self, folder: Path) -> None:
         about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if about.get("format") != FORMAT:
-            raise SettingError(f"{str(folder)!r} holds a run in format {about.get('format')!r}; this mblab reads format {FORMAT}.")
+            raise SettingError(
+                f"{str(folder)!r} holds a run in format {about.get('format')!r}; this mblab reads format {FORMAT}."
+            )
         self.run_id, self.name, self.status = about["run_id"], about["name"], about["status"]
         self._about = about
-        self._frames = {n: pd.read_parquet(folder / f"{n}.parquet") for n in ("batches", "records", "output", "attempts")}
+        self._frames = {
+            n: pd.read_parquet(folder / f"{n}.parquet") for n in ("batches", "records", "output", "attempts")
+        }
 
     def batches(self) -> pd.DataFrame:
         return self._frames["batches"]
@@ -252,9 +260,9 @@ class Run:
     def batches(self) -> pd.DataFrame:
         """One row a batch, the newest 100 000 (`batches_limit=`).
 
-        Columns: batch_id, attempt, version, num_input_rows, num_output_rows, backlog_rows (int64); status, policy, error
-        (str); all others float64, those ending in `_s` in seconds of the run's clock. Latency columns of empty and failed
-        batches are NaN.
+        Columns: batch_id, attempt, version, num_input_rows, num_output_rows, backlog_rows (int64); status, policy,
+        error (str); all others float64, those ending in `_s` in seconds of the run's clock. Latency columns of empty
+        and failed batches are NaN.
         """
         return self._facts.batches()
 
@@ -279,7 +287,7 @@ class Run:
 
     @property
     def attempts(self) -> pd.DataFrame:
-        """One row a try of a batch: batch_id, attempt (from 1), start_s, duration_s, error (empty when it succeeded)."""
+        """One row a try of a batch: batch_id, attempt (from 1), start_s, duration_s, error (empty on success)."""
         return self._facts.attempts()
 
     @property
@@ -323,7 +331,9 @@ class Run:
         """
         target = Path(folder)
         if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / "run.json").exists())):
-            raise SettingError(f"save needs a new folder or one with an earlier run, but {str(target)!r} holds something else.")
+            raise SettingError(
+                f"save needs a new folder or one with an earlier run, but {str(target)!r} holds something else."
+            )
         target.mkdir(parents=True, exist_ok=True)
         frames = {"batches": self.batches, "records": self.records, "output": self.output, "attempts": self.attempts}
         for name, frame in frames.items():
@@ -387,4 +397,3 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         raise
     except (OSError, ValueError, KeyError) as error:
         raise SettingError(f"the run in {str(source)!r} cannot be read: {error}") from None
-

@@ -27,7 +27,17 @@ import numpy.typing as npt
 
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
 
-__all__ = ["POLICIES", "Policy", "Timetable", "Trigger", "check_cap", "check_policy", "first_after", "first_from", "follow"]
+__all__ = [
+    "POLICIES",
+    "Policy",
+    "Timetable",
+    "Trigger",
+    "check_cap",
+    "check_policy",
+    "first_after",
+    "first_from",
+    "follow",
+]
 
 Policy = Literal["asap", "skip", "queue"]
 POLICIES: Final[tuple[str, ...]] = get_args(Policy)
@@ -49,7 +59,7 @@ def check_policy(value: object) -> Policy:
 
 
 def check_cap(value: object, policy: Policy) -> int | None:
-    """Return `max_rows_per_batch`, or raise `SettingError`; `queue` refuses one, as its rows are fixed by the grid."""
+    """Return `max_rows_per_batch`, or raise `SettingError`; `queue` refuses one: the grid fixes its rows."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
@@ -84,8 +94,8 @@ def first_from(origin: Ns, interval: Ns, time: Ns) -> Ns:
 
 def _later(one: Ns, other: Ns) -> Ns:
     if isinstance(one, int) and isinstance(other, int):
-        return one if one > other else other
-    return np.maximum(one, other)  # type: ignore[return-value]
+        return max(one, other)
+    return np.maximum(one, other)
 
 
 def follow(policy: str, due: Ns, start: Ns, end: Ns, interval: Ns) -> tuple[Ns, Ns]:
@@ -111,7 +121,7 @@ class Trigger(NamedTuple):
         due_ns: When it should start.
         start_ns: When it starts, nominally; rows are cut here (`queue`: at `due_ns`).
         interval_ns: The interval its due time was computed with.
-        grid_ns: What decides whether it still belongs to a run of given length: the start, under `queue` the grid point.
+        grid_ns: What decides whether it belongs to a run of given length: the start, under `queue` the grid point.
         cut_ns: Rows with A < cut_ns belong to it, if no earlier batch took them.
     """
 
@@ -165,10 +175,9 @@ class Timetable:
             if self.policy == "skip":
                 # never before the origin: the new grid begins there
                 due = max(due, first_from(self._origin, interval, end), self._origin)
+        start = max(end, due)
         if self.policy == "queue":
-            start = end if end > due else due
             return Trigger(due, start, interval, due, due)
-        start = end if end > due else due
         return Trigger(due, start, interval, start, start)
 
     def taken(self, end_ns: int) -> None:

@@ -20,7 +20,9 @@ import pandas as pd
 __all__ = ["NAN", "StateStore", "savepoint", "size_bytes", "tidy_key"]
 
 NAN = float("nan")  # one object for every missing key, so that a dict finds it again
-PLAIN = frozenset({int, float, str, bool, bytes, complex, type(None), pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA)})
+PLAIN = frozenset(
+    {int, float, str, bool, bytes, complex, type(None), pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA)}
+)
 
 
 def _copy(value: Any) -> Any:

@@ -69,7 +69,9 @@ def _code_of(fn: Callable[..., Any]) -> CodeType | None:
     fn = inspect.unwrap(fn)
     fn = getattr(fn, "func", fn)  # functools.partial
     fn = getattr(fn, "__func__", fn)
-    code = getattr(fn, "__code__", None) or getattr(getattr(type(fn), "__call__", None), "__code__", None)
+    code = getattr(fn, "__code__", None)
+    if code is None:  # an object that can be called
+        code = getattr(getattr(type(fn), "__call__"), "__code__", None)  # noqa: B004, B009
     return code if inspect.iscode(code) else None
 
 
@@ -122,14 +124,19 @@ def _parameters_of(fn: Callable[..., Any], kind: Kind, name: str) -> tuple[str, 
         raise StepError(f"{name} takes no argument, but a step gets the batch; write {takes}.")
     names = [p.name for p in required] or [p.name for p in positional[:1]] or ["batch"]
     if names[1:2] in (["batch_id"], ["epoch_id"]):
-        raise StepError(f"{name} takes {names[1]!r} second, as Spark's foreachBatch does; here it is f(batch, state, ctx), with ctx.batch_id.")
+        raise StepError(
+            f"{name} takes {names[1]!r} second, as Spark's foreachBatch does; here it is f(batch, state, ctx), "
+            "with ctx.batch_id."
+        )
     roles = ["batch"] + ["ctx" if kind == "map" or n == "ctx" else "state" for n in names[1:2]]
     roles += ["ctx" for _ in names[2:3]]
     limit = 2 if kind == "map" else 3
     if len(names) > limit or len(set(roles)) < len(roles):
         raise StepError(f"{name} takes {len(names)} arguments ({', '.join(names)}); a {kind} step is {takes}.")
     if kind == "map" and names[1:2] == ["state"]:
-        raise StepError(f"{name} takes a state, but the rows of a map step are independent; use @lab.batch to keep state.")
+        raise StepError(
+            f"{name} takes a state, but the rows of a map step are independent; use @lab.batch to keep state."
+        )
     return tuple(roles)
 
 
@@ -187,7 +194,10 @@ def _plain_range(index: pd.Index[Any]) -> bool:
 def _frame_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     index = frame.index
     if isinstance(frame.columns, pd.MultiIndex):
-        raise StepError(f"{name} returned columns in {frame.columns.nlevels} levels ({shown(list(frame.columns)[:2])}); give each column one name.")
+        raise StepError(
+            f"{name} returned columns in {frame.columns.nlevels} levels ({shown(list(frame.columns)[:2])}); "
+            "give each column one name."
+        )
     if _plain_range(index):
         return frame
     levels = [n for n in index.names if n is not None]
@@ -195,7 +205,10 @@ def _frame_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         return frame.reset_index(drop=True)
     twice = [n for n in levels if n in frame.columns] + [n for i, n in enumerate(levels) if n in levels[:i]]
     if twice:
-        raise StepError(f"{name} returned {twice[0]!r} twice, as an index level and as a column; drop one, e.g. with .reset_index(drop=True).")
+        raise StepError(
+            f"{name} returned {twice[0]!r} twice, as an index level and as a column; "
+            "drop one, e.g. with .reset_index(drop=True)."
+        )
     if index.nlevels == 1:
         rows = frame.copy(deep=False)
         rows.index = pd.RangeIndex(len(rows))
@@ -232,9 +245,9 @@ def _dict_rows(row: Mapping[Any, Any], name: str) -> pd.DataFrame | None:
 def as_rows(result: object, name: str) -> pd.DataFrame | None:
     """Return what a step gave as rows with a RangeIndex, or None for no rows.
 
-    A DataFrame: named index levels become columns, other indexes are dropped. A Series: with a named or range index one
-    column, with any other one row. A dict: one row, or a frame of equal lists. A list of dicts: rows. A scalar: one row,
-    in a column called after the step.
+    A DataFrame: named index levels become columns, other indexes are dropped. A Series: with a named or range index
+    one column, with any other one row. A dict: one row, or a frame of equal lists. A list of dicts: rows. A scalar: one
+    row, in a column called after the step.
 
     Raises:
         StepError: Anything else.
@@ -253,12 +266,14 @@ def as_rows(result: object, name: str) -> pd.DataFrame | None:
         rows = _dict_rows(result, name)
     elif isinstance(result, list) and all(isinstance(r, Mapping) for r in result):
         rows = pd.DataFrame([dict(r) for r in result]) if result else None
-    elif isinstance(result, str | bytes | numbers.Number | np.generic | pd.Timestamp | pd.Timedelta) or pd.api.types.is_scalar(result):
+    elif isinstance(
+        result, str | bytes | numbers.Number | np.generic | pd.Timestamp | pd.Timedelta
+    ) or pd.api.types.is_scalar(result):
         rows = pd.DataFrame({name: [result]})
     else:
         kind = type(result).__name__
         raise StepError(
-            f"{name} returned {'an' if kind[0].lower() in 'aeiou' else 'a'} {kind} ({shown(result, 60)}); return a DataFrame, a Series, "
+            f"{name} returned {shown(result, 60)}, of type {kind}; return a DataFrame, a Series, "
             "a dict, a list of dicts, a number or text, or None for no rows."
         )
     return rows if rows is not None and len(rows) else None
@@ -279,8 +294,9 @@ class _Execution:
 class Chain:
     """The steps of a lab in order, and the rule by which a cell that is run again replaces its own.
 
-    Outside a notebook a step of the same name replaces the old one at once. In a notebook the steps of one execution are
-    matched with those of the cell's last one when the cell ends or the steps are first asked for: by name, then in order.
+    Outside a notebook a step of the same name replaces the old one at once. In a notebook the steps of one execution
+    are matched with those of the cell's last one when the cell ends or the steps are first asked for: by name, then in
+    order.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
@@ -325,7 +341,9 @@ class Chain:
             names = {s.name for s in fresh}
             for step in fresh:
                 by_name = next((s for s in run.stale if s.name == step.name), None)
-                by_order = next((s for s in run.stale if s.name not in names), None) if final or len(run.stale) == 1 else None
+                by_order = (
+                    next((s for s in run.stale if s.name not in names), None) if final or len(run.stale) == 1 else None
+                )
                 old = by_name or by_order
                 if old is not None:
                     run.stale.remove(old)
@@ -354,9 +372,12 @@ class Chain:
             if (old.kind, old.key) != (step.kind, step.key):
                 self._uids += 1
                 uid = self._uids
-                message = f"{step.name} is now a {step.kind} step{f' by {list(step.key)}' if step.key else ''}: its state starts fresh."
+                by = f" by {', '.join(step.key)}" if step.key else ""
+                message = f"{step.name} is now a {step.kind} step{by}: its state starts fresh."
             self.swaps += 1
-            self._steps = [replace(step, uid=uid, version=old.version + 1) if s.uid == old.uid else s for s in self._steps]
+            self._steps = [
+                replace(step, uid=uid, version=old.version + 1) if s.uid == old.uid else s for s in self._steps
+            ]
         self._on_change()
         return message
 

@@ -1,6 +1,6 @@
 """A kit for tests, yours and ours: rows at chosen times, a sink that is a list, a clock that a test moves.
 
-    [testing] -> your pytest
+[testing] -> your pytest
 """
 
 from __future__ import annotations

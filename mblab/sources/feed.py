@@ -1,7 +1,7 @@
 """Between the blocks a source decodes and the batches the engine cuts: decode big, cut small.
 
-The feed turns source time into the run's time (`A = round(arrival / speedup)`), holds the rows that have been decoded
-but not taken, and cuts the next n of them. Cutting is `searchsorted` on arrival times and one slice of a frame, whatever
+The feed turns source time into the run's time (`A = round(arrival / speedup)`), holds the rows that are decoded but not
+taken, and cuts the next n of them. Cutting is `searchsorted` on arrival times and one slice of a frame, whatever
 the batch's size.
 
     sources -> [feed] -> engine
@@ -29,7 +29,8 @@ def scale_ns(times: Times, old: float, new: float) -> Times:
     if old == new:
         return times
     exact = times.astype(np.longdouble) * np.longdouble(old) / np.longdouble(new)
-    return np.rint(exact).astype(np.int64)
+    scaled: Times = np.rint(exact).astype(np.int64)
+    return scaled
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
 """Finding the interval: for now by trying several.
 
-    run -> [tuning] -> lab
+run -> [tuning] -> lab
 """

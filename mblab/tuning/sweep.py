@@ -1,6 +1,6 @@
 """The same pipeline at several intervals, side by side, and the shortest that the work fits into.
 
-    run -> [sweep] -> lab
+run -> [sweep] -> lab
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ CURVE_COLUMNS = (
 def check_intervals(intervals: object) -> list[int]:
     """Return intervals in ns, ascending, each once."""
     if isinstance(intervals, str) or not isinstance(intervals, Sequence | np.ndarray | pd.Series | pd.Index):
-        raise SettingTypeError(f"intervals must be a list of durations such as ['100ms', '1s'], got {shown(intervals)}.")
+        raise SettingTypeError(
+            f"intervals must be a list of durations such as ['100ms', '1s'], got {shown(intervals)}."
+        )
     if not len(intervals):
         raise SettingError("intervals must name at least one interval, got an empty list.")
     return sorted({interval_ns(i, "intervals") for i in intervals})
@@ -80,8 +82,10 @@ class Sweep:
         return charts.curve_chart(self.table, marks=marks, title=f"Latency against interval ({self.clock} clock)")
 
     def __repr__(self) -> str:
-        best = self.table.loc[self.table.latency_p95_s.idxmin()] if self.table.latency_p95_s.notna().any() else None
-        found = f"lowest p95 {format_s(best.latency_p95_s)} at {format_s(best.interval_s)}" if best is not None else "no rows"
+        found = "no rows"
+        best = self.table.dropna(subset=["latency_p95_s"]).nsmallest(1, "latency_p95_s")
+        for interval, p95 in zip(best.interval_s, best.latency_p95_s, strict=True):
+            found = f"lowest p95 {format_s(p95)} at {format_s(interval)}"
         shortest = "" if np.isnan(self.shortest_s) else f", T* {format_s(self.shortest_s)}"
         return f"Sweep({len(self.table)} intervals: {found}{shortest})"
 
@@ -104,7 +108,9 @@ def run_sweep(intervals_ns: Sequence[int], once: Callable[[int], Run], clock: st
     summaries = {interval: run.summary() for interval, run in runs.items()}
     table = pd.DataFrame([_row(interval, s) for interval, s in summaries.items()], columns=list(CURVE_COLUMNS))
     batches = pd.concat([run.batches[["num_input_rows", "batch_duration_s"]] for run in runs.values()])
-    rate = float(np.median([(s.rows + s.backlog_rows) / s.duration_s if s.duration_s else 0.0 for s in summaries.values()]))
+    rate = float(
+        np.median([(s.rows + s.backlog_rows) / s.duration_s if s.duration_s else 0.0 for s in summaries.values()])
+    )
     return Sweep(table, runs, shortest_interval_s(batches, rate), clock)
 
 
@@ -112,4 +118,3 @@ def _row(interval_s: float, s: pd.Series[Any]) -> dict[str, Any]:
     full = s.batches - s.batches_empty
     same = {name: s[name] for name in CURVE_COLUMNS if name in s.index}
     return same | {"interval_s": interval_s, "num_input_rows_mean": s.rows / full if full else 0.0}
-
