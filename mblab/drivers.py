@@ -72,7 +72,8 @@ class Driver:
         self._steps = 0
         self._stepped: list[BatchRecord] = []
         self._blocking = True
-        self._turner: int | None = None  # the thread that turns the engine
+        self._turner: int | None = None  # number of the thread that turns the engine, which may be the caller's
+        self._thread: threading.Thread | None = None
         self._ticks: Callable[[], None] | None = None
 
     # -- orders, from any thread ------------------------------------------------------------------------------------
@@ -159,9 +160,9 @@ class Driver:
         """Turn the engine in a daemon thread of its own."""
         self._blocking = False
         self._paused = self._paused or paused
-        thread = threading.Thread(target=self._turn, name=f"mblab-{self.engine.run_id}", daemon=True)
+        self._thread = threading.Thread(target=self._turn, name=f"mblab-{self.engine.run_id}", daemon=True)
         self._turner = -1  # from here on it is not idle; the thread puts its own number here
-        thread.start()
+        self._thread.start()
 
     def run(self, tick: Callable[[], None] | None = None) -> None:
         """Turn the engine in the calling thread until the run ends or halts.
@@ -349,6 +350,8 @@ class Driver:
     def _join(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._turner is None)
+        if self._thread is not None:
+            self._thread.join()
 
     def __repr__(self) -> str:
         return f"Driver({self.status}, {format_s(self.clock.now_ns() / 1e9)})"

@@ -148,6 +148,7 @@ class Engine:
         self.run_id = run_id
         self.duration_ns = duration_ns
         self.attempts: list[Attempt] = []
+        self.failed: BatchRecord | None = None  # the batch that failed and is still planned
         self.controls: list[Control] = []
         self.states = StateStore()
         settings = pipeline.settings
@@ -291,7 +292,7 @@ class Engine:
 
     def _process(self, planned: _Planned, pipeline: Pipeline) -> BatchRecord:
         planned.attempts += 1
-        self._planned = planned
+        self._planned, self.failed = planned, None
         saved: list[tuple[Step, Any]] = []
         marks: list[tuple[Sink, Savepoint | None]] = []
         tried_ns = self.clock.now_ns() if planned.attempts > 1 else planned.trigger.start_ns + planned.wake_ns
@@ -368,20 +369,6 @@ class Engine:
         self._note(record)
         return record
 
-    def failed_record(self) -> BatchRecord | None:
-        """Return the record of a batch that failed and was not run again, or None."""
-        planned = self._planned
-        if planned is None or not planned.attempts:
-            return None
-        last = self.attempts[-1]
-        trigger = planned.trigger
-        return BatchRecord(
-            planned.batch_id, planned.attempts, "failed", trigger.interval_ns, self.timetable.policy,
-            self.pipeline.version, trigger.due_ns, trigger.start_ns, planned.wake_ns, last.start_ns + last.duration_ns,
-            len(planned.cut.arrival_ns), 0, planned.backlog, last.duration_ns, 0, 0, 0, None, last.error,
-            planned.cut.arrival_ns, planned.groups,
-        )  # fmt: skip
-
     # -- steps ----------------------------------------------------------------------------------------------------
 
     def _call(
@@ -427,8 +414,15 @@ class Engine:
             sink.rollback(mark)
 
     def _note_failure(self, planned: _Planned, tried_ns: int, error: Exception) -> None:
-        took = max(0, self.clock.now_ns() - tried_ns)
-        self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried_ns, took, str(error)))
+        ended = max(tried_ns, self.clock.now_ns())
+        self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried_ns, ended - tried_ns, str(error)))
+        trigger = planned.trigger
+        self.failed = BatchRecord(
+            planned.batch_id, planned.attempts, "failed", trigger.interval_ns, self.timetable.policy,
+            self.pipeline.version, trigger.due_ns, trigger.start_ns, planned.wake_ns, ended,
+            len(planned.cut.arrival_ns), 0, planned.backlog, ended - tried_ns, 0, 0, 0, None, str(error),
+            planned.cut.arrival_ns, planned.groups,
+        )  # fmt: skip
 
     def _sample_state(self) -> int | None:
         now = time.monotonic()

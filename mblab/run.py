@@ -78,7 +78,7 @@ class LiveFacts:
         return self._driver.error
 
     def batches(self) -> pd.DataFrame:
-        return self._log.batches(self._engine.failed_record())
+        return self._log.batches(self._engine.failed)
 
     def records(self) -> pd.DataFrame:
         return self._log.records()
@@ -115,7 +115,7 @@ class LiveFacts:
 
     def summary(self, from_s: float | None, to_s: float | None) -> pd.Series[Any]:
         engine, driver = self._engine, self._driver
-        failed = engine.failed_record()
+        failed = engine.failed
         horizon = driver.horizon_ns if driver.horizon_ns is not None else driver.clock.now_ns()
         whole = from_s is None and to_s is None
         frame, totals, latencies, sketch = self._log.summary_parts(from_s, to_s, failed)
@@ -140,7 +140,7 @@ class LiveFacts:
 
     def _waiting(self, horizon_ns: int) -> tuple[int, int | None]:
         """Return (rows with A < horizon that no batch took, arrival of the oldest)."""
-        engine, failed = self._engine, self._engine.failed_record()
+        engine, failed = self._engine, self._engine.failed
         if not self._driver.idle:  # the feed belongs to the thread that turns the engine
             last = self._log.last()
             return (int(last["backlog_rows"]) if last else 0), None

@@ -108,10 +108,15 @@ def run_sweep(intervals_ns: Sequence[int], once: Callable[[int], Run], clock: st
     summaries = {interval: run.summary() for interval, run in runs.items()}
     table = pd.DataFrame([_row(interval, s) for interval, s in summaries.items()], columns=list(CURVE_COLUMNS))
     batches = pd.concat([run.batches[["num_input_rows", "batch_duration_s"]] for run in runs.values()])
-    rate = float(
-        np.median([(s.rows + s.backlog_rows) / s.duration_s if s.duration_s else 0.0 for s in summaries.values()])
-    )
+    rate = float(np.nanmedian([_arrival_rate(run) for run in runs.values()]))
     return Sweep(table, runs, shortest_interval_s(batches, rate), clock)
+
+
+def _arrival_rate(run: Run) -> float:
+    """Return the rows a second of a run's records, NaN for fewer than two."""
+    arrivals = run.records.arrival_s.to_numpy()
+    span = float(arrivals[-1] - arrivals[0]) if len(arrivals) > 1 else 0.0
+    return (len(arrivals) - 1) / span if span > 0 else float("nan")
 
 
 def _row(interval_s: float, s: pd.Series[Any]) -> dict[str, Any]:
