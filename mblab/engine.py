@@ -310,10 +310,10 @@ class Engine:
             if not pipeline.steps:
                 rows = None if rows is None or rows.empty else rows
             processed = time.perf_counter_ns()
+            declared = None if self._cost is None else self._declared_ns(len(planned.cut.arrival_ns))
             if rows is not None:
                 self._deliver(rows, planned, marks)
             delivered = time.perf_counter_ns()
-            declared = None if self._cost is None else self._declared_ns(len(planned.cut.arrival_ns))
         except BaseException as error:
             self._undo(saved, marks)
             if isinstance(error, Exception):
