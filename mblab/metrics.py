@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mblab.durations import NS
-from mblab.records import BatchRecord
+from mblab.records import BatchRecord, Group
 
 __all__ = ["BATCH_COLUMNS", "RECORD_COLUMNS", "LogBuckets", "RunLog", "regime", "summarise"]
 
@@ -77,23 +77,76 @@ class LogBuckets:
 
 
 @dataclass(slots=True)
-class _Chunk:
-    """Some consecutive batches, and their rows until these are let go.
+class _Rows:
+    """The processed rows of some consecutive batches: 8 bytes a row, all else follows from it.
 
     Attributes:
-        columns: One array a column of `run.batches`.
-        rows: Columns of `run.records` in ns, plus `index`: the row's batch within the chunk; None once let go.
+        arrival_ns: Arrival of each row.
+        count: Rows of each batch.
+        due_ns, start_ns, end_ns: Of each batch.
+        groups: (due, start), one a row, of the batch at which it became available; None when that was its own.
     """
 
+    arrival_ns: Ints
+    count: Ints
+    due_ns: Ints
+    start_ns: Ints
+    end_ns: Ints
+    groups: tuple[Ints, Ints] | None
+
+    def __len__(self) -> int:
+        return len(self.arrival_ns)
+
+    @property
+    def index(self) -> Ints:
+        """Which of the batches each row belongs to."""
+        return np.repeat(np.arange(len(self.count)), self.count)
+
+    def latencies_ns(self) -> Ints:
+        """Return end - arrival of each row."""
+        return np.repeat(self.end_ns, self.count) - self.arrival_ns
+
+    def waits_ns(self) -> dict[str, Ints]:
+        """Return the columns of `run.records` in ns; the four waits sum to the latency."""
+        arrival, start = self.arrival_ns, np.repeat(self.start_ns, self.count)
+        due, first = self.groups or (np.repeat(self.due_ns, self.count), start)
+        latency = self.latencies_ns()
+        return {
+            "arrival_s": arrival,
+            "batching_wait_s": np.maximum(due - arrival, 0),
+            "scheduling_wait_s": first - np.maximum(due, arrival),
+            "backlog_wait_s": start - first,
+            "processing_wait_s": latency - (start - arrival),
+            "latency_s": latency,
+        }
+
+    def quantiles_ns(self, q: float) -> Floats:
+        """Return each batch's latency quantile: rows are in order of arrival, so latencies are sorted already."""
+        last = np.maximum(self.count - 1, 0)
+        if not len(self.arrival_ns):
+            return np.full(len(self.count), np.nan)
+        height = last * q
+        low = np.floor(height).astype(np.int64)
+        newest = np.minimum(np.cumsum(self.count) - self.count + last, len(self) - 1)
+        small = (self.end_ns - self.arrival_ns[newest - low]).astype(np.float64)
+        large = (self.end_ns - self.arrival_ns[newest - np.minimum(low + 1, last)]).astype(np.float64)
+        between: Floats = small + (height - low) * (large - small)
+        return between
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """Some consecutive batches as columns of `run.batches`, and their rows until these are let go."""
+
     columns: dict[str, Any]
-    rows: dict[str, Ints] | None
+    rows: _Rows | None
 
     def __len__(self) -> int:
         return len(self.columns["batch_id"])
 
     @property
     def row_count(self) -> int:
-        return 0 if self.rows is None else len(self.rows["index"])
+        return 0 if self.rows is None else len(self.rows)
 
 
 @dataclass(slots=True)
@@ -139,53 +192,19 @@ def _array(records: Sequence[BatchRecord], name: str) -> Ints:
     return np.fromiter((getattr(r, name) for r in records), np.int64, len(records))
 
 
-def _rows_of(records: Sequence[BatchRecord], columns: Mapping[str, Ints]) -> dict[str, Ints]:
-    """Return each row's waits in ns; the four sum to its latency."""
-    count = columns["num_input_rows"]
-    index = np.repeat(np.arange(len(records)), count)
-    arrival: Ints = np.concatenate(
-        [r.arrival_ns for r in records if r.arrival_ns is not None] or [np.empty(0, np.int64)]
-    )
-    due, first = columns["due_ns"][index], columns["start_ns"][index]
-    if any(r.groups for r in records):
-        offset = np.cumsum(count) - count
-        for i, record in enumerate(records):
-            at = int(offset[i])
-            for group in record.groups or ():
-                due[at : at + group.rows] = group.due_ns
-                first[at : at + group.rows] = group.start_ns
-                at += group.rows
-    start, end = columns["start_ns"][index], columns["end_ns"][index]
-    return {
-        "index": index,
-        "arrival_s": arrival,
-        "batching_wait_s": np.maximum(due - arrival, 0),
-        "scheduling_wait_s": first - np.maximum(due, arrival),
-        "backlog_wait_s": start - first,
-        "processing_wait_s": end - start,
-        "latency_s": end - arrival,
-    }
-
-
-def _quantiles(rows: Mapping[str, Ints], count: Ints, end: Ints, q: float) -> Floats:
-    """Return each batch's latency quantile in ns: rows are in order of arrival, so latencies are sorted already."""
-    if not len(rows["arrival_s"]):
-        return np.full(len(count), np.nan)
-    first = np.cumsum(count) - count
-    height = np.maximum(count - 1, 0) * q
-    low = np.floor(height).astype(np.int64)
-    high = np.minimum(low + 1, np.maximum(count - 1, 0))
-    newest = np.minimum(first + np.maximum(count - 1, 0), len(rows["arrival_s"]) - 1)
-    small = (end - rows["arrival_s"][newest - low]).astype(np.float64)
-    large = (end - rows["arrival_s"][newest - high]).astype(np.float64)
-    between: Floats = small + (height - low) * (large - small)
-    return between
-
-
-def _means(rows: Mapping[str, Ints], name: str, count: Ints) -> Floats:
-    sums = np.bincount(rows["index"], weights=rows[name], minlength=len(count))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sums / count, np.float64)
+def _rows_of(records: Sequence[BatchRecord], ns: Mapping[str, Ints]) -> _Rows:
+    done = [r for r in records if r.arrival_ns is not None and r.status != "failed"]  # a failed batch delivered nothing
+    count = np.array([0 if r.status == "failed" else r.num_input_rows for r in records], np.int64)
+    arrivals = [r.arrival_ns for r in done if r.arrival_ns is not None and len(r.arrival_ns)]
+    arrival: Ints = np.concatenate(arrivals) if arrivals else np.empty(0, np.int64)
+    groups = None
+    if any(r.groups for r in done):
+        each = [g for r in done for g in r.groups or (Group(r.num_input_rows, r.due_ns, r.start_ns),)]
+        sizes = np.array([g.rows for g in each], np.int64)
+        groups = tuple(
+            np.repeat(np.array(v, np.int64), sizes) for v in zip(*((g.due_ns, g.start_ns) for g in each), strict=True)
+        )
+    return _Rows(arrival, count, ns["due_ns"], ns["start_ns"], ns["end_ns"], groups)  # type: ignore[arg-type]
 
 
 def _chunk_of(records: Sequence[BatchRecord], previous_start_ns: int) -> _Chunk:
@@ -198,12 +217,16 @@ def _chunk_of(records: Sequence[BatchRecord], previous_start_ns: int) -> _Chunk:
     count, start, end = ns["num_input_rows"], ns["start_ns"], ns["end_ns"]
     rows = _rows_of(records, ns)
     status = np.array([r.status for r in records], dtype=object)
-    full = (count > 0) & (status != "failed")
+    full = rows.count > 0
+    waits, index = rows.waits_ns(), rows.index
     duration = end - start
     gap = np.diff(np.concatenate([[previous_start_ns], start]))
 
     def latency(values: Floats) -> Floats:
         return np.where(full, values, np.nan) / NS
+
+    def mean(name: str) -> Floats:
+        return latency(np.bincount(index, weights=waits[name], minlength=len(count)) / count)
 
     with np.errstate(invalid="ignore", divide="ignore"):
         columns: dict[str, Any] = {
@@ -225,15 +248,15 @@ def _chunk_of(records: Sequence[BatchRecord], previous_start_ns: int) -> _Chunk:
             "sink_time_s": ns["sink_ns"] / NS,
             "commit_time_s": ns["commit_ns"] / NS,
             "batch_duration_s": duration / NS,
-            "latency_mean_s": latency(_means(rows, "latency_s", count)),
-            "latency_p50_s": latency(_quantiles(rows, count, end, 0.50)),
-            "latency_p95_s": latency(_quantiles(rows, count, end, 0.95)),
-            "latency_p99_s": latency(_quantiles(rows, count, end, 0.99)),
-            "latency_max_s": latency(_quantiles(rows, count, end, 1.0)),
-            "batching_wait_s": latency(_means(rows, "batching_wait_s", count)),
-            "scheduling_wait_s": latency(_means(rows, "scheduling_wait_s", count)),
-            "backlog_wait_s": latency(_means(rows, "backlog_wait_s", count)),
-            "freshness_s": latency(_quantiles(rows, count, end, 0.0)),
+            "latency_mean_s": mean("latency_s"),
+            "latency_p50_s": latency(rows.quantiles_ns(0.50)),
+            "latency_p95_s": latency(rows.quantiles_ns(0.95)),
+            "latency_p99_s": latency(rows.quantiles_ns(0.99)),
+            "latency_max_s": latency(rows.quantiles_ns(1.0)),
+            "batching_wait_s": mean("batching_wait_s"),
+            "scheduling_wait_s": mean("scheduling_wait_s"),
+            "backlog_wait_s": mean("backlog_wait_s"),
+            "freshness_s": latency(rows.quantiles_ns(0.0)),
             "input_rows_per_second": np.where(gap > 0, count / np.maximum(gap, 1) * NS, np.nan),
             "processed_rows_per_second": np.where(count > 0, count / (duration / NS), np.nan),
             "load": duration / ns["interval_ns"],
@@ -241,9 +264,6 @@ def _chunk_of(records: Sequence[BatchRecord], previous_start_ns: int) -> _Chunk:
             "state_bytes": np.array([np.nan if r.state_bytes is None else r.state_bytes for r in records]),
             "error": np.array([r.error for r in records], dtype=object),
         }
-    if not full.all():  # a failed batch delivered nothing: its rows have no latency
-        keep = full[rows["index"]]
-        rows = {name: values[keep] for name, values in rows.items()}
     return _Chunk(columns, rows)
 
 
@@ -287,15 +307,15 @@ class RunLog:
             assert oldest.rows is not None
             self._rows -= oldest.row_count
             self._sketch = self._sketch or LogBuckets()
-            self._sketch.add(oldest.rows["latency_s"] / NS)
+            self._sketch.add(oldest.rows.latencies_ns() / NS)
             oldest.rows = None
         while self._batches - len(self._chunks[0]) >= self._limit and len(self._chunks) > 1:
             gone = self._chunks.popleft()
             self._batches -= len(gone)
-            if gone.rows is not None and len(gone.rows["latency_s"]):
+            if gone.rows is not None and gone.row_count:
                 self._rows -= gone.row_count
                 self._sketch = self._sketch or LogBuckets()
-                self._sketch.add(gone.rows["latency_s"] / NS)
+                self._sketch.add(gone.rows.latencies_ns() / NS)
 
     def _view(self, last: BatchRecord | None) -> tuple[list[_Chunk], Totals, LogBuckets | None]:
         """Return all chunks, with what is not settled yet and the batch that failed, if one did, as one more."""
@@ -327,9 +347,9 @@ class RunLog:
         for chunk in reversed(chunks):
             if chunk.rows is None or count >= RECORDS_LIMIT:
                 break
-            part: dict[str, Any] = {"batch_id": chunk.columns["batch_id"][chunk.rows["index"]]}
-            part |= {name: chunk.rows[name] / NS for name in RECORD_COLUMNS[1:]}
-            parts.insert(0, part)
+            waits = chunk.rows.waits_ns()
+            part: dict[str, Any] = {"batch_id": chunk.columns["batch_id"][chunk.rows.index]}
+            parts.insert(0, part | {name: waits[name] / NS for name in RECORD_COLUMNS[1:]})
             count += chunk.row_count
         empty: dict[str, Any] = {"batch_id": np.empty(0, np.int64)} | {n: np.empty(0) for n in RECORD_COLUMNS[1:]}
         joined = {name: np.concatenate([p[name] for p in parts] or [empty[name]]) for name in RECORD_COLUMNS}
@@ -354,14 +374,14 @@ class RunLog:
         chunks, totals, sketch = self._view(last)
         latencies = [np.empty(0)]
         if from_s is None and to_s is None:
-            latencies += [c.rows["latency_s"] / NS for c in chunks if c.rows is not None]
+            latencies += [c.rows.latencies_ns() / NS for c in chunks if c.rows is not None]
             return _batch_frame(chunks), totals, np.concatenate(latencies), sketch
         low, high = -np.inf if from_s is None else from_s, np.inf if to_s is None else to_s
         for chunk in chunks:
             start = chunk.columns["start_s"]
             if chunk.rows is not None:
                 inside = (start >= low) & (start < high)
-                latencies.append(chunk.rows["latency_s"][inside[chunk.rows["index"]]] / NS)
+                latencies.append(chunk.rows.latencies_ns()[inside[chunk.rows.index]] / NS)
         frame = _batch_frame(chunks)
         frame = frame[(frame.start_s >= low) & (frame.start_s < high)]
         some = Totals()

@@ -18,7 +18,7 @@ def cases():
 
 
 @pytest.mark.parametrize("policy", ["queue", "asap"])
-@pytest.mark.parametrize(("speedup", "window"), cases())
+@pytest.mark.parametrize(("speedup", "window"), list(cases()))
 def test_flights_fall_into_the_expected_windows(speedup, window, policy):
     """interval × speed-up is the window: half-open, from the first arrival on, at any speed."""
     expected = EXPECTED["nyc_flights"]["windows"][f"{window}s"]

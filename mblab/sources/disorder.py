@@ -136,7 +136,7 @@ class _Rows(NamedTuple):
     def joined(self, later: _Rows) -> _Rows:
         """Return these rows and `later` ones in order of arrival; on a tie, lower numbers go first."""
         frame = pd.concat([self.frame, later.frame]) if len(self.frame) else later.frame
-        both = _Rows(frame, *map(np.concatenate, zip(self[1:], later[1:], strict=True)))
+        both = _Rows(frame, *(np.concatenate(pair) for pair in zip(self[1:], later[1:], strict=True)))
         return both.take(np.argsort(both.arrival_ns, kind="stable"))
 
 
@@ -205,7 +205,7 @@ class Modified(Modifiable):
 
     @abstractmethod
     def _changes(self, first: int, length: int) -> tuple[npt.NDArray[np.intp], Times, Flags]:
-        """Return which of `length` rows from number `first` on are given out, their delays in ns, and whether touched."""
+        """Return, for `length` rows from number `first` on: which go out, with what delay in ns, which touched."""
 
     def _steps(self, position: Position | None) -> Iterator[_Step]:
         start = position or {"source": None, "row": 0, "from_row": 0, "after_ns": -1, "out_row": 0}
@@ -264,18 +264,13 @@ class Modified(Modifiable):
 
     def _history(self, rows: int | None) -> tuple[Times, Times, Flags]:
         """Return number, delay and whether touched of the first rows that are given out."""
-        seen: list[_Rows] = []
+        seen = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))]
         for step in self._steps(None) if rows != 0 else ():
-            seen.append(step.rows)
+            seen.append((step.rows.number, step.rows.delay_ns, step.rows.touched))
             if rows is not None and step.position["out_row"] + len(step.rows.number) >= rows:
                 break
-        if not seen:
-            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_)
-        return (
-            np.concatenate([s.number for s in seen])[:rows],
-            np.concatenate([s.delay_ns for s in seen])[:rows],
-            np.concatenate([s.touched for s in seen])[:rows],
-        )
+        number, delay_ns, touched = (np.concatenate(parts)[:rows] for parts in zip(*seen, strict=True))
+        return number, delay_ns, touched
 
 
 def _let_go(begun: deque[tuple[int, Position]], oldest: int) -> None:
@@ -311,7 +306,7 @@ class Late(Modified):
     def describe(self) -> str:
         """Return one line for people."""
         delay = " to ".join(format_s(seconds(ns)) for ns in sorted(set(self._range_ns())))
-        return f"{self.source.describe()}, {self.fraction:.3g} of it late by {delay}"
+        return f"{self.source.describe()}, {100 * self.fraction:.3g} % of its rows late by {delay}"
 
     def __repr__(self) -> str:
         """Return the calls that made it."""
@@ -357,7 +352,7 @@ class Duplicates(Modified):
 
     def describe(self) -> str:
         """Return one line for people."""
-        return f"{self.source.describe()}, {self.fraction:.3g} of it twice"
+        return f"{self.source.describe()}, {100 * self.fraction:.3g} % of its rows twice"
 
     def __repr__(self) -> str:
         """Return the calls that made it."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["DECODE_ROWS", "CsvTable", "FrameTable", "ParquetTable", "Table", "open_table", "tidy_frame"]
 
 DECODE_ROWS = 100_000
+PARSE_BYTES = 1 << 22  # of a CSV file at a time; a line must fit
 
 
 class Table(Protocol):
@@ -68,7 +69,9 @@ class FrameTable:
     def read(self, columns: Sequence[str], start: int = 0) -> Iterator[pd.DataFrame]:
         """Return the rows from `start` on in one piece."""
         if start < len(self.frame):
-            yield self.frame[list(columns)].iloc[start:].reset_index(drop=True)
+            whole = list(columns) == list(self.frame.columns)  # choosing columns copies them
+            chosen = self.frame if whole else self.frame[list(columns)]
+            yield chosen.iloc[start:].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class ParquetTable(_File):
     def _open(self) -> Any:
         import pyarrow.parquet as pq
 
-        return pq.ParquetFile(self.path)
+        return pq.ParquetFile(self.path, pre_buffer=False)  # with it, iter_batches keeps all it has read
 
     def _holes(self, file: Any, column: str) -> bool:
         """Return whether the column has nulls anywhere: from the footer, else by reading it."""
@@ -186,7 +189,7 @@ class CsvTable(_File):
 
         return open_csv(
             self.path,
-            read_options=ReadOptions(use_threads=False, block_size=1 << 22),  # with threads a bad row has no number
+            read_options=ReadOptions(use_threads=False, block_size=PARSE_BYTES),  # with threads a bad row has no number
             parse_options=ParseOptions(newlines_in_values=True),
             convert_options=ConvertOptions(
                 column_types=types,
@@ -273,9 +276,8 @@ def _reading(path: Path) -> Iterator[None]:
         ragged = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): ?(.*)", said)
         if ragged:
             record, want, got, text = ragged.groups()
-            raise SourceError(
-                f"{path}, line {_line(path, int(record))}, must have {want} values as the header has, got {got}: {shown(text)}; repair it."
-            ) from None
+            line = f"{path}, line {_line(path, int(record))},"
+            raise SourceError(f"{line} must have {want} values like the header, got {got}: {shown(text)}.") from None
         raise SourceError(f"{path} cannot be read: {said.rstrip('.')}.") from None
 
 

@@ -78,9 +78,9 @@ def epoch_ns(column: pd.Series, *, tz: str | None = None, unit: str = "s", row: 
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
         return _from_numbers(column, UNITS[unit], row)
     if len(column) or column.dtype != object:
-        held = f"such as {shown(column.iloc[0])}" if len(column) else f"({column.dtype})"
+        held = shown(column.iloc[0]) if len(column) else f"dtype {column.dtype}"
         raise SourceError(
-            f"column {name!r} holds no times that are ready to use, {held}; parse it first, "
+            f"column {name!r} must hold times or numbers, got {held}; parse it first, "
             f"for example rows[{name!r}] = pd.to_datetime(rows[{name!r}]), and replay the frame."
         )
     return np.empty(0, np.int64)

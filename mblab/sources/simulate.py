@@ -1,0 +1,308 @@
+"""Made-up rows as a stream: a law says when they arrive, a function what they hold.
+
+Rows are made for fixed blocks of 4,096 arrivals from the seed and the block's number, so they depend neither on the
+interval nor on who reads them, and a shorter simulation is the beginning of a longer one.
+
+    arrivals -> [simulate] -> disorder -> feed
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mblab.arrivals import Arrivals, check_whole, plain, poisson
+from mblab.durations import MAX_NS, NS, Duration, duration_ns, format_s, seconds
+from mblab.errors import SettingError, SettingTypeError, SourceError, shown
+from mblab.sources.base import Block, Position
+from mblab.sources.disorder import Modifiable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Sensors", "Simulation", "simulate"]
+
+MakeRows = Callable[[int, np.random.Generator, npt.NDArray[np.float64]], Any]
+START = "2026-01-01"
+SENSORS_KEY = 2  # a spawn key: the devices' character is drawn apart from rows and arrivals
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, repr=False)
+class Simulation(Modifiable):
+    """Rows made by a function; made by `simulate`.
+
+    Attributes:
+        make_rows: Called as make_rows(n, rng, times) for each block of arrivals.
+        arrivals: When rows arrive.
+        duration: Length in seconds of source time; None: as long as the arrivals come.
+        start: Event time at source time 0, naive UTC.
+        seed: Seed of arrivals and rows.
+    """
+
+    make_rows: MakeRows
+    arrivals: Arrivals
+    duration: float | None = None
+    start: pd.Timestamp = pd.Timestamp(START)  # noqa: RUF009  immutable
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The function's name, or `sensors`."""
+        return "sensors" if isinstance(self.make_rows, Sensors) else function_name(self.make_rows)
+
+    @property
+    def speedup(self) -> float:
+        """Source seconds that pass in one second of a run: 1."""
+        return 1.0
+
+    @property
+    def endless(self) -> bool:
+        """Whether it never ends by itself."""
+        return self.duration is None and self.arrivals.endless
+
+    @property
+    def event_time(self) -> str:
+        """Column with the time things happened."""
+        return "event_time"
+
+    def open(self, position: Position | None = None) -> Iterator[Block]:
+        """Return the blocks from a position {"block": b} on.
+
+        Raises:
+            SourceError: `make_rows` failed, or returned something else than rows.
+        """
+        return self._blocks(0 if position is None else int(position["block"]))
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        length = (
+            "endless" if self.endless else "to the last arrival" if self.duration is None else format_s(self.duration)
+        )
+        return f"simulation of {self.name}: {self.arrivals!r}, {length}, seed {self.seed}"
+
+    def code(self, input: str) -> str:  # noqa: A002, ARG002  it reads nothing
+        """Return the Python expression that makes this source again; the function goes by its name."""
+        return f"mblab.{self._call(self.arrivals.code())}"
+
+    def __repr__(self) -> str:
+        """Return the call that made it."""
+        return self._call(repr(self.arrivals))
+
+    def _call(self, arrivals: str) -> str:
+        if isinstance(self.make_rows, Sensors):
+            return (
+                f"simulate.sensors(devices={self.make_rows.devices}, rate={arrivals}{self._length()}, seed={self.seed})"
+            )
+        start = "" if self.start == pd.Timestamp(START) else f", start={str(self.start)!r}"
+        length = "" if self.duration is None else self._length()
+        return f"simulate({self.name}, arrivals={arrivals}{length}{start}, seed={self.seed})"
+
+    def _length(self) -> str:
+        return f", duration={None if self.duration is None else plain(self.duration)}"
+
+    def _blocks(self, first: int) -> Iterator[Block]:
+        end_s = seconds(MAX_NS) if self.duration is None else self.duration
+        for block, times in zip(count(first), islice(self.arrivals.blocks(self.seed), first, None), strict=False):
+            kept = int(np.searchsorted(times, end_s))
+            if kept:
+                rows = self._rows(block, times).iloc[:kept]
+                arrival_ns = np.rint(times[:kept] * NS).astype(np.int64)
+                if "event_time" not in rows.columns:
+                    rows = rows.copy(deep=False)
+                    rows.insert(0, "event_time", self.start.to_datetime64() + arrival_ns.astype("timedelta64[ns]"))
+                yield Block(rows.reset_index(drop=True), arrival_ns, {"block": block})
+            if kept < len(times):
+                return
+
+    def _rows(self, block: int, times: npt.NDArray[np.float64]) -> pd.DataFrame:
+        """Return the rows of a whole block, checked."""
+        rng = np.random.default_rng([self.seed, block])
+        try:
+            made = self.make_rows(len(times), rng, times.copy())
+        except Exception as error:
+            raise SourceError(f"{self.name}() failed in block {block} with {type(error).__name__}: {error}") from error
+        return checked_rows(made, len(times), self.name)
+
+
+def checked_rows(made: object, n: int, name: str) -> pd.DataFrame:
+    """Return what a row function gave as a frame of n rows."""
+    rule = f"{name}() must return a DataFrame or a dict of columns with n={n} rows"
+    if isinstance(made, pd.DataFrame):
+        if len(made) != n:
+            raise SourceError(f"{rule}, but returned a frame of {len(made)} rows.")
+        return made
+    if not isinstance(made, Mapping):
+        raise SourceError(f"{rule}, but returned {shown(made)} ({type(made).__name__}).")
+    columns = {c: v.array if isinstance(v, pd.Series) else v for c, v in made.items()}  # by place, not by index
+    try:
+        return pd.DataFrame(columns, index=range(n))
+    except (ValueError, TypeError) as error:
+        raise SourceError(f"{rule}, but the dict's columns make no frame: {error}.") from None
+
+
+def function_name(function: object) -> str:
+    """Return a function's name for messages and code."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+@dataclass(frozen=True)
+class Sensors:
+    """Readings of weather sensors, each with a character of its own.
+
+    Attributes:
+        devices: How many there are.
+        seed: Seed of their characters.
+    """
+
+    devices: int
+    seed: int
+
+    @cached_property
+    def character(self) -> pd.DataFrame:
+        """Return one row a device: name, usual temperature (°C) and humidity (%), noise (°C), and chance of a fault."""
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(SENSORS_KEY,)))
+        width = len(str(self.devices - 1))
+        return pd.DataFrame(
+            {
+                "device": pd.Series([f"sensor-{i:0{width}}" for i in range(self.devices)], dtype="str"),
+                "temperature": rng.normal(20, 4, self.devices),
+                "humidity": rng.uniform(35, 65, self.devices),
+                "noise": rng.uniform(0.1, 0.8, self.devices),
+                "fault": rng.beta(1, 60, self.devices),
+            }
+        )
+
+    def __call__(self, n: int, rng: np.random.Generator, times: npt.NDArray[np.float64]) -> pd.DataFrame:
+        """Return n readings; a faulty one is 15 °C too high, and one above the device's usual by 2 noises a warning."""
+        device = self.character.iloc[rng.integers(0, self.devices, n)].reset_index(drop=True)
+        swing = np.sin(2 * np.pi * times / DAY_S)
+        off = rng.standard_normal(n)
+        faulty = rng.random(n) < device["fault"]
+        temperature = device["temperature"] + 3 * swing + off * device["noise"] + 15 * faulty
+        humidity = device["humidity"] - 5 * swing + rng.normal(0, 1.5, n)
+        return pd.DataFrame(
+            {
+                "device": device["device"],
+                "temperature": temperature.round(2),
+                "humidity": humidity.clip(0, 100).round(1),
+                "status": pd.Series(np.where(faulty, "fault", np.where(off > 2, "warn", "ok")), dtype="str"),
+            }
+        )
+
+
+class Simulate:
+    """Make sources of made-up rows: `simulate(...)` from a function, `simulate.sensors(...)` ready to use."""
+
+    def __call__(
+        self,
+        make_rows: MakeRows,
+        *,
+        arrivals: Arrivals,
+        duration: Duration | None = None,
+        start: str | dt.datetime = START,
+        seed: int = 0,
+    ) -> Simulation:
+        """Return a source whose rows a function makes.
+
+        Args:
+            make_rows: Called as make_rows(n, rng, times) for fixed blocks of 4,096 arrivals (the last one of a trace is
+                shorter; what lies beyond `duration` is cut off afterwards): rng = np.random.default_rng([seed, block]),
+                times = float64 seconds of source time. Returns a DataFrame or a dict of columns with n rows.
+            arrivals: When rows arrive, such as `mblab.arrivals.poisson(200)`; the times are kept as they are.
+            duration: Length in source time: rows with t < duration. None: as long as the arrivals come, for ever or to
+                the end of a trace.
+            start: Event time at source time 0; naive is UTC. Without a column `event_time` in the rows one is put
+                first: start + times, datetime64[ns].
+            seed: Whole number; the same one gives the same rows.
+
+        Raises:
+            SettingError: An argument is out of its range.
+
+        >>> from mblab.arrivals import constant
+        >>> def make_rows(n, rng, times):
+        ...     return {"price": rng.integers(1, 9, n)}
+        >>> source = simulate(make_rows, arrivals=constant(100), duration="1s", seed=7)
+        >>> [(len(block.rows), list(block.rows.columns)) for block in source.open()]
+        [(100, ['event_time', 'price'])]
+        """
+        check_make_rows(make_rows)
+        if not isinstance(arrivals, Arrivals):
+            raise SettingTypeError(
+                f"arrivals must be a law such as mblab.arrivals.poisson(200), got {shown(arrivals)}."
+            )
+        length = None if duration is None else seconds(duration_ns(duration, minimum_ns=1))
+        return Simulation(make_rows, arrivals, length, start_time(start), check_whole(seed, "seed"))
+
+    def sensors(
+        self,
+        *,
+        devices: int = 50,
+        rate: float | Arrivals = 200,
+        duration: Duration | None = "10min",
+        seed: int = 7,
+    ) -> Simulation:
+        """Return readings of weather sensors, each with a stable character of its own.
+
+        Columns: `event_time` (datetime64[ns], UTC, when it was read), `device` (str), `temperature` (float64, °C),
+        `humidity` (float64, %), `status` (str: ok, warn or fault).
+
+        Args:
+            devices: Number of sensors.
+            rate: Readings per second over all devices, as a Poisson process; or any law of arrivals.
+            duration: Length in source time; None is endless.
+            seed: Whole number; the same one gives the same sensors and readings.
+        """
+        make_rows = Sensors(check_whole(devices, "devices", 1), check_whole(seed, "seed"))
+        arrivals = rate if isinstance(rate, Arrivals) else poisson(rate)
+        return self(make_rows, arrivals=arrivals, duration=duration, seed=seed)
+
+    def __repr__(self) -> str:
+        """Return how it is used."""
+        return "simulate(make_rows, arrivals=...) or simulate.sensors()"
+
+
+def check_make_rows(make_rows: object) -> None:
+    """Raise unless the function can be called as make_rows(n, rng, times)."""
+    if not callable(make_rows):
+        raise SettingTypeError(f"make_rows must be a function make_rows(n, rng, times), got {shown(make_rows)}.")
+    try:
+        signature = inspect.signature(make_rows)
+    except ValueError:  # some built-in functions have none
+        return
+    try:
+        signature.bind(0, None, None)
+    except TypeError:
+        name = function_name(make_rows)
+        raise SettingError(
+            f"make_rows must take (n, rng, times), but {name}{signature} does not; change its parameters."
+        ) from None
+
+
+def start_time(start: object) -> pd.Timestamp:
+    """Return the event time at source time 0 as naive UTC with nanoseconds."""
+    if not isinstance(start, str | dt.date | np.datetime64):
+        raise SettingTypeError(f"start must be a date and time such as {START!r}, got {shown(start)}.")
+    try:
+        found = pd.Timestamp(start)
+        if pd.isna(found):
+            raise ValueError
+        naive = found if found.tz is None else found.tz_convert(None)
+        (naive + pd.Timedelta(MAX_NS)).as_unit("ns")  # the latest row
+        return naive.as_unit("ns")
+    except (ValueError, OverflowError, pd.errors.OutOfBoundsDatetime):
+        raise SettingError(
+            f"start must be a date and time from 1678 to 2116 such as {START!r}, got {shown(start)}."
+        ) from None
+
+
+simulate = Simulate()
