@@ -34,9 +34,10 @@ if TYPE_CHECKING:
         SourceError,
         StepError,
     )
-    from mblab.lab import Lab
-    from mblab.run import Run, load_run
+    from mblab.lab import Lab, load_run
+    from mblab.run import Run
     from mblab.sources import replay, simulate
+    from mblab.tuning.whatif import predict
 
 __version__ = "0.1.0"
 
@@ -58,6 +59,7 @@ __all__ = [
     "datasets",
     "errors",
     "load_run",
+    "predict",
     "replay",
     "simulate",
     "sinks",
@@ -67,7 +69,8 @@ __all__ = [
 _ROOM_OF = {
     "Lab": "mblab.lab",
     "Run": "mblab.run",
-    "load_run": "mblab.run",
+    "load_run": "mblab.lab",
+    "predict": "mblab.tuning.whatif",
     "replay": "mblab.sources",
     "simulate": "mblab.sources",
 }

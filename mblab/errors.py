@@ -19,7 +19,12 @@ mblab, so every other one may raise from it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import linecache
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
 
 __all__ = [
     "BatchError",
@@ -41,6 +46,11 @@ __all__ = [
 
 class MblabError(Exception):
     """Base of everything mblab raises on purpose."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: the sentence and the user's own lines, nothing of mblab's inside."""
+        frames = list(_own_frames(self.__traceback__))
+        return [f"{type(self).__name__}: {self}", *frames[-1:]]
 
 
 class SettingError(MblabError, ValueError):
@@ -85,6 +95,16 @@ class BatchError(StepError):
         self.batch_id = batch_id
         self.line = line
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: the sentence, and the user's own lines on the way to the failure."""
+        frames = list(_own_frames(self.__cause__.__traceback__ if self.__cause__ else None))
+        if not frames:
+            return super()._render_traceback_()
+        sentence, code = str(self), str(self).rpartition("\n    ")[2]
+        if any(code in frame for frame in frames):
+            sentence = sentence.removesuffix("\n    " + code)  # it stands in the lines below
+        return [f"{type(self).__name__}: {sentence}", *frames]
+
 
 class SinkError(MblabError):
     """A sink cannot be written, or holds what mblab did not write."""
@@ -96,6 +116,40 @@ class ExportError(MblabError):
 
 class MissingExtra(MblabError, ImportError):
     """An optional package is not installed; the message names the command that installs it."""
+
+
+SHOWN_AROUND = 2
+
+
+def _own_frames(trace: TracebackType | None) -> Iterator[str]:
+    """Give the lines around each frame that is the user's: not mblab's, an installed package's or Python's own."""
+    libraries = [Path(__file__).parent, *(Path(sysconfig.get_path(p)) for p in ("stdlib", "purelib", "platlib"))]
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        compiled = name.endswith(".pyx") or not linecache.getlines(name)
+        if not compiled and not any(Path(name).is_relative_to(folder) for folder in libraries):
+            yield _lines_around(name, trace.tb_lineno, trace.tb_frame.f_code.co_name)
+        trace = trace.tb_next
+
+
+def _lines_around(filename: str, line: int, function: str) -> str:
+    """Return the lines around one of them, with an arrow, headed by where they stand."""
+    lines = linecache.getlines(filename)
+    first = max(1, line - SHOWN_AROUND)
+    width = len(str(line + SHOWN_AROUND)) + 5
+    inside = "" if function == "<module>" else f", in {function}"
+    text = [f"{_place(filename)}, line {line}{inside}"]
+    for number, code in enumerate(lines[first - 1 : line + SHOWN_AROUND], first):
+        arrow = "-" * (width - len(str(number)) - 2) + "> " if number == line else ""
+        text.append(f"{arrow + str(number):>{width}} {code.rstrip()}")
+    return "\n".join(text)
+
+
+def _place(filename: str) -> str:
+    """Return the name of a file as a reader of a notebook knows it: `Cell In[3]`, or the file's own."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    cell = getattr(getattr(shell, "compile", None), "format_code_name", lambda _: None)(filename)
+    return " ".join(cell) if cell else Path(filename).name
 
 
 def shown(value: object, limit: int = 80) -> str:

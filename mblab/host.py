@@ -68,7 +68,7 @@ def on_cell_end(callback: Callable[[bool], None]) -> bool:
 
     def once(result: Any = None) -> None:
         shell.events.unregister("post_run_cell", once)
-        callback(bool(getattr(result, "success", True)))
+        callback(bool(getattr(result, "success", False)))
 
     shell.events.register("post_run_cell", once)
     return True

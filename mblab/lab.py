@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
+import numpy as np
 import pandas as pd
 
 from mblab import host
@@ -28,7 +29,7 @@ from mblab.metrics import RunLog
 from mblab.pipeline import OnError, Pipeline, Settings, check_speedup
 from mblab.progress import Progress
 from mblab.records import Control
-from mblab.run import LiveFacts, Run
+from mblab.run import LiveFacts, Run, read_run
 from mblab.schedule import Policy, check_cap, check_policy
 from mblab.sinks.base import Sink
 from mblab.sinks.memory import MemorySink
@@ -37,8 +38,9 @@ from mblab.steps import Chain, Kind, Step, make_step, names_of
 
 if TYPE_CHECKING:
     from mblab.tuning.sweep import Sweep
+    from mblab.tuning.whatif import Curve
 
-__all__ = ["Description", "Lab"]
+__all__ = ["Description", "Lab", "load_run"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 KNOBS = ("interval", "policy", "max_rows_per_batch", "speedup")
@@ -148,9 +150,7 @@ class Lab:
     def _define(self, fn: Any, kind: Kind, key: Any, name: str | None) -> Any:
         if fn is None:
             return lambda function: self._define(function, kind, key, name)
-        message = self._chain.add(make_step(fn, kind, key=key, name=name))
-        if message:
-            host.say(message)
+        self._chain.add(make_step(fn, kind, key=key, name=name))
         return fn
 
     def to(self, sink: Sink) -> None:
@@ -343,7 +343,7 @@ class Lab:
         )
         engine.open()
         driver = Driver(engine, the_clock)
-        return driver, Run(LiveFacts(self.name, engine, driver, log, output))
+        return driver, Run(LiveFacts(self.name, engine, driver, log, output), what_if)
 
     def _turn(self, driver: Driver) -> None:
         """Turn a driver in this thread, with a bar."""
@@ -496,6 +496,32 @@ class Lab:
         if self.last_run is None or self.last_run.last_progress is None:
             return {"text/plain": str(self.describe())}
         return self.last_run._repr_mimebundle_(include, exclude)
+
+
+def what_if(run: Run, interval: Any, *, policy: str | None, max_rows_per_batch: int | None) -> Curve:
+    """Return the curve of a run's own arrivals and costs: what `run.what_if` calls."""
+    from mblab.tuning.sweep import check_intervals
+    from mblab.tuning.whatif import CostTable, curve_of
+
+    batches = run.batches
+    rule = check_policy(policy or (batches.policy.iloc[-1] if len(batches) else "asap"))
+    return curve_of(
+        np.rint(run.records.arrival_s.to_numpy() * NS).astype(np.int64),
+        check_intervals(interval if isinstance(interval, list | tuple | np.ndarray) else [interval]),
+        cost=CostTable.of(batches),
+        horizon_ns=round(float(run.summary().duration_s) * NS),
+        policy=rule,
+        max_rows_per_batch=check_cap(max_rows_per_batch, rule),
+    )
+
+
+def load_run(folder: str | os.PathLike[str]) -> Run:
+    """Return a run that `run.save` wrote.
+
+    Raises:
+        SettingError: The folder holds no run, or one that cannot be read.
+    """
+    return read_run(folder, what_if)
 
 
 # -- checks ---------------------------------------------------------------------------------------------------------

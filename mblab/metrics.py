@@ -9,6 +9,7 @@ five million records and log buckets (under 1 % off) beyond.
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mblab.durations import NS
-from mblab.records import BatchRecord, Group
+from mblab.records import BatchRecord
 
 __all__ = ["BATCH_COLUMNS", "RECORD_COLUMNS", "LogBuckets", "RunLog", "regime", "summarise"]
 
@@ -28,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 CHUNK_BATCHES = 256
-CHUNK_ROWS = 16_384
+CHUNK_ROWS = 262_144
 RECORDS_LIMIT = 1_000_000
 EXACT_LIMIT = 5_000_000
 
@@ -76,67 +77,94 @@ class LogBuckets:
         return float(self.lowest * 2.0 ** ((index + 0.5) / self.per_octave))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Rows:
-    """The processed rows of some consecutive batches: 8 bytes a row, all else follows from it.
+    """The delivered rows of some consecutive batches, in parts that became available at the same batch.
+
+    A batch is one part, unless a cap left some of its rows waiting at earlier batches. Only the arrivals are kept a row:
+    waits are made when somebody asks for them.
 
     Attributes:
-        arrival_ns: Arrival of each row.
-        count: Rows of each batch.
-        due_ns, start_ns, end_ns: Of each batch.
-        groups: (due, start), one a row, of the batch at which it became available; None when that was its own.
+        arrival_ns: One a row, never decreasing.
+        batch: Index of each part's batch within the chunk.
+        count: Rows of each part.
+        due_ns: When the batch was due at which the part became available.
+        first_ns: When that batch started.
+        start_ns: When the part's own batch started.
+        end_ns: When it ended.
     """
 
     arrival_ns: Ints
+    batch: Ints
     count: Ints
     due_ns: Ints
+    first_ns: Ints
     start_ns: Ints
     end_ns: Ints
-    groups: tuple[Ints, Ints] | None
 
     def __len__(self) -> int:
         return len(self.arrival_ns)
 
     @property
     def index(self) -> Ints:
-        """Which of the batches each row belongs to."""
-        return np.repeat(np.arange(len(self.count)), self.count)
+        """Each row's batch within the chunk."""
+        return np.repeat(self.batch, self.count)
 
     def latencies_ns(self) -> Ints:
         """Return end - arrival of each row."""
         return np.repeat(self.end_ns, self.count) - self.arrival_ns
 
     def waits_ns(self) -> dict[str, Ints]:
-        """Return the columns of `run.records` in ns; the four waits sum to the latency."""
-        arrival, start = self.arrival_ns, np.repeat(self.start_ns, self.count)
-        due, first = self.groups or (np.repeat(self.due_ns, self.count), start)
-        latency = self.latencies_ns()
+        """Return the columns of `run.records` but the batch's; the four waits sum to the latency."""
+        arrival, due, first, start, end = (
+            self.arrival_ns,
+            *(np.repeat(each, self.count) for each in (self.due_ns, self.first_ns, self.start_ns, self.end_ns)),
+        )
         return {
             "arrival_s": arrival,
             "batching_wait_s": np.maximum(due - arrival, 0),
             "scheduling_wait_s": first - np.maximum(due, arrival),
             "backlog_wait_s": start - first,
-            "processing_wait_s": latency - (start - arrival),
-            "latency_s": latency,
+            "processing_wait_s": end - start,
+            "latency_s": end - arrival,
         }
 
-    def quantiles_ns(self, q: float) -> Floats:
-        """Return each batch's latency quantile: rows are in order of arrival, so latencies are sorted already."""
-        last = np.maximum(self.count - 1, 0)
-        if not len(self.arrival_ns):
-            return np.full(len(self.count), np.nan)
-        height = last * q
-        low = np.floor(height).astype(np.int64)
-        newest = np.minimum(np.cumsum(self.count) - self.count + last, len(self) - 1)
-        small = (self.end_ns - self.arrival_ns[newest - low]).astype(np.float64)
-        large = (self.end_ns - self.arrival_ns[newest - np.minimum(low + 1, last)]).astype(np.float64)
-        between: Floats = small + (height - low) * (large - small)
-        return between
+    def sums_ns(self, batches: int) -> dict[str, Floats]:
+        """Return each batch's sum of latency, batching, scheduling and backlog wait.
+
+        Arrivals are sorted, so a part falls into the rows before its due time and those after, and every sum follows
+        from the two sums of their ages.
+        """
+        high = np.cumsum(self.count)
+        low = high - self.count
+        split = np.clip(self.arrival_ns.searchsorted(self.due_ns), low, high)
+        age = np.zeros(len(self) + 1)  # one more, so that a part may begin behind the last row
+        np.subtract(np.repeat(self.start_ns, self.count), self.arrival_ns, out=age[:-1])
+        edges = np.column_stack([low, split]).ravel()
+        ages = np.add.reduceat(age, edges) if len(edges) else np.empty(0)
+        early, late = split - low, high - split
+        early_age = np.where(early > 0, ages[::2], 0.0)
+        late_age = np.where(late > 0, ages[1::2], 0.0)
+        due, first, start, end = self.due_ns, self.first_ns, self.start_ns, self.end_ns
+        sums = {
+            "latency": early_age + late_age + self.count * (end - start).astype(np.float64),
+            "batching": early_age - early * (start - due).astype(np.float64),
+            "scheduling": early * (first - due).astype(np.float64)
+            + late_age
+            - late * (start - first).astype(np.float64),
+            "backlog": self.count * (start - first).astype(np.float64),
+        }
+        return {name: np.bincount(self.batch, weights=each, minlength=batches) for name, each in sums.items()}
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """Some consecutive batches as columns of `run.batches`, and their rows until these are let go."""
+    """Some consecutive batches, and their rows until these are let go.
+
+    Attributes:
+        columns: One array a column of `run.batches`.
+        rows: Their rows; None once let go.
+    """
 
     columns: dict[str, Any]
     rows: _Rows | None
@@ -188,37 +216,53 @@ class Totals:
             self.last_delivery_s = float(ends[-1])
 
 
-def _array(records: Sequence[BatchRecord], name: str) -> Ints:
-    return np.fromiter((getattr(r, name) for r in records), np.int64, len(records))
+STAMPS: Final = (
+    "batch_id", "attempt", "interval_ns", "version", "due_ns", "start_ns", "wake_ns", "end_ns", "num_input_rows",
+    "num_output_rows", "backlog_rows", "processing_ns", "sink_ns", "commit_ns", "cpu_ns",
+)  # fmt: skip
+_stamps = operator.attrgetter(*STAMPS)
 
 
-def _rows_of(records: Sequence[BatchRecord], ns: Mapping[str, Ints]) -> _Rows:
-    done = [r for r in records if r.arrival_ns is not None and r.status != "failed"]  # a failed batch delivered nothing
-    count = np.array([0 if r.status == "failed" else r.num_input_rows for r in records], np.int64)
-    arrivals = [r.arrival_ns for r in done if r.arrival_ns is not None and len(r.arrival_ns)]
-    arrival: Ints = np.concatenate(arrivals) if arrivals else np.empty(0, np.int64)
-    groups = None
-    if any(r.groups for r in done):
-        each = [g for r in done for g in r.groups or (Group(r.num_input_rows, r.due_ns, r.start_ns),)]
-        sizes = np.array([g.rows for g in each], np.int64)
-        groups = tuple(
-            np.repeat(np.array(v, np.int64), sizes) for v in zip(*((g.due_ns, g.start_ns) for g in each), strict=True)
-        )
-    return _Rows(arrival, count, ns["due_ns"], ns["start_ns"], ns["end_ns"], groups)  # type: ignore[arg-type]
+def _rows_of(records: Sequence[BatchRecord], stamps: Mapping[str, Ints], full: npt.NDArray[np.bool_]) -> _Rows:
+    """Return the rows of those batches that delivered any."""
+    batch = np.flatnonzero(full)
+    due, first, count = stamps["due_ns"][batch], stamps["start_ns"][batch], stamps["num_input_rows"][batch]
+    if any(r.groups for r in records):
+        parts = [
+            (i, *part)
+            for i in batch.tolist()
+            for part in records[i].groups or [(records[i].num_input_rows, records[i].due_ns, records[i].start_ns)]
+        ]
+        batch, count, due, first = np.array(parts, np.int64).reshape(-1, 4).T
+    arrivals = [r.arrival_ns for r, wanted in zip(records, full, strict=True) if wanted and r.arrival_ns is not None]
+    arrival: Ints = np.concatenate(arrivals or [np.empty(0, np.int64)])
+    return _Rows(arrival, batch, count, due, first, stamps["start_ns"][batch], stamps["end_ns"][batch])
+
+
+def _quantiles(arrival: Ints, count: Ints, end: Ints, q: float) -> Floats:
+    """Return each batch's latency quantile in ns: rows are in order of arrival, so latencies are sorted already."""
+    if not len(arrival):
+        return np.full(len(count), np.nan)
+    above = np.maximum(count - 1, 0)
+    height = above * q
+    low = height.astype(np.int64)
+    high = np.minimum(low + 1, above)
+    newest = np.minimum(np.cumsum(count) - count + above, len(arrival) - 1)
+    small = (end - arrival[newest - low]).astype(np.float64)
+    large = (end - arrival[newest - high]).astype(np.float64)
+    between: Floats = small + (height - low) * (large - small)
+    return between
 
 
 def _chunk_of(records: Sequence[BatchRecord], previous_start_ns: int) -> _Chunk:
     """Turn records into columns; `previous_start_ns` is the start of the batch before them, 0 before the first."""
-    names = (
-        "batch_id", "attempt", "interval_ns", "version", "due_ns", "start_ns", "wake_ns", "end_ns", "num_input_rows",
-        "num_output_rows", "backlog_rows", "processing_ns", "sink_ns", "commit_ns", "cpu_ns",
-    )  # fmt: skip
-    ns = {name: _array(records, name) for name in names}
+    ns = dict(zip(STAMPS, np.array([_stamps(r) for r in records], np.int64).T.copy(), strict=True))
     count, start, end = ns["num_input_rows"], ns["start_ns"], ns["end_ns"]
-    rows = _rows_of(records, ns)
     status = np.array([r.status for r in records], dtype=object)
-    full = rows.count > 0
-    waits, index = rows.waits_ns(), rows.index
+    full = (count > 0) & (status != "failed")  # a failed batch delivered nothing: its rows have no latency
+    rows = _rows_of(records, ns, full)
+    sums = rows.sums_ns(len(records))
+    delivered = np.where(full, count, 0)
     duration = end - start
     gap = np.diff(np.concatenate([[previous_start_ns], start]))
 
@@ -226,7 +270,10 @@ def _chunk_of(records: Sequence[BatchRecord], previous_start_ns: int) -> _Chunk:
         return np.where(full, values, np.nan) / NS
 
     def mean(name: str) -> Floats:
-        return latency(np.bincount(index, weights=waits[name], minlength=len(count)) / count)
+        return latency(sums[name] / count)
+
+    def quantile(q: float) -> Floats:
+        return latency(_quantiles(rows.arrival_ns, delivered, end, q))
 
     with np.errstate(invalid="ignore", divide="ignore"):
         columns: dict[str, Any] = {
@@ -248,15 +295,15 @@ def _chunk_of(records: Sequence[BatchRecord], previous_start_ns: int) -> _Chunk:
             "sink_time_s": ns["sink_ns"] / NS,
             "commit_time_s": ns["commit_ns"] / NS,
             "batch_duration_s": duration / NS,
-            "latency_mean_s": mean("latency_s"),
-            "latency_p50_s": latency(rows.quantiles_ns(0.50)),
-            "latency_p95_s": latency(rows.quantiles_ns(0.95)),
-            "latency_p99_s": latency(rows.quantiles_ns(0.99)),
-            "latency_max_s": latency(rows.quantiles_ns(1.0)),
-            "batching_wait_s": mean("batching_wait_s"),
-            "scheduling_wait_s": mean("scheduling_wait_s"),
-            "backlog_wait_s": mean("backlog_wait_s"),
-            "freshness_s": latency(rows.quantiles_ns(0.0)),
+            "latency_mean_s": mean("latency"),
+            "latency_p50_s": quantile(0.50),
+            "latency_p95_s": quantile(0.95),
+            "latency_p99_s": quantile(0.99),
+            "latency_max_s": quantile(1.0),
+            "batching_wait_s": mean("batching"),
+            "scheduling_wait_s": mean("scheduling"),
+            "backlog_wait_s": mean("backlog"),
+            "freshness_s": quantile(0.0),
             "input_rows_per_second": np.where(gap > 0, count / np.maximum(gap, 1) * NS, np.nan),
             "processed_rows_per_second": np.where(count > 0, count / (duration / NS), np.nan),
             "load": duration / ns["interval_ns"],
@@ -428,7 +475,7 @@ def regime(start_s: Floats, backlog: Floats, rows: Floats, *, load: float, arriv
     """
     if len(start_s) > 2:
         half = start_s >= (start_s[0] + start_s[-1]) / 2
-        slope = _theil_sen(start_s[half], backlog[half])
+        slope = _theil_sen(start_s[half], backlog[half]) if backlog[half].any() else 0.0
         grown = slope * (start_s[-1] - start_s[half][0])
         some = rows[half][rows[half] > 0]
         batch = float(some.mean()) if len(some) else 1.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from mblab.records import Control, RunStatus
 from mblab.sinks.memory import MemorySink
 from mblab.state import savepoint
 
-__all__ = ["Run", "load_run", "written_controls"]
+__all__ = ["LiveFacts", "Run", "read_run", "written_controls"]
 
 FORMAT = 1
 ATTEMPT_COLUMNS = ("batch_id", "attempt", "start_s", "duration_s", "error")
@@ -233,8 +233,9 @@ class Run:
     Frames are made when they are asked for; times in seconds of the run's clock.
     """
 
-    def __init__(self, facts: _Facts) -> None:
+    def __init__(self, facts: _Facts, what_if: Callable[..., Any]) -> None:
         self._facts = facts
+        self._what_if = what_if
 
     @property
     def run_id(self) -> str:
@@ -317,6 +318,35 @@ class Run:
         """Wait until it has ended; return False when it halted or the time is up first."""
         return self._facts.wait(None if timeout is None else seconds(duration_ns(timeout, "timeout")))
 
+    def what_if(self, interval: Any, *, policy: str | None = None, max_rows_per_batch: int | None = None) -> Any:
+        """Return a `Curve`: this run's arrivals and costs, at another interval (or a list of them), without running.
+
+        Args:
+            interval: A duration, or a list of them.
+            policy: asap, skip or queue; None keeps that of the newest batch.
+            max_rows_per_batch: Cap, or None.
+        """
+        return self._what_if(self, interval, policy=policy, max_rows_per_batch=max_rows_per_batch)
+
+    def slowest(self, n: int = 10) -> pd.DataFrame:
+        """Return the n records that took longest, slowest first, with what each of their seconds was spent on.
+
+        Columns: those of `records`, and `blocked_by`: the batch that was running when the record could first have been
+        taken (int64; -1 when it waited for nothing but the trigger), the culprit of its scheduling wait.
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise SettingError(f"n must be a whole number of records, at least 1, got {shown(n)}.")
+        worst = self.records.nlargest(n, "latency_s").reset_index(drop=True)
+        batches = self.batches
+        ready = (worst.arrival_s + worst.batching_wait_s).to_numpy()
+        before = batches.start_s.searchsorted(ready, side="left") - 1
+        running = (
+            (before >= 0) & (batches.end_s.to_numpy()[np.maximum(before, 0)] > ready) if len(batches) else before >= 0
+        )
+        running &= worst.scheduling_wait_s.to_numpy() > 0
+        blocked = np.where(running, batches.batch_id.to_numpy()[np.maximum(before, 0)] if len(batches) else -1, -1)
+        return worst.assign(blocked_by=blocked.astype(np.int64))
+
     def plot(self) -> Any:
         """Return latency, batch size, throughput, backlog and load over time as an Altair chart."""
         from mblab import charts
@@ -382,7 +412,7 @@ def _json_states(states: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return kept, left_out
 
 
-def load_run(folder: str | os.PathLike[str]) -> Run:
+def read_run(folder: str | os.PathLike[str], what_if: Callable[..., Any]) -> Run:
     """Return a run that `run.save` wrote.
 
     Raises:
@@ -392,7 +422,7 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     if not (source / "run.json").is_file():
         raise SettingError(f"load_run needs a folder that run.save() wrote, but {str(source)!r} holds no run.json.")
     try:
-        return Run(SavedFacts(source))
+        return Run(SavedFacts(source), what_if)
     except MblabError:
         raise
     except (OSError, ValueError, KeyError) as error:

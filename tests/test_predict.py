@@ -1,0 +1,105 @@
+"""Prediction is the engine without the batches: the same schedule, so the same figures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mblab
+from mblab import Lab, SettingError
+from mblab.testing import rows_at
+from mblab.tuning.whatif import CostTable, predict
+
+EXACT = ["latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "load", "throughput", "num_input_rows_mean"]
+
+
+@given(
+    st.lists(st.integers(0, 2500).map(lambda ms: ms / 1000), max_size=40).map(sorted),
+    st.lists(st.integers(50, 900).map(lambda ms: ms / 1000), min_size=1, max_size=3, unique=True),
+    st.sampled_from(["asap", "skip", "queue"]),
+    st.one_of(st.none(), st.integers(1, 15)),
+    st.integers(0, 700).map(lambda ms: ms / 1000),
+    st.integers(0, 40).map(lambda ms: ms / 1000),
+)
+@settings(max_examples=1000, deadline=None)
+def test_a_prediction_equals_the_engine(times, intervals, policy, cap, base, slope):
+    """Any arrivals, intervals, policy, cap and affine cost, empty batches included."""
+    cap = None if policy == "queue" else cap
+
+    def cost(n):
+        return base + slope * n
+
+    source = rows_at(times)
+    table = predict(source, intervals, cost=cost, duration="2s", policy=policy, max_rows_per_batch=cap).table
+    for row in table.itertuples():
+        lab = Lab(source, interval=row.interval_s, policy=policy, max_rows_per_batch=cap)
+        run = lab.run("2s", clock="virtual", cost=cost)
+        s = run.summary()
+        full = s.batches - s.batches_empty
+        measured = [s.get(name, s.rows / full if full else 0.0) for name in EXACT]
+
+        assert [getattr(row, name) for name in EXACT] == pytest.approx(measured, abs=1e-8, nan_ok=True)
+        assert row.backlog_rows == s.backlog_rows
+        assert row.regime == s.regime
+
+
+def test_the_closed_forms_come_out_of_a_prediction():
+    """Constant rate, affine cost: p_q = S + qT; T* = a/(1 − bλ) divides the regimes."""
+    intervals = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]
+    t = predict(mblab.arrivals.constant(1000), intervals, cost=lambda n: 0.1 + 2e-4 * n).table
+
+    assert t.regime.tolist() == ["self_clocked"] * 2 + ["on_schedule"] * 4
+    for row in t.tail(4).itertuples():
+        cost = 0.1 + 0.2 * row.interval_s
+        assert row.latency_p95_s == pytest.approx(cost + 0.95 * row.interval_s, abs=5e-3)
+        assert row.load == pytest.approx(0.1 / row.interval_s + 0.2, rel=1e-3)
+
+
+def test_a_sample_of_the_rows_gives_the_quantiles_of_all():
+    """Beyond 4 096 rows quantiles come from evenly chosen ones: within half a percent of the interval."""
+    source = mblab.arrivals.poisson(2000)
+    t = predict(source, ["500ms"], cost=lambda n: 0.05 + 1e-4 * n, seed=3).table.iloc[0]
+    times = source.times("60s", seed=3)
+    run = Lab(rows_at(times), interval="500ms").run("60s", clock="virtual", cost=lambda n: 0.05 + 1e-4 * n)
+    s = run.summary()
+
+    assert t.latency_mean_s == pytest.approx(s.latency_mean_s, abs=1e-9)
+    for q in ("latency_p50_s", "latency_p95_s", "latency_p99_s"):
+        assert t[q] == pytest.approx(s[q], abs=0.0025)
+
+
+def test_a_cost_may_be_a_number_a_function_of_one_n_or_measured_batches():
+    """A function that cannot take an array is asked row by row."""
+    arrivals, intervals = mblab.arrivals.constant(100), ["1s"]
+    fixed = predict(arrivals, intervals, cost=0.25).table
+    by_one = predict(arrivals, intervals, cost=lambda n: 0.25 if n > 0 else 0.0).table
+    batches = pd.DataFrame({"num_input_rows": [50, 100, 0], "batch_duration_s": [0.15, 0.25, 0.0]})
+    measured = predict(arrivals, intervals, cost=batches).table
+
+    pd.testing.assert_frame_equal(fixed, by_one)
+    pd.testing.assert_frame_equal(fixed, measured)
+    assert CostTable.of(batches)(np.array([0, 25, 75, 200])).tolist() == pytest.approx([0.05, 0.1, 0.2, 0.45])
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"intervals": []}, "at least one interval"),
+        ({"intervals": "1s"}, "intervals must be a list"),
+        ({"cost": None}, "cost must be a number of seconds, a function of n or a run's batches"),
+        ({"cost": -1}, "0 or more"),
+        ({"cost": lambda n: float("nan")}, "finite number of seconds"),
+        ({"cost": pd.DataFrame({"num_input_rows": [], "batch_duration_s": []})}, "there are none yet"),
+        ({"duration": 0}, "duration must be at least"),
+        ({"policy": "never"}, "policy must be"),
+        ({"policy": "queue", "max_rows_per_batch": 3}, "policy='queue'"),
+        ({"arrivals": 5}, "predict needs arrivals or a source, got 5"),
+    ],
+)
+def test_a_refused_argument_is_named(knobs, message):
+    """One sentence, the way on."""
+    good = {"arrivals": mblab.arrivals.constant(10), "intervals": ["1s"], "cost": 0.1}
+    knobs = good | knobs
+    with pytest.raises(SettingError, match=message):
+        predict(knobs.pop("arrivals"), knobs.pop("intervals"), **knobs)
