@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from mblab import host
 from mblab.clock import Clock
 from mblab.durations import format_s
 from mblab.engine import Engine
@@ -203,7 +204,8 @@ class Driver:
             self._stop_from_handler()
 
         handlers: dict[int, Any] = {}
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if usual or host.in_kernel():  # a cell with `await` has a handler of ipykernel's that would wait for the cell
             handlers[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, terminate)

@@ -48,9 +48,14 @@ class MblabError(Exception):
     """Base of everything mblab raises on purpose."""
 
     def _render_traceback_(self) -> list[str]:
-        """Return what IPython shows: the sentence and the user's own lines, nothing of mblab's inside."""
-        frames = list(_own_frames(self.__traceback__))
-        return [f"{type(self).__name__}: {self}", *frames[-1:]]
+        """Return what IPython shows: the sentence, and the user's own lines on the way to it; nothing of mblab's."""
+        cause = self.__cause__
+        frames = list(_own_frames(cause.__traceback__)) if cause else []
+        frames = frames or list(_own_frames(self.__traceback__))[-1:]
+        text, (sentence, _, code) = str(self), str(self).rpartition("\n    ")
+        if sentence and any(code in frame for frame in frames):
+            text = sentence  # the line that failed stands below, among its neighbours
+        return [f"{type(self).__name__}: {text}", *frames]
 
 
 class SettingError(MblabError, ValueError):
@@ -95,16 +100,6 @@ class BatchError(StepError):
         self.batch_id = batch_id
         self.line = line
 
-    def _render_traceback_(self) -> list[str]:
-        """Return what IPython shows: the sentence, and the user's own lines on the way to the failure."""
-        frames = list(_own_frames(self.__cause__.__traceback__ if self.__cause__ else None))
-        if not frames:
-            return super()._render_traceback_()
-        sentence, code = str(self), str(self).rpartition("\n    ")[2]
-        if any(code in frame for frame in frames):
-            sentence = sentence.removesuffix("\n    " + code)  # it stands in the lines below
-        return [f"{type(self).__name__}: {sentence}", *frames]
-
 
 class SinkError(MblabError):
     """A sink cannot be written, or holds what mblab did not write."""
@@ -136,12 +131,11 @@ def _lines_around(filename: str, line: int, function: str) -> str:
     """Return the lines around one of them, with an arrow, headed by where they stand."""
     lines = linecache.getlines(filename)
     first = max(1, line - SHOWN_AROUND)
-    width = len(str(line + SHOWN_AROUND)) + 5
     inside = "" if function == "<module>" else f", in {function}"
     text = [f"{_place(filename)}, line {line}{inside}"]
     for number, code in enumerate(lines[first - 1 : line + SHOWN_AROUND], first):
-        arrow = "-" * (width - len(str(number)) - 2) + "> " if number == line else ""
-        text.append(f"{arrow + str(number):>{width}} {code.rstrip()}")
+        mark = f"> {number}".rjust(7, "-") if number == line else f"{number:7}"
+        text.append(f"{mark} {code.rstrip()}")
     return "\n".join(text)
 
 

@@ -115,6 +115,7 @@ class Lab:
         self._sinks: tuple[Sink, ...] = ()
         self._runs: deque[Run] = deque(maxlen=RUNS_KEPT)
         self._driver: Driver | None = None
+        self._let_go: weakref.finalize[..., Any] | None = None
         self._lock = threading.RLock()
         me = weakref.ref(self)
         self._chain = Chain(lambda: lab._changed() if (lab := me()) else None)
@@ -314,7 +315,9 @@ class Lab:
         if self._stop_active():
             host.say(f"mblab: stopped the run of {self.name!r} that was on.")
         driver, run = self._prepare(self.pipeline, length, clock, cost, controls)
-        weakref.finalize(self, driver.stop, wait=False)
+        if self._let_go is not None:
+            self._let_go.detach()  # else every driver there ever was would live as long as the lab
+        self._let_go = weakref.finalize(self, driver.stop, wait=False)
         self._driver = driver
         self._runs.append(run)
         return driver, run

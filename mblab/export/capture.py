@@ -1,14 +1,13 @@
 """What a function reads, and what a script must say so that it reads the same there.
 
 Starting from the user's text, every name it reads is looked up where the function lives: modules and what comes from
-them become imports, the user's own functions and classes their text, plain values `NAME = ...`, tables a file beside the
-script. What has no text (an open file, a lock, a model in memory) is refused, with the line that reads it.
+them become imports, the user's own functions and classes their text, plain values `NAME = ...`, tables a file beside
+the script. What has no text (an open file, a lock, a model in memory) is refused, with the line that reads it.
 
     step.fn, step.text -> [capture] -> imports, constants, definitions, tables
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -68,7 +67,7 @@ class _Simplify(ast.NodeTransformer):
         if node is not None:
             self.annotations.append(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:  # noqa: N802 - ast's name
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         self._take(node.returns)
         node.returns = None
         return self.generic_visit(node)
@@ -80,12 +79,12 @@ class _Simplify(ast.NodeTransformer):
         node.annotation = None
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802 - ast's name
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         self._take(node.annotation)
         node.annotation = ast.Constant(None)
         return self.generic_visit(node)
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:  # noqa: N802 - ast's name
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
         self.generic_visit(node)
         if not isinstance(node.target, ast.Name):
             return node
@@ -105,12 +104,12 @@ def _globals_of(table: symtable.SymbolTable, *, early: bool) -> Iterator[tuple[s
 
 
 def names_read(text: str) -> dict[str, Read]:
-    """Return the names that a definition reads from outside, in the order they appear.
+    r"""Return the names that a definition reads from outside, in the order they appear.
 
     Raises:
         SyntaxError: The text does not compile by itself.
 
-    >>> list(names_read("def f(batch, by=KEY):\\n    return [len(x) for x in batch if x > LIMIT]"))
+    >>> list(names_read("def f(batch, by=KEY):\n    return [len(x) for x in batch if x > LIMIT]"))
     ['KEY', 'len', 'LIMIT']
     """
     tree = ast.parse(text)
@@ -186,7 +185,7 @@ def moved_left(source: str) -> str | None:
 
 
 def _cells(names: Mapping[str, Any]) -> list[str]:
-    """Return the texts in which a name may have been defined, newest first: a notebook's cells, or the module's file."""
+    """Return the texts in which a name may be defined, newest first: a notebook's cells, or the module's file."""
     cells = names.get("In")
     if isinstance(cells, list):
         return [c for c in reversed(cells) if isinstance(c, str)]
@@ -241,10 +240,9 @@ def world_of(value: Any, names: Mapping[str, Any]) -> Mapping[str, Any]:
     plain = inspect.unwrap(value)
     if isinstance(plain, FunctionType):
         return ChainMap(_closure_of(plain), plain.__globals__)
-    members = [
-        inspect.unwrap(getattr(m, "__func__", m)) for m in vars(plain).values() if callable(getattr(m, "__func__", m))
-    ]
-    methods = [m for m in members if isinstance(m, FunctionType) and m.__module__ == plain.__module__]
+    members = [inspect.unwrap(f) for m in vars(plain).values() if callable(f := getattr(m, "__func__", m))]
+    typed = [m for m in members if isinstance(m, FunctionType) and m.__code__.co_filename != "<string>"]
+    methods = [m for m in typed if m.__module__ == plain.__module__]  # neither inherited nor made by @dataclass
     return ChainMap(*map(_closure_of, methods), methods[0].__globals__) if methods else names
 
 
@@ -266,6 +264,7 @@ class Reader:
     line: int
 
     def where(self, name: str, line: int) -> str:
+        """Return who reads a name, and in which line; `line` counts from 1 in the text."""
         return f"{self.label} reads {name!r} in line {self.line + line - 1}"
 
 
@@ -293,7 +292,7 @@ class Capture:
         provided: Names that the script defines by itself.
         bound: What each name of the script stands for.
         imports: Name to (module, attribute or None).
-        submodules: Modules to import because a text reaches them through their package, such as `xml.etree.ElementTree`.
+        submodules: Modules that a text reaches through their package, such as `xml.etree.ElementTree`.
         modules: Every module that is needed, and who needs it.
         tables: Frames, series and arrays to write beside the script.
         constants: Assignments of values.
@@ -302,7 +301,7 @@ class Capture:
     """
 
     own: frozenset[str]
-    provided: frozenset[str]
+    provided: frozenset[str] = frozenset()
     bound: dict[str, Any] = field(default_factory=dict)
     imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     submodules: set[str] = field(default_factory=set)
@@ -323,7 +322,8 @@ class Capture:
             reads = names_read(text)
         except SyntaxError as error:
             raise ExportError(
-                f"the text of {reader.label} does not compile by itself ({error.msg}, line {error.lineno}); define it at the top of a cell."
+                f"the text of {reader.label} does not compile by itself ({error.msg}, line {error.lineno}); "
+                "define it at the top of a cell, and keep what it remembers in `state`."
             ) from None
         self.future = self.future or reader.world.get("annotations") is __future__.annotations
         self._imports_inside(text, reader)
@@ -343,7 +343,8 @@ class Capture:
         if found is None:
             kind = "class" if isinstance(value, type) else "function"
             raise ExportError(
-                f"{where}, a {kind} ({shown(value, 60)}) whose text cannot be found; define it with {'class' if kind == 'class' else 'def'} in a cell or a file."
+                f"{where}, a {kind} ({shown(value, 60)}) whose text cannot be found; "
+                f"define it with {'class' if kind == 'class' else 'def'} in a cell or a file."
             )
         if found.name != name and not self.bind(found.name, value, where):
             return found.name
@@ -362,12 +363,13 @@ class Capture:
             self.bound[name] = value
             return True
         known = self.bound[name]
-        if known is value or (
-            type(known) is type(value) and isinstance(value, bool | int | float | str) and known == value
-        ):
+        if known is value or (callable(known) and callable(value) and inspect.unwrap(known) is inspect.unwrap(value)):
+            return False
+        if type(known) is type(value) and isinstance(value, bool | int | float | str) and known == value:
             return False
         raise ExportError(
-            f"{where}, but another function reads a different {name!r} ({shown(known, 40)}, not {shown(value, 40)}); give one of them another name."
+            f"{where}, but elsewhere in the script {name!r} is {shown(known, 40)}, not {shown(value, 40)}; "
+            "give one of them another name."
         )
 
     def module(self, module: str) -> str:
@@ -376,12 +378,33 @@ class Capture:
         for name, bound in self.bound.items():
             if bound is value:
                 return name
-        name = USUAL_NAMES.get(module, module.rpartition(".")[2])
-        while name in self.bound or name in self.provided:
-            name += "_"
+        name = self.free(USUAL_NAMES.get(module, module.rpartition(".")[2]))
         self.bound[name] = value
         self._import(name, module, None, f"a value of the pipeline needs {module}")
         return name
+
+    def take(self, name: str, value: Any, world: Mapping[str, Any], where: str) -> None:
+        """Take in what a name stands for.
+
+        Raises:
+            ExportError: A script cannot hold it, or the name is taken.
+        """
+        if self.bind(name, value, where):
+            self._place(name, value, world, where)
+
+    def free(self, name: str) -> str:
+        """Return a name that nothing else has, as near to the wish as can be."""
+        while name in self.bound or name in self.provided:
+            name += "_"
+        return name
+
+    def expression(self, value: Any, world: Mapping[str, Any], where: str) -> str:
+        """Return the text of a value.
+
+        Raises:
+            Unwritable: It has none.
+        """
+        return ValueWriter(self.module, lambda part: self._named(part, world, where)).code(value)
 
     def finish(self) -> None:
         """Write the values, now that all names are known.
@@ -392,34 +415,43 @@ class Capture:
         while self._waiting:
             self._assign(*self._waiting.pop(0))
 
-    def in_order(self) -> list[str]:
-        """Return constants, then definitions, each after all it needs when it is executed."""
+    def in_order(self, later: frozenset[str]) -> list[str]:
+        """Return the names of constants and definitions, each after all it needs when it is executed.
+
+        Args:
+            later: Names the script defines after them: its steps.
+
+        Raises:
+            ExportError: One of them needs a step.
+        """
         nodes = {**self.constants, **self.definitions}
+        needs = {name: self._needs(name, nodes) for name in nodes}
+        for name, needed in needs.items():
+            if step := next(iter(needed & later), None):
+                raise ExportError(f"{name!r} needs the step {step!r} to be made; put what they share into a function.")
         ordered: list[str] = []
         left = dict.fromkeys(nodes)
         while left:
-            ready = next((n for n in left if not (self._needs(n, nodes) & left.keys()) - {n}), next(iter(left)))
+            ready = next((n for n in left if not (needs[n] & left.keys()) - {n}), next(iter(left)))
             del left[ready]
-            ordered.append(nodes[ready].text)
+            ordered.append(ready)
         return ordered
 
     def _needs(self, name: str, nodes: Mapping[str, Node]) -> set[str]:
-        """Return what must stand before a statement: what it reads, and what that calls."""
+        """Return what must stand before a statement: what it reads when it is executed, and what that calls."""
         needed: set[str] = set()
         ahead = set(nodes[name].early)
         while ahead:
             at = ahead.pop()
-            if at in nodes and at not in needed:
+            if at not in needed:
                 needed.add(at)
-                ahead |= nodes[at].reads
+                ahead |= nodes[at].reads if at in nodes else set()
         return needed
 
     def _look_up(self, name: str, read: Read, reader: Reader) -> None:
         where = reader.where(name, read.line)
         if name in reader.world:
-            value = reader.world[name]
-            if self.bind(name, value, where):
-                self._place(name, value, reader.world, where)
+            self.take(name, reader.world[name], reader.world, where)
             return
         lazy = self.future or sys.version_info >= (3, 14)
         if hasattr(builtins, name) or (read.annotation and lazy):
@@ -435,10 +467,10 @@ class Capture:
             self._import(name, value.__name__, None, where)
         elif type(value) in (pd.DataFrame, pd.Series, np.ndarray) and not is_short_array(value):
             self._take_table(name, value, where)
+        elif _is_named(value) and (origin := self._origin(value, name)):
+            self._import(name, *origin, where)
         elif not _is_definition(value):
             self._waiting.append((name, value, world, where))
-        elif origin := self._origin(value, name):
-            self._import(name, *origin, where)
         elif (defined := self.define(value, name, world, where)) != name:
             self.constants[name] = Node(f"{name} = {defined}", frozenset({defined}), frozenset({defined}))
 
@@ -452,18 +484,19 @@ class Capture:
             raise ExportError(f"{where}, an array of Python objects; make it an array of numbers or a DataFrame.")
         if size > MAX_TABLE_BYTES:
             raise ExportError(
-                f"{where}, a {type(value).__name__} of {size / 1e6:,.0f} MB; at most 50 MB are written beside a script: read it from a file inside the function."
+                f"{where}, a {type(value).__name__} of {size / 1e6:,.0f} MB; at most 50 MB go beside a script: "
+                "read it from a file inside the function."
             )
         self.tables[name] = value
 
     def _assign(self, name: str, value: Any, world: Mapping[str, Any], where: str) -> None:
         """Write a value as an assignment and try it, or import it when it is a module's own object."""
-        writer = ValueWriter(self.module, lambda part: self._named(part, world, where))
         try:
-            text = writer.code(value)
+            text = self.expression(value, world, where)
             names = frozenset(n.id for n in ast.walk(ast.parse(text, mode="eval")) if isinstance(n, ast.Name))
-            again = eval(text, {n: self.bound[n] for n in names if n in self.bound})  # noqa: S307 - the text was made above from plain values
-            if writer.code(again) != text:
+            known_names = {n: self.bound[n] for n in names if n in self.bound}
+            again = eval(text, known_names)  # noqa: S307 - the text was made above, from plain values
+            if self.expression(again, world, where) != text:
                 raise Unwritable(f"a {type(value).__name__} that is another one when it is written and read again")
         except (Unwritable, SyntaxError, RecursionError, MemoryError, TypeError, ValueError) as problem:
             if origin := self._origin(value, name):
@@ -475,7 +508,8 @@ class Capture:
                 else f"a {type(value).__name__} that cannot be written as text"
             )
             raise ExportError(
-                f"{where}, {what}: a script cannot hold it; create it inside the function, or make it from plain values there."
+                f"{where}, {what}: a script cannot hold it; create it inside the function, "
+                "or make it there from plain values."
             ) from None
         self.constants[name] = Node(f"{name} = {text}", names, names)
 
@@ -516,19 +550,20 @@ class Capture:
     def _imports_inside(self, text: str, reader: Reader) -> None:
         """Note the modules that a text imports by itself."""
         for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            line = reader.line + node.lineno - 1
             if isinstance(node, ast.ImportFrom) and node.level:
                 raise ExportError(
-                    f"{reader.label} imports relatively in line {reader.line + node.lineno - 1}, and a script is in no package; name the module in full."
+                    f"{reader.label} imports relatively in line {line}, and a script is in no package; "
+                    "name the module in full."
                 )
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                found = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-                for module in found:
-                    self.modules.setdefault(
-                        module, f"{reader.label} imports {module!r} in line {reader.line + node.lineno - 1}"
-                    )
+            found = [a.name for a in node.names] if isinstance(node, ast.Import) else [str(node.module)]
+            for module in found:
+                self.modules.setdefault(module, f"{reader.label} imports {module!r} in line {line}")
 
     def _packages_within(self, text: str) -> None:
-        """Note modules reached as attributes of a package imported under its own name, such as `xml.etree.ElementTree`."""
+        """Note modules reached through a package imported under its own name, such as `xml.etree.ElementTree`."""
         for node in ast.walk(ast.parse(text)):
             path = _dotted(node) if isinstance(node, ast.Attribute) else None
             root = path.partition(".")[0] if path else ""
@@ -545,8 +580,7 @@ def table_bytes(table: Table) -> int:
     """Return the memory a table takes, strings included."""
     if isinstance(table, np.ndarray):
         return table.nbytes
-    used = table.memory_usage(deep=True)
-    return int(used.sum() if isinstance(table, pd.DataFrame) else used)
+    return int(np.sum(table.memory_usage(deep=True)))
 
 
 def _is_builtin(value: Any) -> bool:

@@ -16,14 +16,14 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mblab.durations import duration_ns, interval_ns
+from mblab.durations import duration_ns, format_s, interval_ns
 from mblab.errors import MblabError, SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-__all__ = ["FAILED", "INTERRUPTED", "OK", "USAGE", "Options", "options"]
+__all__ = ["FAILED", "INTERRUPTED", "OK", "USAGE", "Options", "beside", "options", "parse"]
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 EVERYTHING: Final = "36500 days"  # the interval of --once: one batch takes all there is
@@ -71,7 +71,11 @@ class Options:
         except MblabError as error:
             _complain(str(error))
             return FAILED
-        self._report(run)
+        try:
+            self._report(run)
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever reads, such as `head`, has seen enough; the results stand
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
 
     def _start(self, lab: Any) -> Any:
@@ -87,15 +91,24 @@ class Options:
         summary = {k: _plain(v) for k, v in run.summary().items()}
         if self.json:
             facts = {"name": self.name, "status": run.status, "output": self.output or None, **summary}
-            print(json.dumps(facts))
+            _say(json.dumps(facts))
             return
+        waits = f", p95 latency {format_s(summary['latency_p95_s'] or 0)}" if self.pace == "replay" else ""
         target = f" → {self.output}" if self.output else ""
-        print(_one_line(f"{self.name}: {summary['rows']:,} rows in {summary['batches']:,} batches{target}"))
+        rows, batches = (_counted(summary[what], what) for what in ("rows", "batches"))
+        _say(_one_line(f"{self.name}: {rows} in {batches}{waits}{target}"))
         if not self.output:
-            print(_head(run.output))
+            _say(_head(run.output))
 
 
-def options(module: str, *, name: str, interval: str, input: str | None = ABSENT, output: str = ABSENT) -> Options:
+def options(
+    module: str,
+    *,
+    name: str,
+    interval: str,
+    input: str | None = ABSENT,  # noqa: A002 - the word of the command line
+    output: str = ABSENT,
+) -> Options:
     """Return the command line when the script is run, and the defaults when it is imported.
 
     Args:
@@ -112,22 +125,54 @@ def options(module: str, *, name: str, interval: str, input: str | None = ABSENT
     return parse(sys.argv[1:], defaults)
 
 
+def beside(script: str, name: str) -> str:
+    """Return the path of a file in the script's folder."""
+    return os.path.join(os.path.dirname(os.path.abspath(script)), name)  # noqa: PTH100, PTH118, PTH120 - pathlib is slower
+
+
 def parse(arguments: Sequence[str], defaults: Options) -> Options:
     """Return the defaults with what a command line changes; exits with 2 on wrong use."""
     parser = argparse.ArgumentParser(
-        description="Run this pipeline.", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description="Run this pipeline.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--interval", type=_checked(interval_ns), default=defaults.interval, metavar="TIME",
         help=f"time between two batches, such as 500ms or 2min (default: {defaults.interval})")  # fmt: skip
-    add("--duration", type=_checked(duration_ns), metavar="TIME", help="stop after this time on the run's clock (default: when the source is drained)")
+    add(
+        "--duration",
+        type=_checked(duration_ns),
+        metavar="TIME",
+        help="stop after this time on the run's clock (default: when the source is drained)",
+    )
     if defaults.input != ABSENT:
         shown = "required" if defaults.input is None else f"default: {defaults.input}"
-        add("--input", type=_readable, default=defaults.input, required=defaults.input is None, metavar="PATH", help=_literal(f"what to read ({shown})"))
+        add(
+            "--input",
+            type=_readable,
+            default=defaults.input,
+            required=defaults.input is None,
+            metavar="PATH",
+            help=_literal(f"what to read ({shown})"),
+        )
     if defaults.output != ABSENT:
-        add("--output", default=defaults.output, metavar="PATH", help=_literal(f"where to write (default: {defaults.output})"))
-    add("--pace", choices=("drain", "replay"), default="drain", help="as fast as batches complete, or at the pace of arrival (default: drain)")
-    add("--once", action="store_true", help="one batch with everything there is, or with what arrives within --duration")
+        add(
+            "--output",
+            default=defaults.output,
+            metavar="PATH",
+            help=_literal(f"where to write (default: {defaults.output})"),
+        )
+    add(
+        "--pace",
+        choices=("drain", "replay"),
+        default="drain",
+        help="as fast as batches complete, or at the pace of arrival (default: drain)",
+    )
+    add(
+        "--once", action="store_true", help="one batch with everything there is, or with what arrives within --duration"
+    )
     add("--json", action="store_true", help="print the summary as JSON")
     given = vars(parser.parse_args(arguments))
     if given["once"]:
@@ -138,13 +183,15 @@ def parse(arguments: Sequence[str], defaults: Options) -> Options:
 
 
 def _checked(rule: Callable[[str], int]) -> Callable[[str], str]:
-    """Return an argparse type that keeps the text and says what is wrong in mblab's words."""
+    """Return an argparse type that keeps the text of a duration."""
 
     def duration(text: str) -> str:
         try:
             rule(text)
-        except SettingError as error:
-            raise argparse.ArgumentTypeError(_literal(str(error))) from None
+        except SettingError:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no time of 1 ms or more, such as 500ms, 2s or 1min"
+            ) from None
         return text
 
     return duration
@@ -152,16 +199,16 @@ def _checked(rule: Callable[[str], int]) -> Callable[[str], str]:
 
 def _readable(path: str) -> str:
     if not os.path.exists(path) and not glob.glob(path):  # noqa: PTH110, PTH207 - the text is passed on as it was given
-        raise argparse.ArgumentTypeError(_literal(f"there is no file {path!r}"))
+        raise argparse.ArgumentTypeError(f"there is no file {path!r}")
     return path
 
 
 def _literal(text: str) -> str:
-    return text.replace("%", "%%")  # argparse reads % as a format
+    return text.replace("%", "%%")  # argparse formats its help texts with %
 
 
 def _one_sentence(hook: Callable[..., Any]) -> Callable[..., None]:
-    """Return an excepthook that shows what mblab raised on purpose as its sentence, and leaves the rest to the old one."""
+    """Return an excepthook that shows what mblab raised on purpose as its sentence; `hook` shows the rest."""
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, MblabError):
@@ -173,12 +220,21 @@ def _one_sentence(hook: Callable[..., Any]) -> Callable[..., None]:
 
 
 def _complain(sentence: str) -> None:
-    print(f"error: {sentence}", file=sys.stderr)
+    sys.stderr.write(f"error: {sentence}\n")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
 
 
 def _plain(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _counted(number: int, what: str) -> str:
+    one = {"rows": "row", "batches": "batch"}[what]
+    return f"{number:,} {one if number == 1 else what}"
 
 
 def _one_line(text: str) -> str:

@@ -37,7 +37,7 @@ MAX_TEXT = 200_000  # characters of one constant; beyond that it is data and bel
 SMALL_ARRAY = 32  # values that still read well in a line of code
 
 
-class Unwritable(Exception):  # noqa: N818 - not an error of the user's yet: capture.py says where it is read
+class Unwritable(Exception):
     """A value that no text stands for; the message says what it is."""
 
 
@@ -55,18 +55,17 @@ def _set_only(**kwargs: Any) -> dict[str, Any]:
 
 
 def _pattern(value: re.Pattern[Any]) -> Call:
-    flags = value.flags & ~re.UNICODE if isinstance(value.pattern, str) else value.flags
+    flags = int(value.flags & ~re.UNICODE if isinstance(value.pattern, str) else value.flags)
     return Call("re", "compile", (value.pattern, flags) if flags else (value.pattern,))
 
 
-def _datetime(value: dt.datetime) -> Call:
-    whole = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
-    return Call("datetime", "datetime", whole, _set_only(tzinfo=value.tzinfo, fold=value.fold))
-
-
-def _time(value: dt.time) -> Call:
-    whole = (value.hour, value.minute, value.second, value.microsecond)
-    return Call("datetime", "time", whole, _set_only(tzinfo=value.tzinfo, fold=value.fold))
+def _moment(value: dt.datetime | dt.time) -> Call:
+    """Write a date with time, or a time, without the zeros at its end."""
+    day = (value.year, value.month, value.day) if isinstance(value, dt.datetime) else ()
+    parts = [*day, value.hour, value.minute, value.second, value.microsecond]
+    while parts[-1] == 0 and len(parts) > len(day):
+        parts.pop()
+    return Call("datetime", type(value).__name__, tuple(parts), _set_only(tzinfo=value.tzinfo, fold=value.fold))
 
 
 def _timedelta(value: dt.timedelta) -> Call:
@@ -78,8 +77,8 @@ REBUILT: dict[type, Callable[[Any], Call]] = {
     Decimal: lambda v: Call("decimal", "Decimal", (str(v),)),
     Fraction: lambda v: Call("fractions", "Fraction", (str(v),)),
     dt.date: lambda v: Call("datetime", "date", (v.year, v.month, v.day)),
-    dt.datetime: _datetime,
-    dt.time: _time,
+    dt.datetime: _moment,
+    dt.time: _moment,
     dt.timedelta: _timedelta,
     dt.timezone: lambda v: Call("datetime", "timezone", (v.utcoffset(None),)),
     zoneinfo.ZoneInfo: lambda v: Call("zoneinfo", "ZoneInfo", (v.key,)),
@@ -198,9 +197,9 @@ class ValueWriter:
         )
 
     def _pandas_time(self, value: Any) -> str:
-        plain = type(value)(value.isoformat())
-        text = f"{self.module('pandas')}.{type(value).__name__}({value.isoformat()!r})"
-        if plain.unit != value.unit:
+        written = value.isoformat() if isinstance(value, pd.Timestamp) else str(value)
+        text = f"{self.module('pandas')}.{type(value).__name__}({written!r})"
+        if type(value)(written).unit != value.unit:
             text += f".as_unit({value.unit!r})"
         zone = getattr(value, "tzinfo", None)
         return text if zone is None else f"{text}.tz_convert({self.code(zone)})"
@@ -220,8 +219,9 @@ class ValueWriter:
             return f"{numpy}.dtype({value.str!r})"
         if isinstance(value, np.datetime64 | np.timedelta64):
             unit, step = np.datetime_data(value.dtype)
-            number = "'NaT'" if np.isnat(value) else str(int(value.astype("int64")))
-            return f"{numpy}.{type(value).__name__}({number}, {(unit, step) if step != 1 else unit!r})"
+            whole = "NaT" if np.isnat(value) else int(value.astype("int64"))
+            written = str(value) if isinstance(value, np.datetime64) else whole
+            return f"{numpy}.{type(value).__name__}({written!r}, {((unit, step) if step != 1 else unit)!r})"
         if isinstance(value, np.longdouble | np.clongdouble | np.void):
             raise Unwritable(f"a numpy.{type(value).__name__}")
         return f"{numpy}.{type(value).__name__}({self.code(value.item())})"

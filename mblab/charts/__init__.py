@@ -1,0 +1,22 @@
+"""A metrics frame in, an Altair chart out; and the chart as something a page shows without a network.
+
+run.batches, sweep.table -> facts -> style -> over_time, over_interval -> render -> notebook, report page
+"""
+
+from mblab.charts.facts import MARK_COLUMNS, marks_of, thinned
+from mblab.charts.over_interval import curve_chart
+from mblab.charts.over_time import run_chart
+from mblab.charts.render import enable, html_fragment, mimebundle, png_bytes, svg_text
+
+__all__ = [
+    "MARK_COLUMNS",
+    "curve_chart",
+    "enable",
+    "html_fragment",
+    "marks_of",
+    "mimebundle",
+    "png_bytes",
+    "run_chart",
+    "svg_text",
+    "thinned",
+]

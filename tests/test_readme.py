@@ -1,0 +1,83 @@
+"""The README tells the truth: its programs run and print what it says, its commands are the ones that are checked."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PROGRAMS = [
+    (text, BLOCKS[i + 1][1]) for i, (language, text) in enumerate(BLOCKS) if language == "python"
+]  # each with the block that follows it
+COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
+SET_UP = "python3 -m venv .uv && .uv/bin/pip install -q uv && "
+
+
+def test_every_program_is_followed_by_what_it_prints():
+    """A Python block without its output would not be checked."""
+    after = [BLOCKS[i + 1][0] for i, (language, _) in enumerate(BLOCKS) if language == "python"]
+
+    assert after == ["text"] * len(PROGRAMS)
+
+
+def test_the_programs_print_what_the_readme_says():
+    """One after the other, as a reader would type them."""
+    scope = {"__name__": "readme"}
+    printed = []
+    for text, _ in PROGRAMS:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(text, "README.md", "exec"), scope)
+        printed.append(out.getvalue())
+
+    assert printed == [expected for _, expected in PROGRAMS]
+
+
+def test_the_first_program_is_short():
+    """Twelve lines are a whole program."""
+    lines = [line for line in PROGRAMS[0][0].splitlines() if line.strip()]
+
+    assert len(lines) <= 12
+
+
+def test_both_commands_start_from_a_bare_checkout():
+    """Each one installs what it needs; the demo and the tests differ only in their last words."""
+    assert COMMANDS[:2] == [f"{SET_UP}.uv/bin/uv run mblab demo", f"{SET_UP}.uv/bin/uv run pytest"]
+
+
+def test_ci_runs_the_command_for_the_tests_last():
+    """What the README tells a newcomer is what CI does, word for word; pytest's closing line is CI's."""
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+    assert lines[-1] == COMMANDS[1]
+
+
+def test_ci_stops_at_the_first_failure():
+    """`set -euo pipefail`, and the file can be executed."""
+    script = ROOT / ".ci" / "run"
+
+    assert "set -euo pipefail" in script.read_text(encoding="utf-8")
+    assert script.stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)]+)\)", README))
+def test_every_link_into_the_project_leads_somewhere(link):
+    """No file is promised that is not there."""
+    assert (ROOT / link).exists()
+
+
+def test_every_notebook_is_listed():
+    """The table names each notebook that is shipped, and no other."""
+    listed = set(re.findall(r"^\| `(\d\d_\w+\.ipynb)`", README, re.MULTILINE))
+
+    assert listed == {f.name for f in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+@pytest.mark.parametrize("file", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", ".ci/run"])
+def test_no_path_of_a_machine_is_written(file):
+    """What is written here holds on every machine."""
+    assert not re.search(r"(?<![\w.])/(work|root|home|tmp)/", (ROOT / file).read_text(encoding="utf-8"))
