@@ -154,7 +154,10 @@ class _Rows:
             - late * (start - first).astype(np.float64),
             "backlog": self.count * (start - first).astype(np.float64),
         }
-        return {name: np.bincount(self.batch, weights=each, minlength=batches) for name, each in sums.items()}
+        return {
+            name: np.asarray(np.bincount(self.batch, weights=each, minlength=batches), np.float64)
+            for name, each in sums.items()
+        }
 
 
 @dataclass(slots=True)

@@ -16,7 +16,10 @@ SOURCE = rows_at([0.1, 1.1])
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"interval": "0ms"}, 'interval must be at least 1 ms, got \'0ms\'; for a batch per row use max_rows_per_batch=1'),
+        (
+            {"interval": "0ms"},
+            "interval must be at least 1 ms, got '0ms'; for a batch per row use max_rows_per_batch=1",
+        ),
         ({"interval": -1}, "interval must not be negative, got -1"),
         ({"interval": math.nan}, "interval must be a finite duration, got nan"),
         ({"interval": "1"}, "interval='1' has no unit; write '1s'"),
@@ -84,7 +87,10 @@ def test_a_lab_needs_a_source(source, message):
         ({"controls": {"1s": {"interal": "1s"}}}, "'interal' is no knob; there are ['interval', 'policy', 'max_rows"),
         ({"controls": {"1s": "500ms"}}, "a change must be a dict of knobs"),
         ({"controls": {"1s": {"policy": "queue", "max_rows_per_batch": 3}}}, "policy='queue' gives each trigger"),
-        ({"controls": {"1s": {"max_rows_per_batch": 3}, "2s": {"policy": "queue"}}}, "policy='queue' gives each trigger"),
+        (
+            {"controls": {"1s": {"max_rows_per_batch": 3}, "2s": {"policy": "queue"}}},
+            "policy='queue' gives each trigger",
+        ),
         ({"controls": {"1s": {"speedup": 0}}}, "speedup must be a finite number above 0, got 0"),
     ],
 )
@@ -137,7 +143,9 @@ def test_what_cannot_be_done_now_says_what_can():
     with pytest.raises(SettingError, match="at least one interval"):
         lab.sweep([])
     endless = Lab(mblab.simulate(lambda n, rng, times: {"v": rng.normal(size=n)}, arrivals=mblab.arrivals.constant(5)))
-    with pytest.raises(SettingError, match=r"never ends by itself, so run\(\) needs a duration, such as lab.run\('30s'\)"):
+    with pytest.raises(
+        SettingError, match=r"never ends by itself, so run\(\) needs a duration, such as lab.run\('30s'\)"
+    ):
         endless.run()
     with pytest.raises(SettingError, match=r"never ends by itself, so sweep\(\) needs a duration"):
         endless.sweep(["1s"])

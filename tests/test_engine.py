@@ -110,7 +110,9 @@ def test_rows_do_not_depend_on_the_interval(seed, one, other):
     pd.testing.assert_frame_equal(first.drop(columns="batch_id"), output(other).drop(columns="batch_id"))
 
 
-KEYS = st.lists(st.tuples(st.integers(0, 3000), st.sampled_from(["a", "b", None, "c"]), st.integers(-9, 9)), max_size=40)
+KEYS = st.lists(
+    st.tuples(st.integers(0, 3000), st.sampled_from(["a", "b", None, "c"]), st.integers(-9, 9)), max_size=40
+)
 
 
 @given(KEYS, intervals)
@@ -344,7 +346,9 @@ def test_the_context_knows_the_batch():
 
     @lab.batch
     def note(batch, state, ctx):
-        seen.append((ctx.batch_id, ctx.attempt, ctx.interval_s, ctx.start_s, ctx.arrivals.tolist(), ctx.watermark, ctx.replay))
+        seen.append(
+            (ctx.batch_id, ctx.attempt, ctx.interval_s, ctx.start_s, ctx.arrivals.tolist(), ctx.watermark, ctx.replay)
+        )
         assert ctx.arrivals.dtype == np.float64
         assert len(ctx.run_id) == 12
 

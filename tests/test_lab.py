@@ -304,7 +304,15 @@ def test_describe_says_it_all_in_words():
     lab = counting_lab("words")
     text = str(lab.describe())
 
-    for word in ("lab 'words'", "every 20 ms", "policy asap", "no cap", "rows_at", "count (batch, version 1)", "memory"):
+    for word in (
+        "lab 'words'",
+        "every 20 ms",
+        "policy asap",
+        "no cap",
+        "rows_at",
+        "count (batch, version 1)",
+        "memory",
+    ):
         assert word in text
     assert repr(lab.describe()) == text
 

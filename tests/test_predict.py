@@ -11,7 +11,15 @@ from mblab import Lab, SettingError
 from mblab.testing import rows_at
 from mblab.tuning.whatif import CostTable, predict
 
-EXACT = ["latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "load", "throughput", "num_input_rows_mean"]
+EXACT = [
+    "latency_mean_s",
+    "latency_p50_s",
+    "latency_p95_s",
+    "latency_p99_s",
+    "load",
+    "throughput",
+    "num_input_rows_mean",
+]
 
 
 @given(

@@ -224,5 +224,7 @@ def test_a_key_that_is_no_column_is_named_with_its_neighbour():
     """Which step, which batch, which column, did you mean."""
     lab = Lab(rows_at([0.1], carrier=["UA"]))
     lab.batch(key="carier")(lambda batch: None)
-    with pytest.raises(StepError, match=r"reads column 'carier', but batch 0 holds \['carrier'\]: did you mean 'carrier'"):
+    with pytest.raises(
+        StepError, match=r"reads column 'carier', but batch 0 holds \['carrier'\]: did you mean 'carrier'"
+    ):
         lab.run(clock="virtual", cost=0)
