@@ -81,7 +81,7 @@ class LogBuckets:
 class _Rows:
     """The delivered rows of some consecutive batches, in parts that became available at the same batch.
 
-    A batch is one part, unless a cap left some of its rows waiting at earlier batches. Only the arrivals are kept a row:
+    A batch is one part, unless a cap left some of its rows waiting at earlier batches. Only arrivals are kept a row:
     waits are made when somebody asks for them.
 
     Attributes:
