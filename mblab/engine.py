@@ -360,7 +360,8 @@ class Engine:
         record = BatchRecord(
             planned.batch_id, planned.attempts or 1, status, trigger.interval_ns, timetable.policy,
             self.pipeline.version, trigger.due_ns, trigger.start_ns, planned.wake_ns, end_ns, len(arrival),
-            output_rows, planned.backlog, processing_ns, sink_ns, 0, cpu_ns, self._sample_state(), "", arrival, planned.groups,
+            output_rows, planned.backlog, processing_ns, sink_ns, 0, cpu_ns, self._sample_state(), "", arrival,
+            planned.groups,
         )  # fmt: skip
         timetable.taken(end_ns)
         self._planned = None
