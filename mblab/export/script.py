@@ -27,7 +27,6 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
-import mblab
 from mblab.durations import UNIT_NS
 from mblab.errors import ExportError, SettingTypeError, shown
 from mblab.export.capture import (
@@ -407,7 +406,8 @@ def _compose(pipeline: Pipeline, target: Path) -> tuple[str, dict[str, Table]]:
     called = _user_functions(pipeline)
     homes = {str(world_of(f, {}).get("__name__", "__main__")) for f in [*(s.fn for s in pipeline.steps), *called]}
     capture = Capture(own=frozenset(home for home in homes if not installed.holds(home)))
-    capture.take("mblab", mblab, {}, "the script reads 'mblab'")
+    front_door = sys.modules["mblab"]  # loaded before any room; importing it from one would walk backwards
+    capture.take("mblab", front_door, {}, "the script reads 'mblab'")
     steps = [_step_text(step, capture) for step in pipeline.steps]
     labs = list(dict.fromkeys(s.lab for s in steps if s.lab))
     capture.provided = frozenset(labs)
@@ -613,7 +613,7 @@ def _docstring(pipeline: Pipeline, target: Path) -> str:
     title = name if PLAIN_NAME.fullmatch(name) else "A lab"
     script = file if PLAIN_NAME.fullmatch(file) else "this-script.py"
     return (
-        f'"""{title}: {MARK} {mblab.__version__}.\n\n'
+        f'"""{title}: {MARK} {metadata.version("mblab")}.\n\n'
         f"Run it with `uv run {script}`, or with `python {script}` where the packages above are installed;\n"
         f'`-h` shows the options.\n"""\n'
     )
