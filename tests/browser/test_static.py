@@ -1,0 +1,70 @@
+"""What a notebook shows without a widget, as JupyterLab draws it offline."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+SMALL = """
+import mblab
+src = mblab.simulate.sensors(devices=20, rate=400, duration="20s", seed=7)
+lab = mblab.Lab(src, interval="500ms", ui=False)
+@lab.batch
+def mean_by_device(batch, state):
+    state["rows"] = state.get("rows", 0) + len(batch)
+    return batch.groupby("device", as_index=False)["temperature"].mean()
+run = lab.run("20s", clock="virtual", cost=lambda n: 0.05 + 1e-4 * n, controls={"10s": {"interval": "250ms"}})
+"""
+
+
+def drawn(sheet, cell: int) -> None:
+    """Wait until JupyterLab has drawn a chart in a cell's output."""
+    sheet.output(cell).locator(".vega-embed canvas, .vega-embed svg").first.wait_for()
+    sheet.page.wait_for_timeout(300)
+
+
+def test_charts_of_a_run_and_a_sweep_render_offline(sheet):
+    """JupyterLab draws the spec itself, in both themes, and asks no other machine for anything."""
+    book = sheet([SMALL, "run", "lab.sweep(['100ms', '200ms', '500ms'], '5s', clock='virtual', cost=.1)", "lab"])
+    book.run_all()
+    for cell in (1, 2, 3):
+        drawn(book, cell)
+    book.shot("static-light")
+    book.shot("static-run-light", cell=1)
+    book.shot("static-sweep-light", cell=2)
+    book.theme("JupyterLab Dark")
+    book.shot("static-run-dark", cell=1)
+    book.shot("static-sweep-dark", cell=2)
+    book.page.set_viewport_size({"width": 760, "height": 900})
+    book.shot("static-narrow")
+
+
+def test_the_quickstart_runs_from_top_to_bottom(sheet):
+    """Cell after cell, as a newcomer presses them; no cell fails."""
+    book = sheet(NOTEBOOKS / "01_quickstart.ipynb")
+    for cell in book.code():
+        book.run(cell)
+        if book.keeps_shots:
+            book.output(cell).scroll_into_view_if_needed()
+            book.shot(f"quickstart-{cell:02}")
+
+    assert "late" in book.text(book.code()[-1])
+
+
+def test_an_executed_notebook_as_html_opens_offline_with_its_charts(page, watch, shots, tmp_path):
+    """`jupyter nbconvert --to html --execute`: the charts are pictures, drawn where no network is."""
+    cells = [nbformat.v4.new_code_cell(text.strip()) for text in (SMALL, "run", "lab")]
+    book = nbformat.v4.new_notebook(cells=cells)
+    book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, tmp_path / "run.ipynb")
+    command = [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "run.ipynb", "--log-level=ERROR"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=240, capture_output=True)
+    page.goto((tmp_path / "run.html").as_uri(), wait_until="domcontentloaded")
+    pictures = page.locator("img").evaluate_all("all => all.map(i => [i.src.slice(0, 15), i.naturalWidth > 300])")
+    page.screenshot(path=shots / "nbconvert.png", full_page=True)
+
+    assert pictures == [["data:image/png;", True]] * 2
+    assert all("cdnjs.cloudflare.com" in url for url in watch.outside)  # nbconvert's own template asks for MathJax
