@@ -20,15 +20,15 @@ import numpy as np
 import pandas as pd
 
 from mblab import host
-from mblab.clock import Clock, VirtualClock, WallClock
+from mblab.clock import Clock, VirtualClock
 from mblab.drivers import Driver
 from mblab.durations import NS, Duration, duration_ns, format_s, interval_ns, seconds
 from mblab.engine import Engine, check_cost
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
+from mblab.knobs import checked_change, checked_controls, clock_of, settings_after, whole_number
 from mblab.metrics import RunLog
-from mblab.pipeline import OnError, Pipeline, Settings, check_speedup
+from mblab.pipeline import OnError, Pipeline, Settings
 from mblab.progress import Progress
-from mblab.records import Control
 from mblab.run import LiveFacts, Run, read_run
 from mblab.schedule import Policy, check_cap, check_policy
 from mblab.sinks.base import Sink
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Description", "Lab", "load_run"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-KNOBS = ("interval", "policy", "max_rows_per_batch", "speedup")
 RUNS_KEPT = 20
 
 _labs: weakref.WeakValueDictionary[str, Lab] = weakref.WeakValueDictionary()
@@ -56,14 +55,6 @@ class Description(str):
 
     def __repr__(self) -> str:
         return str(self)
-
-
-def _whole_number(value: object, knob: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise SettingTypeError(f"{knob} must be a whole number, got {shown(value)}.")
-    if value < 1:
-        raise SettingError(f"{knob} must be at least 1, got {value}.")
-    return value
 
 
 class Lab:
@@ -107,8 +98,8 @@ class Lab:
             raise SettingTypeError(f"source must be a source of rows, got {shown(source, 40)}{hint}.")
         self._source = source
         self._settings = Settings(interval_ns(interval), policy, max_rows_per_batch, name, on_error, run_empty)
-        self._batches_limit = _whole_number(batches_limit, "batches_limit")
-        self._output_limit = _whole_number(output_limit, "output_limit")
+        self._batches_limit = whole_number(batches_limit, "batches_limit")
+        self._output_limit = whole_number(output_limit, "output_limit")
         if ui is not None and not isinstance(ui, bool):
             raise SettingTypeError(f"ui must be True, False or None, got {shown(ui)}.")
         self._ui = ui
@@ -251,8 +242,8 @@ class Lab:
             SettingError: A value breaks its rule; nothing is changed then.
         """
         with self._lock:
-            change = _checked_change(knobs, self._settings)
-            self._settings = _settings_after(self._settings, change)
+            change = checked_change(knobs, self._settings)
+            self._settings = settings_after(self._settings, change)
             driver = self._driver
             if driver is not None and not driver.ended:
                 driver.request(change)
@@ -326,7 +317,7 @@ class Lab:
         self, pipeline: Pipeline, length: int | None, clock: Any, cost: Any, controls: Any, *, effects: bool = True
     ) -> tuple[Driver, Run]:
         """Return what turns a pipeline, and the run to look at it by; nothing moves yet."""
-        the_clock = _clock_of(clock)
+        the_clock = clock_of(clock)
         declared = check_cost(cost)
         if declared is not None and clock == "wall":
             raise SettingError(
@@ -341,7 +332,7 @@ class Lab:
             output=output,
             duration_ns=length,
             cost=declared,
-            controls=_checked_controls(controls, pipeline.settings),
+            controls=checked_controls(controls, pipeline.settings),
             effects=effects,
         )
         engine.open()
@@ -389,7 +380,7 @@ class Lab:
 
         Without a run that is on it begins a paused one.
         """
-        count = _whole_number(n, "n")
+        count = whole_number(n, "n")
         driver = self._driver
         if driver is None or driver.ended:
             driver, _ = self._begin(None, "wall", None, None, blocking=False)
@@ -422,7 +413,7 @@ class Lab:
 
     def try_batch(self, n: int = 100) -> pd.DataFrame:
         """Return what the steps make of the first n rows, as one batch, from an empty state; nothing else happens."""
-        rows = _whole_number(n, "n")
+        rows = whole_number(n, "n")
         pipeline = replace(self.pipeline, sinks=())
         engine = Engine(pipeline, VirtualClock(), run_id="0" * 12, note=lambda _: None, output=MemorySink(1))
         return engine.trial(rows)
@@ -525,61 +516,3 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         SettingError: The folder holds no run, or one that cannot be read.
     """
     return read_run(folder, what_if)
-
-
-# -- checks ---------------------------------------------------------------------------------------------------------
-
-
-def _clock_of(clock: object) -> Clock:
-    if isinstance(clock, str):
-        if clock not in ("wall", "virtual"):
-            raise SettingError(
-                f"clock must be 'wall' or 'virtual', got {shown(clock)}{did_you_mean(clock, ('wall', 'virtual'))}."
-            )
-        return WallClock() if clock == "wall" else VirtualClock()
-    if not hasattr(clock, "wait_until"):
-        raise SettingTypeError(f"clock must be 'wall', 'virtual' or a clock, got {shown(clock)}.")
-    return clock  # type: ignore[return-value]
-
-
-def _checked_change(knobs: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return knobs in the engine's units, checked together against the settings they would leave."""
-    if not isinstance(knobs, Mapping):
-        raise SettingTypeError(f"a change must be a dict of knobs such as {{'interval': '500ms'}}, got {shown(knobs)}.")
-    unknown = [k for k in knobs if k not in KNOBS]
-    if unknown:
-        raise SettingError(f"{shown(unknown[0])} is no knob; there are {list(KNOBS)}{did_you_mean(unknown[0], KNOBS)}")
-    change: dict[str, Any] = {}
-    if "interval" in knobs:
-        change["interval_ns"] = interval_ns(knobs["interval"])
-    policy = settings.policy
-    if "policy" in knobs:
-        policy = change["policy"] = check_policy(knobs["policy"])
-    cap = knobs.get("max_rows_per_batch", settings.max_rows_per_batch)
-    checked = check_cap(cap, policy)
-    if "max_rows_per_batch" in knobs:
-        change["max_rows_per_batch"] = checked
-    if "speedup" in knobs:
-        change["speedup"] = check_speedup(knobs["speedup"])
-    return change
-
-
-def _settings_after(settings: Settings, change: Mapping[str, Any]) -> Settings:
-    return replace(settings, **change)
-
-
-def _checked_controls(controls: object, settings: Settings) -> tuple[Control, ...]:
-    """Return scripted changes in order of time, each checked against the settings the ones before it leave."""
-    if controls is None:
-        return ()
-    if not isinstance(controls, Mapping):
-        raise SettingTypeError(
-            f"controls must be a dict such as {{'20s': {{'interval': '500ms'}}}}, got {shown(controls)}."
-        )
-    timed = sorted(((duration_ns(at, "controls"), knobs) for at, knobs in controls.items()), key=lambda pair: pair[0])
-    checked = []
-    for at, knobs in timed:
-        change = _checked_change(knobs, settings)
-        settings = _settings_after(settings, change)
-        checked.append(Control(at, change))
-    return tuple(checked)

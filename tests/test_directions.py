@@ -33,6 +33,7 @@ HOUSE = [
     "run",
     "tuning",
     "export",
+    "knobs",
     "lab",
     "demo",
     "cli",
