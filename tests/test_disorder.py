@@ -1,4 +1,4 @@
-"""Late and duplicate rows: drawn by row number, in order again, written down, and never dependent on the blocks."""
+"""What goes wrong on the way: drawn by row number, in order again, written down, and never dependent on the blocks."""
 
 import json
 import pickle
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mblab import arrivals
-from mblab.errors import SettingError
+from mblab.errors import ColumnError, SettingError, SourceError
 from mblab.sources import Block, Source, replay, simulate
 from mblab.sources.disorder import Modifiable
 
@@ -46,20 +46,28 @@ class Cut(Modifiable):
 def whole(source):
     """All rows with their arrival in ns."""
     blocks = list(source.open())
+    if not blocks:  # every row was dropped
+        return pd.DataFrame({"id": [], "arrival_ns": []})
     rows = pd.concat([b.rows for b in blocks], ignore_index=True)
     return rows.assign(arrival_ns=np.concatenate([b.arrival_ns for b in blocks]))
 
 
 TICKS = replay(pd.DataFrame({"t": np.arange(10_000) / 10, "id": np.arange(10_000)}), arrival="t")
 
-modifiers = st.lists(
-    st.one_of(
-        st.tuples(st.just("with_late"), st.sampled_from([0, 0.3, 1]), st.sampled_from([1, 7, (0, 5), (2, 30)])),
-        st.tuples(st.just("with_duplicates"), st.sampled_from([0, 0.3, 1]), st.sampled_from([0, 1, 9])),
-    ),
-    min_size=1,
-    max_size=3,
+keeping = st.one_of(
+    st.tuples(st.just("with_late"), st.sampled_from([0, 0.3, 1]), st.sampled_from([1, 7, (0, 5), (2, 30)])),
+    st.tuples(st.just("with_duplicates"), st.sampled_from([0, 0.3, 1]), st.sampled_from([0, 1, 9])),
+    st.tuples(st.just("with_gaps"), st.sampled_from([5, 9]), st.sampled_from([1, (0, 4)]), st.just("delay")),
 )
+dropping = st.tuples(st.just("with_gaps"), st.sampled_from([5, 9]), st.sampled_from([1, (0, 4)]), st.just("drop"))
+spoiling = st.tuples(
+    st.just("with_poison"),
+    st.sampled_from([0, 0.3, 1]),
+    st.sampled_from([None, "id"]),
+    st.sampled_from(["null", "type"]),
+)
+modifiers = st.lists(keeping, min_size=1, max_size=3)
+any_modifiers = st.one_of(modifiers, st.tuples(keeping, spoiling), st.tuples(dropping, keeping, spoiling))
 
 
 @st.composite
@@ -71,13 +79,13 @@ def cuts(draw):
 
 
 def modified(source, chain):
-    for method, fraction, delay in chain:
-        source = getattr(source, method)(fraction, delay)
+    for method, *arguments in chain:
+        source = getattr(source, method)(*arguments)
     return source
 
 
 @settings(deadline=None, max_examples=150)
-@given(cuts(), modifiers)
+@given(cuts(), any_modifiers)
 def test_the_blocks_of_the_source_do_not_show_in_the_result(cut, chain):
     """Rows, arrivals and ledger are the same from one block as from many."""
     times, one, many = cut
@@ -88,7 +96,7 @@ def test_the_blocks_of_the_source_do_not_show_in_the_result(cut, chain):
 
 
 @settings(deadline=None, max_examples=100)
-@given(cuts(), modifiers)
+@given(cuts(), any_modifiers)
 def test_a_position_gives_its_block_and_all_that_follow_again(cut, chain):
     """Also through JSON, whatever is held back, and through a chain."""
     times, _, many = cut
@@ -281,6 +289,16 @@ def test_a_modified_source_says_what_was_done():
         ],
         *[(lambda s, d=d: s.with_duplicates(0.1, d), "delay") for d in ("5", -1, None, (1, 2))],
         *[(lambda s, x=x: s.with_late(0.1, 1, seed=x), "seed must be") for x in (-1, 0.5, True, "x")],
+        *[(lambda s, x=x: s.with_gaps(x, 1), "every") for x in (0, "5", -1, True, None, float("nan"))],
+        *[(lambda s, x=x: s.with_gaps(9, x), "length") for x in (0, "5", -1, True, None, (5, 1), 9, (1, 10))],
+        *[(lambda s, x=x: s.with_gaps(9, 1, x), "rows must be 'delay' or 'drop'") for x in (None, "lose", True, 1)],
+        (lambda s: s.with_gaps(9, 1, "dealy"), "did you mean 'delay'?"),
+        *[(lambda s, f=f: s.with_poison(f), "fraction must be") for f in (-0.1, 1.1, float("nan"), True, "5%", None)],
+        (lambda s: s.with_poison(0.1, 3), "column must be the name of a column, got 3"),
+        *[(lambda s, x=x: s.with_poison(0.1, "id", x), "kind must be one of") for x in (None, "bad", 1)],
+        (lambda s: s.with_poison(0.1, "id", "rnage"), "did you mean 'range'?"),
+        (lambda s: s.with_poison(0.1, "id", seed=-1), "seed must be"),
+        (lambda s: replay(s.frame, event_time="t").with_poison(0.1, "t"), "is the event time, which must stay a time"),
     ],
 )
 def test_an_argument_out_of_its_range_is_refused_by_name(make, said):
@@ -289,3 +307,155 @@ def test_an_argument_out_of_its_range_is_refused_by_name(make, said):
         make(TICKS)
 
     assert said in str(caught.value)
+
+
+# Gaps
+
+
+def seconds_of(source):
+    return (whole(source)["arrival_ns"] / S).tolist()
+
+
+def test_each_stretch_has_one_silence_and_no_row_in_it():
+    """The k-th silence lies wholly within the k-th stretch, wherever the seed puts it."""
+    source = TICKS.with_gaps(every=60, length=(5, 20))
+    silences = [source.silences(k) for k in range(17)]
+    arrival = whole(source)["arrival_ns"]
+
+    for k, (begin, end) in enumerate(silences):
+        assert k * 60 * S <= begin < begin + 5 * S <= end <= (k + 1) * 60 * S
+        assert end - begin <= 20 * S
+        assert not ((begin <= arrival) & (arrival < end)).any()
+    assert len({begin % (60 * S) for begin, _ in silences}) == 17
+
+
+def test_after_an_outage_of_the_line_its_rows_arrive_at_once():
+    """Held up, in their order, and the ledger says by how much."""
+    source = TICKS.with_gaps(every="100s", length="10s")
+    rows, ledger = whole(source), source.ledger
+    begin, end = source.silences(0)
+
+    assert rows["id"].tolist() == list(range(10_000))
+    assert (rows["arrival_ns"] == end).sum() == pytest.approx(100, abs=2)
+    assert set(ledger["kind"]) == {"delayed"}
+    late = rows.iloc[ledger["row"]].reset_index(drop=True)
+    np.testing.assert_allclose(late["arrival_ns"] / S - ledger["delay_s"], late["t"])
+
+
+def test_after_an_outage_of_the_sender_its_rows_are_lost():
+    """A tenth of them, and each is in the ledger with its old number, before the row that came next."""
+    source = TICKS.with_gaps(every="100s", length="10s", rows="drop")
+    rows, ledger = whole(source), source.ledger
+    following = rows["id"].reindex(ledger["row"]).fillna(10_000).to_numpy()
+
+    assert len(ledger) == pytest.approx(1000, abs=20)
+    assert sorted([*rows["id"], *ledger["original"]]) == list(range(10_000))
+    assert (following > ledger["original"].to_numpy(int)).all()
+    assert set(ledger["kind"]) == {"dropped"}
+
+
+def test_a_dropped_row_stays_in_the_ledger_of_a_chain():
+    """Also the last ones, after which nothing comes."""
+    source = TICKS.with_gaps(every="100s", length="99s", rows="drop")
+    dropped = source.with_late(0.5, 1).ledger.query("kind == 'dropped'")
+
+    assert len(dropped) == len(source.ledger) > 9_000
+
+
+def test_the_ledger_of_an_endless_source_with_gaps_grows_as_it_is_read():
+    """Dropped rows are in it only once the stream has passed them."""
+    source = simulate.sensors(rate=arrivals.constant(100), duration=None).with_gaps("30s", "3s", "drop")
+    read = sum(len(block.rows) for block in islice(source.open(), 3))
+
+    assert len(source.ledger) + read == pytest.approx(3 * 4096, abs=300)
+    assert source.ledger["original"].is_monotonic_increasing
+
+
+# Poison
+
+VALUES = pd.DataFrame(
+    {
+        "t": np.arange(200),
+        "name": pd.Series(["a"] * 200, dtype="str"),
+        "n": np.arange(200),
+        "x": np.arange(200) / 2,
+        "ok": True,
+        "small": np.arange(200, dtype=np.int8),
+        "at": pd.date_range("2026-01-01", periods=200, freq="s"),
+        "zoned": pd.date_range("2026-01-01", periods=200, freq="s", tz="Europe/Berlin"),
+        "group": pd.Categorical(["u", "v"] * 100),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "dtype", "value"),
+    [
+        ("n", "type", "object", "poison"),
+        ("x", "type", "object", "poison"),
+        ("name", "type", "object", -1),
+        ("group", "type", "object", -1),
+        ("at", "type", "object", "poison"),
+        ("n", "null", "float64", None),
+        ("x", "null", "float64", None),
+        ("name", "null", "str", None),
+        ("ok", "null", "object", None),
+        ("at", "null", "datetime64[us]", None),
+        ("group", "null", "category", None),
+        ("n", "range", "int64", np.iinfo(np.int64).min),
+        ("small", "range", "int8", -128),
+        ("x", "range", "float64", np.finfo(np.float64).min),
+        ("at", "range", "datetime64[us]", pd.Timestamp(0)),
+        ("zoned", "range", "datetime64[us, Europe/Berlin]", pd.Timestamp(0, tz="Europe/Berlin")),
+    ],
+)
+def test_a_column_is_spoiled_as_its_kind_says(column, kind, dtype, value):
+    """One dtype for the column whether or not a row is hit; the other rows and columns are untouched."""
+    source = replay(VALUES, arrival="t").with_poison(0.2, column, kind)
+    rows, ledger = whole(source), source.ledger
+    hit = rows[column].iloc[ledger["row"]]
+
+    assert str(rows[column].dtype) == dtype
+    assert str(whole(replay(VALUES, arrival="t").with_poison(0, column, kind))[column].dtype) == dtype
+    assert 20 < len(ledger) < 60
+    assert hit.isna().all() if value is None else (hit == value).all()
+    assert ledger["original"].tolist() == VALUES[column].iloc[ledger["row"]].tolist()
+    assert set(ledger["column"]) == {column}
+    assert set(ledger["kind"]) == {"poison"}
+    untouched = rows.drop(index=ledger["row"])
+    assert untouched[column].tolist() == VALUES[column].iloc[untouched.index].tolist()
+    pd.testing.assert_frame_equal(rows.drop(columns=[column, "arrival_ns"]), VALUES.drop(columns=column))
+
+
+def test_without_a_column_the_first_one_of_numbers_is_spoiled():
+    """And where there is none, or no such column, one sentence says so when the source is opened."""
+    assert set(replay(VALUES, arrival="t").with_poison(0.2).ledger["column"]) == {"t"}
+    with pytest.raises(SourceError, match="no column of numbers in .*name column="):
+        whole(replay(VALUES[["name", "at"]], arrival="at").with_poison(0.2))
+    with pytest.raises(ColumnError, match="column='nam' is no column .*did you mean 'name'"):
+        whole(replay(VALUES, arrival="t").with_poison(0.2, "nam"))
+    with pytest.raises(SourceError, match="column 'name' is str, which has no range to leave; use kind='null'"):
+        whole(replay(VALUES, arrival="t").with_poison(0.2, "name", "range"))
+
+
+def test_poison_and_lateness_share_one_ledger():
+    """Values that were spoiled first are found where the rows went."""
+    inner = TICKS.with_poison(0.05, "id", "range")
+    source = inner.with_late(0.3, 60)
+    poison = source.ledger.query("kind == 'poison'")
+
+    assert sorted(poison["original"]) == sorted(inner.ledger["original"])
+    assert (whole(source)["id"].iloc[poison["row"]] == np.iinfo(np.int64).min).all()
+
+
+def test_gaps_and_poison_are_written_as_code_and_in_words():
+    """Seeds and all; the description is one line."""
+    source = TICKS.with_gaps("1min", ("2s", "5s"), "drop").with_poison(0.01, "id", "null")
+
+    assert source.code("rows") == (
+        "mblab.replay(rows, arrival='t').with_gaps(60, (2, 5), 'drop', seed=1).with_poison(0.01, 'id', 'null', seed=2)"
+    )
+    assert source.describe().endswith("silent for 2 s to 5 s every 1 min, the rows lost, 1 % of 'id' spoiled (null)")
+    again = eval(source.code("rows"), {"mblab": type("m", (), {"replay": replay}), "rows": TICKS.frame})
+    pd.testing.assert_frame_equal(whole(again), whole(source))
+    assert pickle.loads(pickle.dumps(simulate.sensors().with_gaps(9, 1).with_poison(0.1))).seed == 9

@@ -267,6 +267,107 @@ def test_sensors_check_their_arguments(knobs):
         simulate.sensors(**knobs)
 
 
+# Orders, clicks, requests
+
+
+@pytest.mark.parametrize(
+    ("source", "dtypes"),
+    [
+        (
+            simulate.orders(),
+            {"event_time": "datetime64[ns]", "order_id": "str", "customer": "str", "country": "str", "product": "str",
+             "quantity": "int64", "price": "float64"},
+        ),
+        (
+            simulate.clicks(),
+            {"event_time": "datetime64[ns]", "user": "str", "page": "str", "action": "str", "dwell_ms": "int64"},
+        ),
+        (
+            simulate.requests(),
+            {"event_time": "datetime64[ns]", "tenant": "str", "model": "str", "prompt_tokens": "int64",
+             "output_tokens": "int64"},
+        ),
+    ],
+)  # fmt: skip
+def test_a_shape_has_the_columns_it_promises(source, dtypes):
+    """Documented dtypes, no nulls, the same rows each time and others from another seed."""
+    rows = rows_of(source)
+
+    assert {c: str(t) for c, t in rows.dtypes.items()} == dtypes
+    assert not rows.isna().any().any()
+    pd.testing.assert_frame_equal(rows, rows_of(source))
+    other = getattr(simulate, source.name)(seed=8)
+    assert not rows_of(other).equals(rows)
+    assert other.event_time == "event_time"
+
+
+def test_few_products_and_customers_make_most_of_the_orders():
+    """Zipf: the best of 200 products sells a sixth; ids do not repeat; a customer stays in one country."""
+    rows = rows_of(simulate.orders(rate=200))
+
+    assert 0.13 < (rows["product"] == "product-000").mean() < 0.21
+    assert rows["order_id"].is_unique
+    assert rows.groupby("customer")["country"].nunique().max() == 1
+    assert rows.groupby("product")["price"].nunique().max() == 1
+    assert rows["quantity"].min() == 1
+    assert rows["quantity"].mean() == pytest.approx(1 / 0.7, rel=0.02)
+
+
+def test_orders_swing_by_the_day():
+    """Six hours in, more come than on average; eighteen hours in, fewer."""
+    by_hour = rows_of(simulate.orders(rate=1, duration="1 day"))["event_time"].dt.hour.value_counts()
+
+    assert by_hour[5:7].sum() > 2 * by_hour.loc[[17, 18]].sum()
+
+
+def test_half_of_the_clicks_step_back_by_at_most_59_s():
+    """As in a web server's log that is shipped every minute."""
+    blocks = list(simulate.clicks().open())
+    rows = pd.concat([b.rows for b in blocks])
+    arrival = pd.Timestamp("2026-01-01") + pd.to_timedelta(np.concatenate([b.arrival_ns for b in blocks]))
+    behind_s = (
+        (arrival - rows["event_time"]).dt.total_seconds()
+        if hasattr(arrival, "dt")
+        else (pd.Series(arrival) - rows["event_time"].reset_index(drop=True)).dt.total_seconds()
+    )
+
+    assert behind_s.between(0, 59).all()
+    assert (rows["event_time"].diff().dt.total_seconds() < 0).mean() == pytest.approx(0.49, abs=0.02)
+    assert rows["action"].value_counts(normalize=True)["buy"] == pytest.approx(0.01, abs=0.003)
+
+
+def test_requests_come_in_bursts_of_the_mean_rate():
+    """2.6 a second over all, with gaps whose coefficient of variation is about 13, and token counts with a long tail."""
+    source = simulate.requests(duration="1 day")
+    at, rows = arrival_ns(source) / 1e9, rows_of(source)
+    gaps = np.diff(at)
+
+    assert len(at) / 86_400 == pytest.approx(2.6, rel=0.05)
+    assert 11 < gaps.std() / gaps.mean() < 15
+    assert rows["prompt_tokens"].mean() > 1.3 * rows["prompt_tokens"].median()
+    assert rows["output_tokens"].between(1, 8_000).all()
+    assert (rows["model"] == "large").mean() == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("shape", "knobs"),
+    [
+        *[(s, {"rate": r}) for s in ("orders", "clicks", "requests") for r in (0, -1, "x", float("nan"), True)],
+        *[(s, {"seed": -1}) for s in ("orders", "clicks", "requests")],
+        ("orders", {"products": 0}),
+        ("orders", {"customers": 1.5}),
+        ("clicks", {"users": "many"}),
+        ("clicks", {"pages": -3}),
+        ("requests", {"tenants": None}),
+        ("requests", {"duration": 0}),
+    ],
+)
+def test_a_shape_checks_its_arguments(shape, knobs):
+    """By name."""
+    with pytest.raises(SettingError, match=next(iter(knobs))):
+        getattr(simulate, shape)(**knobs)
+
+
 # What it says of itself
 
 
@@ -280,8 +381,11 @@ def test_the_code_of_a_simulation_makes_it_again():
         "start='2026-05-01 00:00:00', seed=3)"
     )
     assert eval(source.code(""), {"mblab": module, "prices": prices}) == source
-    for sensors in (simulate.sensors(), simulate.sensors(duration=None, rate=arrivals.constant(3))):
-        assert eval(sensors.code(""), {"mblab": module}) == sensors
+    for shape in (
+        simulate.sensors(), simulate.sensors(duration=None, rate=arrivals.constant(3)),
+        simulate.orders(products=9), simulate.clicks(users=7, pages=3), simulate.requests(tenants=2, duration=None),
+    ):  # fmt: skip
+        assert eval(shape.code(""), {"mblab": module}) == shape
 
 
 def test_a_simulation_says_what_it_is():

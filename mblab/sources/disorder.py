@@ -1,4 +1,4 @@
-"""What goes wrong on the way: rows that come late, rows that come twice.
+"""What goes wrong on the way: rows that come late or twice, silences, spoiled values.
 
 A modifier is a source around a source. It gives rows a later arrival and puts the stream in order again; event times
 stay. What it did stands in the `ledger`, so a lesson or a test can compare what a step found with what was done.
@@ -30,9 +30,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Duplicates", "Late", "Modifiable", "Modified"]
+    from mblab.sources.gaps import Gaps, RowsOfAGap
+    from mblab.sources.poison import Poison, PoisonKind
 
-LATE_KEY, DUPLICATES_KEY = 3, 4  # spawn keys: modifiers of one seed draw apart from each other and from the arrivals
+__all__ = [
+    "Around",
+    "Draws",
+    "Duplicates",
+    "Late",
+    "Modifiable",
+    "Modified",
+    "check_range",
+    "check_seed",
+    "deeds",
+    "draws",
+]
+
+# spawn keys: modifiers of one seed draw apart from each other and from the arrivals; gaps and poison have 8 and 9
+LATE_KEY, DUPLICATES_KEY = 3, 4
 
 Draws = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -55,9 +70,10 @@ class Modifiable(Source):
     def ledger(self) -> pd.DataFrame:
         """What modifiers did to the rows, one row a deed, by row number.
 
-        Columns: `row` (int64, number of the row in this source's own order, from 0), `kind` (str: late or duplicate),
-        `delay_s` (float64 source seconds that were added to its arrival), `column` and `original` (which value was
-        changed and what it was; null for late rows and duplicates).
+        Columns: `row` (int64, number of the row in this source's own order, from 0), `kind` (str: late, duplicate,
+        delayed, dropped or poison), `delay_s` (float64 source seconds that were added to its arrival), `column` and
+        `original` (which value was changed and what it was; else null). A dropped row is gone: `row` is that of the
+        next one, and `original` the number it had before.
 
         It is computed when asked for. A source that ends is read through; one that is endless as far as its `open` has
         been read by anyone.
@@ -92,15 +108,53 @@ class Modifiable(Source):
         """
         return Duplicates(self, fraction, delay, self._next_seed(seed))
 
+    def with_gaps(
+        self,
+        every: Duration,
+        length: Duration | tuple[Duration, Duration],
+        rows: RowsOfAGap = "delay",
+        seed: int | None = None,
+    ) -> Gaps:
+        """Return this source with silences: one in each stretch of `every`, at a random place within it.
+
+        Args:
+            every: Source time; the k-th silence lies wholly between k·every and (k+1)·every.
+            length: How long a silence is, in source time, below `every`; (lo, hi) draws it evenly.
+            rows: What becomes of the rows in it: `delay` lets them all arrive at its end, as after an outage of the
+                line; `drop` loses them, as after an outage of the sender.
+            seed: Whole number; None takes one more than the seed before it in the chain (0 for a replay).
+        """
+        from mblab.sources.gaps import Gaps
+
+        return Gaps(self, every, length, rows, self._next_seed(seed))
+
+    def with_poison(
+        self, fraction: float, column: str | None = None, kind: PoisonKind = "type", seed: int | None = None
+    ) -> Poison:
+        """Return this source with spoiled values in one column, drawn independently.
+
+        Args:
+            fraction: Share of the rows, from 0 to 1.
+            column: The column; None takes the first one that holds numbers.
+            kind: `type` puts text (`"poison"`; -1 into text) and so makes the column `object`; `null` puts the missing
+                value of the column's dtype, and makes whole numbers float64 and bool `object`; `range` puts a value far
+                outside: the lowest one a number's dtype holds, or 1970-01-01 for a time.
+            seed: Whole number; None takes one more than the seed before it in the chain (0 for a replay).
+        """
+        from mblab.sources.poison import Poison
+
+        return Poison(self, fraction, column, kind, self._next_seed(seed))
+
     def _next_seed(self, seed: int | None) -> int:
         return getattr(self, "seed", 0) + 1 if seed is None else seed
 
     def _ledger(self, rows: int | None) -> pd.DataFrame:  # noqa: ARG002  nothing was done to any row
         """Return the deeds on the first `rows` rows; None means as far as is known."""
-        return _deeds(np.empty(0, np.int64), "", np.empty(0))
+        return deeds(np.empty(0, np.int64), "", np.empty(0))
 
 
-def _deeds(rows: Times, kind: str, delay_s: Draws) -> pd.DataFrame:
+def deeds(rows: Times, kind: str, delay_s: Draws) -> pd.DataFrame:
+    """Return rows of a ledger about arrivals."""
     return pd.DataFrame(
         {
             "row": rows,
@@ -147,20 +201,15 @@ class _Step(NamedTuple):
     position: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Modified(Modifiable):
+@dataclass(frozen=True, repr=False)
+class Around(Modifiable):
     """A source around a source.
-
-    Its position holds the position of the oldest block of which a row is still held back (`source`, whose first row is
-    `row`), the block that was read next (`from_row`) and how far the rows had been given out (`after_ns`, `out_row`).
 
     Attributes:
         source: The source that is modified.
-        fraction: Share of its rows, from 0 to 1.
     """
 
     source: Modifiable
-    fraction: float
     _read: list[int] = field(default_factory=lambda: [0], init=False, repr=False, compare=False)  # rows anyone has read
 
     @property
@@ -193,6 +242,32 @@ class Modified(Modifiable):
         """The frame the rows come from, unmodified, or None."""
         return self.source.frame
 
+    def code(self, input: str) -> str:  # noqa: A002
+        """Return the Python expression that makes this source again."""
+        return f"{self.source.code(input)}{self._call()}"
+
+    def __repr__(self) -> str:
+        """Return the calls that made it."""
+        return f"{self.source!r}{self._call()}"
+
+    @abstractmethod
+    def _call(self) -> str:
+        """Return the call that puts it around its source."""
+
+    @property
+    def ledger(self) -> pd.DataFrame:
+        """What modifiers did to the rows; see `Modifiable.ledger`."""
+        return self._ledger(self._read[0] if self.endless else None)
+
+
+@dataclass(frozen=True, repr=False)
+class Modified(Around):
+    """A source whose rows arrive otherwise than those of the source it is around.
+
+    Its position holds the position of the oldest block of which a row is still held back (`source`, whose first row is
+    `row`), the block that was read next (`from_row`) and how far the rows had been given out (`after_ns`, `out_row`).
+    """
+
     def open(self, position: Position | None = None) -> Iterator[Block]:
         """Return the blocks from a position on, in order of the new arrivals."""
         for rows, where in self._steps(position):
@@ -204,8 +279,8 @@ class Modified(Modifiable):
         """Return the kind that the ledger records."""
 
     @abstractmethod
-    def _changes(self, first: int, length: int) -> tuple[npt.NDArray[np.intp], Times, Flags]:
-        """Return, for `length` rows from number `first` on: which go out, with what delay in ns, which touched."""
+    def _changes(self, first: int, arrival_ns: Times) -> tuple[npt.NDArray[np.intp], Times, Flags]:
+        """Return, for rows from number `first` on: which go out, with what delay in ns, which touched."""
 
     def _steps(self, position: Position | None) -> Iterator[_Step]:
         start = position or {"source": None, "row": 0, "from_row": 0, "after_ns": -1, "out_row": 0}
@@ -243,21 +318,20 @@ class Modified(Modifiable):
             yield _Step(held, where())
 
     def _modified(self, block: Block, row: int) -> _Rows:
-        take, delay_ns, touched = self._changes(row, len(block.rows))
+        take, delay_ns, touched = self._changes(row, block.arrival_ns)
         return _Rows(block.rows.iloc[take], block.arrival_ns[take] + delay_ns, row + take, delay_ns, touched)
-
-    @property
-    def ledger(self) -> pd.DataFrame:
-        """What modifiers did to the rows; see `Modifiable.ledger`."""
-        return self._ledger(self._read[0] if self.endless else None)
 
     def _ledger(self, rows: int | None) -> pd.DataFrame:
         number, delay_ns, touched = self._history(rows)
         out_row = np.arange(len(number))
-        mine = _deeds(out_row[touched], self._deed(), delay_ns[touched] / NS)
-        inner = self.source._ledger(int(number.max()) + 1 if len(number) else 0)  # noqa: SLF001  its own class
+        mine = deeds(out_row[touched], self._deed(), delay_ns[touched] / NS)
+        upto = None if rows is None else int(number.max()) + 1 if len(number) else 0
+        inner = self.source._ledger(upto)  # noqa: SLF001  its own class
         copies = touched if self._deed() == "duplicate" else np.zeros(len(number), np.bool_)
         moved = pd.Series(out_row[~copies], index=number[~copies])
+        if rows is None:  # rows that were dropped at the end stand before the one after the last
+            after = pd.Series([len(number)], index=[int(number.max()) + 1 if len(number) else 0])
+            moved = pd.concat([moved, after])
         inner = inner[inner["row"].isin(moved.index)]
         inner = inner.assign(row=moved.reindex(inner["row"]).to_numpy(np.int64))
         return pd.concat([inner, mine]).sort_values("row", kind="stable", ignore_index=True)
@@ -284,50 +358,34 @@ class Late(Modified):
     """Some rows arrive late; made by `source.with_late`.
 
     Attributes:
+        fraction: Share of the rows, from 0 to 1.
         delay: Seconds of source time, or the (lo, hi) it is drawn from, evenly.
         seed: Seed of the draws.
     """
 
+    fraction: float
     delay: Duration | tuple[Duration, Duration]
     seed: int
 
     def __post_init__(self) -> None:
         _check(self)
-        lo, hi = self.delay if isinstance(self.delay, tuple | list) and len(self.delay) == 2 else (self.delay,) * 2
-        lo_ns, hi_ns = duration_ns(lo, "delay"), duration_ns(hi, "delay")
-        if lo_ns > hi_ns or hi_ns == 0:
-            raise SettingError(f"delay must be above 0, or (lo, hi) with lo at most hi, got {shown(self.delay)}.")
-        object.__setattr__(self, "delay", seconds(lo_ns) if lo_ns == hi_ns else (seconds(lo_ns), seconds(hi_ns)))
-
-    def code(self, input: str) -> str:  # noqa: A002
-        """Return the Python expression that makes this source again."""
-        return f"{self.source.code(input)}{self._call()}"
+        object.__setattr__(self, "delay", check_range(self.delay, "delay"))
 
     def describe(self) -> str:
         """Return one line for people."""
-        delay = " to ".join(format_s(seconds(ns)) for ns in sorted(set(self._range_ns())))
-        return f"{self.source.describe()}, {100 * self.fraction:.3g} % of its rows late by {delay}"
-
-    def __repr__(self) -> str:
-        """Return the calls that made it."""
-        return f"{self.source!r}{self._call()}"
+        return f"{self.source.describe()}, {100 * self.fraction:.3g} % of its rows late by {told_range(self.delay)}"
 
     def _call(self) -> str:
-        lo, hi = (plain(seconds(ns)) for ns in self._range_ns())
-        return f".with_late({plain(self.fraction)}, {lo if lo == hi else f'({lo}, {hi})'}, seed={self.seed})"
-
-    def _range_ns(self) -> tuple[int, int]:
-        lo, hi = self.delay if isinstance(self.delay, tuple) else (self.delay, self.delay)
-        return duration_ns(lo), duration_ns(hi)
+        return f".with_late({plain(self.fraction)}, {plain_range(self.delay)}, seed={self.seed})"
 
     def _deed(self) -> str:
         return "late"
 
-    def _changes(self, first: int, length: int) -> tuple[npt.NDArray[np.intp], Times, Flags]:
-        chance, share = _draws(self.seed, LATE_KEY, first, length)
-        lo, hi = self._range_ns()
+    def _changes(self, first: int, arrival_ns: Times) -> tuple[npt.NDArray[np.intp], Times, Flags]:
+        chance, share = draws(self.seed, LATE_KEY, first, len(arrival_ns))
+        lo, hi = range_ns(self.delay)
         late = chance < self.fraction
-        return np.arange(length), np.where(late, lo + np.rint(share * (hi - lo)), 0).astype(np.int64), late
+        return np.arange(len(late)), np.where(late, lo + np.rint(share * (hi - lo)), 0).astype(np.int64), late
 
 
 @dataclass(frozen=True, repr=False)
@@ -335,10 +393,12 @@ class Duplicates(Modified):
     """Some rows arrive twice; made by `source.with_duplicates`.
 
     Attributes:
+        fraction: Share of the rows, from 0 to 1.
         delay: Seconds of source time from a row to its copy.
         seed: Seed of the draws.
     """
 
+    fraction: float
     delay: Duration
     seed: int
 
@@ -346,17 +406,9 @@ class Duplicates(Modified):
         _check(self)
         object.__setattr__(self, "delay", seconds(duration_ns(self.delay, "delay")))
 
-    def code(self, input: str) -> str:  # noqa: A002
-        """Return the Python expression that makes this source again."""
-        return f"{self.source.code(input)}{self._call()}"
-
     def describe(self) -> str:
         """Return one line for people."""
         return f"{self.source.describe()}, {100 * self.fraction:.3g} % of its rows twice"
-
-    def __repr__(self) -> str:
-        """Return the calls that made it."""
-        return f"{self.source!r}{self._call()}"
 
     def _call(self) -> str:
         return f".with_duplicates({plain(self.fraction)}, {plain(self.delay)}, seed={self.seed})"
@@ -364,24 +416,56 @@ class Duplicates(Modified):
     def _deed(self) -> str:
         return "duplicate"
 
-    def _changes(self, first: int, length: int) -> tuple[npt.NDArray[np.intp], Times, Flags]:
-        twice = _draws(self.seed, DUPLICATES_KEY, first, length)[0] < self.fraction
-        take = np.repeat(np.arange(length), 1 + twice)
-        copy = np.concatenate([[False], take[1:] == take[:-1]]) if length else np.empty(0, np.bool_)
+    def _changes(self, first: int, arrival_ns: Times) -> tuple[npt.NDArray[np.intp], Times, Flags]:
+        twice = draws(self.seed, DUPLICATES_KEY, first, len(arrival_ns))[0] < self.fraction
+        take = np.repeat(np.arange(len(twice)), 1 + twice)
+        copy = np.concatenate([[False], take[1:] == take[:-1]]) if len(take) else np.empty(0, np.bool_)
         return take, np.where(copy, duration_ns(self.delay), 0), copy
 
 
 def _check(modified: Late | Duplicates) -> None:
     object.__setattr__(modified, "fraction", check_number(modified.fraction, "fraction", zero=True, most=1))
+    check_seed(modified)
+
+
+def check_seed(modified: Any) -> None:
+    """Check the seed of a modifier under construction."""
     object.__setattr__(modified, "seed", check_whole(modified.seed, "seed"))
 
 
-def _draws(seed: int, key: int, first: int, length: int) -> Draws:
+def check_range(value: Any, knob: str) -> float | tuple[float, float]:
+    """Return a duration, or (lo, hi) of two, in seconds."""
+    lo, hi = value if isinstance(value, tuple | list) and len(value) == 2 else (value,) * 2
+    lo_ns, hi_ns = duration_ns(lo, knob), duration_ns(hi, knob)
+    if lo_ns > hi_ns or hi_ns == 0:
+        raise SettingError(f"{knob} must be above 0, or (lo, hi) with lo at most hi, got {shown(value)}.")
+    return seconds(lo_ns) if lo_ns == hi_ns else (seconds(lo_ns), seconds(hi_ns))
+
+
+def range_ns(value: Any) -> tuple[int, int]:
+    """Return what `check_range` gave as lo and hi in ns."""
+    lo, hi = value if isinstance(value, tuple) else (value, value)
+    return duration_ns(lo), duration_ns(hi)
+
+
+def told_range(value: Any) -> str:
+    """Return what `check_range` gave for people."""
+    return " to ".join(format_s(seconds(ns)) for ns in sorted(set(range_ns(value))))
+
+
+def plain_range(value: Any) -> str:
+    """Return what `check_range` gave as code, in seconds."""
+    lo, hi = (plain(seconds(ns)) for ns in range_ns(value))
+    return lo if lo == hi else f"({lo}, {hi})"
+
+
+def draws(seed: int, key: int, first: int, length: int) -> Draws:
     """Return two uniform numbers for each of `length` rows from number `first` on; shape (2, length)."""
     begin, end = first // BLOCK, (first + length - 1) // BLOCK + 1
-    blocks = [_rng(seed, key, block).random((2, BLOCK)) for block in range(begin, end)]
+    blocks = [rng_of(seed, key, block).random((2, BLOCK)) for block in range(begin, max(end, begin + 1))]
     return np.concatenate(blocks, axis=1)[:, first - begin * BLOCK :][:, :length]
 
 
-def _rng(seed: int, key: int, block: int) -> np.random.Generator:
+def rng_of(seed: int, key: int, block: int) -> np.random.Generator:
+    """Return the generator of a block of draws."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key, block)))

@@ -12,7 +12,6 @@ import datetime as dt
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +19,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.arrivals import Arrivals, check_whole, plain, poisson
+from mblab.arrivals import Arrivals, bursts, check_number, check_whole, diurnal, plain, poisson
 from mblab.durations import MAX_NS, NS, Duration, duration_ns, format_s, seconds
 from mblab.errors import SettingError, SettingTypeError, SourceError, shown
 from mblab.sources.base import Block, Position
 from mblab.sources.disorder import Modifiable
+from mblab.sources.shapes import START, Clicks, Orders, Requests, Sensors, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Sensors", "Simulation", "simulate"]
+__all__ = ["Simulation", "simulate"]
 
 MakeRows = Callable[[int, np.random.Generator, npt.NDArray[np.float64]], Any]
-START = "2026-01-01"
-SENSORS_KEY = 2  # a spawn key: the devices' character is drawn apart from rows and arrivals
-DAY_S = 86_400
+DAILY_SWING = 0.7  # of a shop's orders, around their mean
+BURST_S, LULL_S = 32, 88  # of requests: with no row in a lull, the gaps' coefficient of variation is about 13
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,8 +56,8 @@ class Simulation(Modifiable):
 
     @property
     def name(self) -> str:
-        """The function's name, or `sensors`."""
-        return "sensors" if isinstance(self.make_rows, Sensors) else function_name(self.make_rows)
+        """The function's name, or that of the shape, such as `sensors`."""
+        return self.make_rows.label if isinstance(self.make_rows, Shape) else function_name(self.make_rows)
 
     @property
     def speedup(self) -> float:
@@ -99,10 +98,9 @@ class Simulation(Modifiable):
         return self._call(repr(self.arrivals))
 
     def _call(self, arrivals: str) -> str:
-        if isinstance(self.make_rows, Sensors):
-            return (
-                f"simulate.sensors(devices={self.make_rows.devices}, rate={arrivals}{self._length()}, seed={self.seed})"
-            )
+        if isinstance(self.make_rows, Shape):
+            own = "".join(f"{knob}={value}, " for knob, value in self.make_rows.options().items())
+            return f"simulate.{self.name}({own}rate={arrivals}{self._length()}, seed={self.seed})"
         start = "" if self.start == pd.Timestamp(START) else f", start={str(self.start)!r}"
         length = "" if self.duration is None else self._length()
         return f"simulate({self.name}, arrivals={arrivals}{length}{start}, seed={self.seed})"
@@ -155,53 +153,8 @@ def function_name(function: object) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-@dataclass(frozen=True)
-class Sensors:
-    """Readings of weather sensors, each with a character of its own.
-
-    Attributes:
-        devices: How many there are.
-        seed: Seed of their characters.
-    """
-
-    devices: int
-    seed: int
-
-    @cached_property
-    def character(self) -> pd.DataFrame:
-        """Return one row a device: name, usual temperature (°C) and humidity (%), noise (°C), and chance of a fault."""
-        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(SENSORS_KEY,)))
-        width = len(str(self.devices - 1))
-        return pd.DataFrame(
-            {
-                "device": pd.Series([f"sensor-{i:0{width}}" for i in range(self.devices)], dtype="str"),
-                "temperature": rng.normal(20, 4, self.devices),
-                "humidity": rng.uniform(35, 65, self.devices),
-                "noise": rng.uniform(0.1, 0.8, self.devices),
-                "fault": rng.beta(1, 60, self.devices),
-            }
-        )
-
-    def __call__(self, n: int, rng: np.random.Generator, times: npt.NDArray[np.float64]) -> pd.DataFrame:
-        """Return n readings; a faulty one is 15 °C too high, and one above the device's usual by 2 noises a warning."""
-        device = self.character.iloc[rng.integers(0, self.devices, n)].reset_index(drop=True)
-        swing = np.sin(2 * np.pi * times / DAY_S)
-        off = rng.standard_normal(n)
-        faulty = rng.random(n) < device["fault"]
-        temperature = device["temperature"] + 3 * swing + off * device["noise"] + 15 * faulty
-        humidity = device["humidity"] - 5 * swing + rng.normal(0, 1.5, n)
-        return pd.DataFrame(
-            {
-                "device": device["device"],
-                "temperature": temperature.round(2),
-                "humidity": humidity.clip(0, 100).round(1),
-                "status": pd.Series(np.where(faulty, "fault", np.where(off > 2, "warn", "ok")), dtype="str"),
-            }
-        )
-
-
 class Simulate:
-    """Make sources of made-up rows: `simulate(...)` from a function, `simulate.sensors(...)` ready to use."""
+    """Make sources of made-up rows: `simulate(...)` from a function; sensors, orders, clicks, requests ready to use."""
 
     def __call__(
         self,
@@ -262,13 +215,98 @@ class Simulate:
             duration: Length in source time; None is endless.
             seed: Whole number; the same one gives the same sensors and readings.
         """
-        make_rows = Sensors(check_whole(devices, "devices", 1), check_whole(seed, "seed"))
+        make_rows = Sensors(check_whole(seed, "seed"), check_whole(devices, "devices", 1))
         arrivals = rate if isinstance(rate, Arrivals) else poisson(rate)
         return self(make_rows, arrivals=arrivals, duration=duration, seed=seed)
 
+    def orders(
+        self,
+        *,
+        products: int = 200,
+        customers: int = 5_000,
+        rate: float | Arrivals = 20,
+        duration: Duration | None = "10min",
+        seed: int = 7,
+    ) -> Simulation:
+        """Return a shop's orders: few products sell most, and the evening is busier than the night.
+
+        Columns: `event_time` (datetime64[ns], UTC, when it was placed and arrives), `order_id` (str, 16 hex
+        digits), `customer` (str), `country` (str: DE, FR, GB, IT, NL, PL or US, where the customer lives), `product`
+        (str), `quantity` (int64, from 1), `price` (float64, of one piece).
+
+        Args:
+            products: Number of products; the k-th sells in proportion to 1/k.
+            customers: Number of customers; the k-th buys in proportion to 1/√k.
+            rate: Orders per second, averaged over a day that swings by 70 %; or any law of arrivals.
+            duration: Length in source time; None is endless.
+            seed: Whole number; the same one gives the same shop and orders.
+        """
+        make_rows = Orders(
+            check_whole(seed, "seed"), check_whole(products, "products", 1), check_whole(customers, "customers", 1)
+        )
+        law = (
+            rate
+            if isinstance(rate, Arrivals)
+            else diurnal(mean=check_number(rate, "rate"), amplitude=DAILY_SWING, period="1 day")
+        )
+        return self(make_rows, arrivals=law, duration=duration, seed=seed)
+
+    def clicks(
+        self,
+        *,
+        users: int = 2_000,
+        pages: int = 100,
+        rate: float | Arrivals = 100,
+        duration: Duration | None = "10min",
+        seed: int = 7,
+    ) -> Simulation:
+        """Return a web shop's page views, as its log brings them: half of the rows step back in event time.
+
+        Columns: `event_time` (datetime64[ns], UTC, evenly 0 to 59 s before the arrival), `user` (str), `page` (str),
+        `action` (str: view, click, cart or buy), `dwell_ms` (int64, how long the page was looked at).
+
+        Args:
+            users: Number of users; the k-th comes in proportion to 1/√k.
+            pages: Number of pages; the k-th is seen in proportion to 1/k.
+            rate: Views per second as a Poisson process; or any law of arrivals.
+            duration: Length in source time; None is endless.
+            seed: Whole number; the same one gives the same site and views.
+        """
+        make_rows = Clicks(check_whole(seed, "seed"), check_whole(users, "users", 1), check_whole(pages, "pages", 1))
+        law = rate if isinstance(rate, Arrivals) else poisson(rate)
+        return self(make_rows, arrivals=law, duration=duration, seed=seed)
+
+    def requests(
+        self,
+        *,
+        tenants: int = 20,
+        rate: float | Arrivals = 2.6,
+        duration: Duration | None = "10min",
+        seed: int = 7,
+    ) -> Simulation:
+        """Return requests to an inference service: they come in bursts, and a few are very long.
+
+        Columns: `event_time` (datetime64[ns], UTC, when it was sent, which is when it arrives), `tenant` (str), `model`
+        (str: small or large), `prompt_tokens` and `output_tokens` (int64; log-normal, so the mean is no typical one).
+
+        Args:
+            tenants: Number of tenants; the k-th asks in proportion to 1/k.
+            rate: Requests per second on average, in bursts of 32 s at 3.75 times that with 88 s of silence between; or
+                any law of arrivals.
+            duration: Length in source time; None is endless.
+            seed: Whole number; the same one gives the same tenants and requests.
+        """
+        make_rows = Requests(check_whole(seed, "seed"), check_whole(tenants, "tenants", 1))
+        law = (
+            rate
+            if isinstance(rate, Arrivals)
+            else bursts(on=BURST_S, off=LULL_S, rate_on=check_number(rate, "rate") * (BURST_S + LULL_S) / BURST_S)
+        )
+        return self(make_rows, arrivals=law, duration=duration, seed=seed)
+
     def __repr__(self) -> str:
         """Return how it is used."""
-        return "simulate(make_rows, arrivals=...) or simulate.sensors()"
+        return "simulate(make_rows, arrivals=...), simulate.sensors(), .orders(), .clicks() or .requests()"
 
 
 def check_make_rows(make_rows: object) -> None:
