@@ -18,6 +18,7 @@ This is the front door: what a notebook types is listed in `__all__`, loaded whe
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from mblab.tuning.whatif import predict
 
 __version__ = "0.1.0"
+
+logging.getLogger("mblab").addHandler(logging.NullHandler())  # who wants to read it adds a handler of their own
 
 __all__ = [
     "BatchError",

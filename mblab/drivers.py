@@ -9,6 +9,7 @@ one event, so that stop, pause and a moved knob are noticed at once. Only this r
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import sys
 import threading
@@ -20,12 +21,17 @@ from mblab.clock import Clock
 from mblab.durations import format_s
 from mblab.engine import Engine
 from mblab.errors import MblabError
+from mblab.listeners import Listeners
+from mblab.pipeline import Pipeline
 from mblab.records import ENDED, BatchRecord, RunStatus
+from mblab.steps import names_of
 
 __all__ = ["Driver"]
 
 SWITCH_S = 0.0005  # beside a busy Python thread each wake is late by this much; Python's default is 5 ms
 SPIN_BELOW_NS = 20_000_000
+
+logger = logging.getLogger("mblab")
 
 _switching = threading.Lock()
 _switched = 0
@@ -57,15 +63,24 @@ class Driver:
         status: created, running, paused, halted, stopping, stopped or finished.
         error: What halted the run, or ended it against its will.
         horizon_ns: The run's length, once it has ended.
+        recipes: The pipelines it turned, one each time the steps changed, oldest first.
     """
 
-    def __init__(self, engine: Engine, clock: Clock, on_end: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        listeners: Listeners | None = None,
+        progress: Callable[[], dict[str, Any] | None] = lambda: None,
+    ) -> None:
         self.engine = engine
+        self.recipes = [engine.pipeline]
         self.clock = clock
         self.status: RunStatus = "created"
         self.error: BaseException | None = None
         self.horizon_ns: int | None = None
-        self._on_end = on_end
+        self._listeners = listeners
+        self._progress = progress
         self._wake = threading.Event()
         self._changed = threading.Condition()
         self._stop = False
@@ -92,7 +107,15 @@ class Driver:
     def request(self, change: Mapping[str, Any]) -> None:
         """Move knobs now."""
         self.engine.request(change)
+        self._log(logging.INFO, "moved %s", change)
         self._wake.set()
+
+    def adopt(self, pipeline: Pipeline) -> None:
+        """Go on with another recipe from the next batch on."""
+        self.engine.pipeline = pipeline
+        if pipeline.steps != self.recipes[-1].steps:
+            self.recipes.append(pipeline)
+            self._log(logging.INFO, "steps are now %s (version %d)", names_of(pipeline.steps), pipeline.version)
 
     def stop(self, *, wait: bool = True) -> None:
         """End the run after the batch in hand."""
@@ -226,6 +249,8 @@ class Driver:
                 self._loop()
         except BaseException as error:
             self.error = error
+            if isinstance(error, Exception):
+                logger.exception("run %s ended by an error", self.engine.run_id)
             self._end("stopped")
             if self._blocking:
                 raise
@@ -278,6 +303,14 @@ class Driver:
         return self.clock.wait_until(duration, self._wake)
 
     def _passed(self, record: BatchRecord) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            self._log(
+                logging.DEBUG, "batch %d %s: %d rows in, %d out, %.6f s",
+                record.batch_id, record.status, record.num_input_rows, record.num_output_rows,
+                (record.end_ns - record.start_ns) / 1e9,
+            )  # fmt: skip
+        if self._listeners is not None:
+            self._listeners.tell(self.engine, record, self._progress)
         if self._ticks is not None:
             self._ticks()
         if self._steps:
@@ -321,6 +354,7 @@ class Driver:
             self._steps = 0
             self.status = "halted"
             self._changed.notify_all()
+        self._log(logging.ERROR, "halted: %s", error)
 
     def _end(self, status: RunStatus) -> None:
         engine = self.engine
@@ -337,14 +371,20 @@ class Driver:
             engine.close()
         except MblabError as error:
             self.error = self.error or error
-        self._on_end()
         self._tell(status)
 
     def _tell(self, status: RunStatus) -> None:
         with self._changed:
-            if self.status != "stopping" or status in ENDED:
+            changed = self.status != status and (self.status != "stopping" or status in ENDED)
+            if changed:
                 self.status = status
             self._changed.notify_all()
+        if changed:
+            self._log(logging.INFO, "%s", status)
+
+    def _log(self, level: int, text: str, *values: Any) -> None:
+        engine = self.engine
+        logger.log(level, "run %s of %s: " + text, engine.run_id, engine.pipeline.settings.name, *values)
 
     def _mine(self) -> bool:
         return self._turner == threading.get_ident()

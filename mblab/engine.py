@@ -23,12 +23,13 @@ import pandas as pd
 from mblab.clock import Clock
 from mblab.durations import NS
 from mblab.errors import BatchError, MblabError, SettingError, SettingTypeError, SinkError, did_you_mean, shown
+from mblab.history import History, Remembered
 from mblab.pipeline import Pipeline
 from mblab.records import Attempt, BatchRecord, Control, Group
 from mblab.schedule import Timetable, Trigger
 from mblab.sinks.base import Delivery, Savepoint, Sink
 from mblab.sources.feed import Cut, Feed
-from mblab.state import StateStore, size_bytes, tidy_key
+from mblab.state import StateStore, savepoint, size_bytes, tidy_key
 from mblab.steps import Step, as_rows, user_line
 
 __all__ = ["BatchContext", "Cost", "Engine", "check_cost"]
@@ -128,6 +129,7 @@ class Engine:
         cost: Declared cost of n rows in seconds; replaces every measured time.
         controls: Changes scripted beforehand, on the run's clock.
         effects: Whether sinks that reach outside the process take part.
+        history: How many of the newest batches can be run again.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class Engine:
         cost: Cost | None = None,
         controls: tuple[Control, ...] = (),
         effects: bool = True,
+        history: int = 0,
     ) -> None:
         self.pipeline = pipeline
         self.clock = clock
@@ -151,6 +154,7 @@ class Engine:
         self.failed: BatchRecord | None = None  # the batch that failed and is still planned
         self.controls: list[Control] = []
         self.states = StateStore()
+        self.history = History(history)
         settings = pipeline.settings
         self.timetable = Timetable(settings.interval_ns, settings.policy)
         self.max_rows_per_batch = settings.max_rows_per_batch
@@ -229,13 +233,37 @@ class Engine:
         self.feed.hold(rows)
         cut = self.feed.take(min(rows, self.feed.held))
         context = BatchContext(0, 1, self.run_id, self.timetable.peek(), cut, self.feed.event_time)
-        result: pd.DataFrame | None = cut.rows()
-        for step in self.pipeline.steps:
-            result = self._call(step, result, context, [])
-            if result is None:
-                return pd.DataFrame()
-        assert result is not None
+        result = self.call_steps(cut.rows(), context)
+        return pd.DataFrame() if result is None else result
+
+    def call_steps(self, rows: pd.DataFrame, context: BatchContext) -> pd.DataFrame | None:
+        """Return what the steps make of some rows; the state is changed as in a run, nothing is delivered.
+
+        Raises:
+            BatchError: A step failed; the state is put back.
+        """
+        saved: list[tuple[Step, Any]] = []
+        result: pd.DataFrame | None = rows
+        try:
+            for step in self.pipeline.steps:
+                result = self._call(step, result, context, saved)
+                if result is None:
+                    break
+        except BaseException:
+            self._undo(saved, [])
+            raise
         return result
+
+    def remembered(self, batch_id: int) -> Remembered | None:
+        """Return a batch as it was, the one that failed included, or None when it is not kept."""
+        planned = self._planned
+        if planned is None or planned.batch_id != batch_id:
+            return self.history.find(batch_id)
+        found = [(s, self.states.of(s.uid, keyed=s.kind == "keyed")) for s in self.pipeline.steps]
+        saved = [
+            (s, {k: savepoint(v) for k, v in st.items()} if s.kind == "keyed" else savepoint(st)) for s, st in found
+        ]
+        return Remembered(batch_id, planned.attempts, planned.trigger, planned.cut, saved, None)
 
     # -- one batch ------------------------------------------------------------------------------------------------
 
@@ -328,6 +356,7 @@ class Engine:
             end = planned.trigger.start_ns + declared
         elif end < planned.trigger.start_ns + planned.wake_ns:
             end = planned.trigger.start_ns + planned.wake_ns
+        self.history.keep(Remembered(planned.batch_id, planned.attempts, planned.trigger, planned.cut, saved, rows))
         if planned.attempts > 1:
             self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried_ns, end - tried_ns, ""))
         return self._commit(

@@ -9,6 +9,7 @@
     ├── StepError                         the user's function, or what it returned
     │   └── BatchError                    it raised: which step, batch and line
     ├── SinkError                         a place results go to
+    ├── HistoryGone                       a batch that is no longer kept
     ├── ExportError                       a pipeline that cannot be written as a script
     └── MissingExtra (ImportError)        an optional package
 
@@ -30,6 +31,7 @@ __all__ = [
     "BatchError",
     "ColumnError",
     "ExportError",
+    "HistoryGone",
     "MblabError",
     "MissingExtra",
     "SettingError",
@@ -103,6 +105,10 @@ class BatchError(StepError):
 
 class SinkError(MblabError):
     """A sink cannot be written, or holds what mblab did not write."""
+
+
+class HistoryGone(MblabError):
+    """A batch is no longer kept, so it cannot be run again."""
 
 
 class ExportError(MblabError):

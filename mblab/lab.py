@@ -26,6 +26,7 @@ from mblab.durations import NS, Duration, duration_ns, format_s, interval_ns, se
 from mblab.engine import Engine, check_cost
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
 from mblab.knobs import checked_change, checked_controls, clock_of, settings_after, whole_number
+from mblab.listeners import Listeners
 from mblab.metrics import RunLog
 from mblab.pipeline import OnError, Pipeline, Settings
 from mblab.progress import Progress
@@ -70,6 +71,7 @@ class Lab:
         run_empty: Whether steps are called for a batch with no rows.
         batches_limit: How many of the newest batches `run.batches` keeps.
         output_limit: How many of the newest rows `run.output` keeps.
+        history: How many of the newest batches `rerun` can run again (and at most a million rows of them).
         ui: False makes `start()` behave as in a notebook run without a person; None asks `MBLAB_UI` and the kernel.
 
     Raises:
@@ -90,6 +92,7 @@ class Lab:
         run_empty: bool = False,
         batches_limit: int = 100_000,
         output_limit: int = 1_000_000,
+        history: int = 200,
         ui: bool | None = None,
     ) -> None:
         if not isinstance(source, Source):
@@ -102,7 +105,9 @@ class Lab:
         self._output_limit = whole_number(output_limit, "output_limit")
         if ui is not None and not isinstance(ui, bool):
             raise SettingTypeError(f"ui must be True, False or None, got {shown(ui)}.")
+        self._history = whole_number(history, "history")
         self._ui = ui
+        self._listeners = Listeners()
         self._sinks: tuple[Sink, ...] = ()
         self._runs: deque[Run] = deque(maxlen=RUNS_KEPT)
         self._driver: Driver | None = None
@@ -155,9 +160,19 @@ class Lab:
         self._sinks = (*(s for s in self._sinks if s.target != sink.target), sink)
         self._changed()
 
+    def on_batch(self, fn: F) -> F:
+        """Call `fn(last_progress)`, the batch's row of `run.batches` as a dict, after each batch of this lab's runs.
+
+        It is called in the run's own thread before the next batch, so it should be quick, and it may move the lab's
+        knobs. One that raises is logged (logger `mblab`), and the run goes on. A function of the same name replaces
+        the earlier one; `lab.remove(name)` takes it out. Returns the function unchanged.
+        """
+        self._listeners.add(fn)
+        return fn
+
     def remove(self, name: str) -> None:
-        """Take a step (by name) or a sink (by target) out, from the next batch on."""
-        if self._chain.remove(name):
+        """Take a step or an `on_batch` function (by name) or a sink (by target) out, from the next batch on."""
+        if self._chain.remove(name) or self._listeners.remove(name):
             return
         if any(s.target == name for s in self._sinks):
             self._sinks = tuple(s for s in self._sinks if s.target != name)
@@ -195,7 +210,7 @@ class Lab:
     def _changed(self) -> None:
         driver = self._driver
         if driver is not None and not driver.ended:
-            driver.engine.pipeline = self.pipeline
+            driver.adopt(self.pipeline)
 
     # -- the knobs --------------------------------------------------------------------------------------------------
 
@@ -247,7 +262,7 @@ class Lab:
             driver = self._driver
             if driver is not None and not driver.ended:
                 driver.request(change)
-                driver.engine.pipeline = self.pipeline
+                driver.adopt(self.pipeline)
 
     # -- runs -------------------------------------------------------------------------------------------------------
 
@@ -305,7 +320,7 @@ class Lab:
             )
         if self._stop_active():
             host.say(f"mblab: stopped the run of {self.name!r} that was on.")
-        driver, run = self._prepare(self.pipeline, length, clock, cost, controls)
+        driver, run = self._prepare(self.pipeline, length, clock, cost, controls, listeners=self._listeners)
         if self._let_go is not None:
             self._let_go.detach()  # else every driver there ever was would live as long as the lab
         self._let_go = weakref.finalize(self, driver.stop, wait=False)
@@ -314,7 +329,15 @@ class Lab:
         return driver, run
 
     def _prepare(
-        self, pipeline: Pipeline, length: int | None, clock: Any, cost: Any, controls: Any, *, effects: bool = True
+        self,
+        pipeline: Pipeline,
+        length: int | None,
+        clock: Any,
+        cost: Any,
+        controls: Any,
+        *,
+        effects: bool = True,
+        listeners: Listeners | None = None,
     ) -> tuple[Driver, Run]:
         """Return what turns a pipeline, and the run to look at it by; nothing moves yet."""
         the_clock = clock_of(clock)
@@ -334,9 +357,10 @@ class Lab:
             cost=declared,
             controls=checked_controls(controls, pipeline.settings),
             effects=effects,
+            history=0 if listeners is None else self._history,
         )
         engine.open()
-        driver = Driver(engine, the_clock)
+        driver = Driver(engine, the_clock, listeners, log.last)
         return driver, Run(LiveFacts(self.name, engine, driver, log, output), what_if)
 
     def _turn(self, driver: Driver) -> None:
@@ -371,7 +395,7 @@ class Lab:
         A run that blocked its caller does so again, until it is over or halts once more.
         """
         driver = self._active("resume")
-        driver.engine.pipeline = self.pipeline
+        driver.adopt(self.pipeline)
         driver.resume()
         return self._runs[-1]
 
@@ -384,7 +408,7 @@ class Lab:
         driver = self._driver
         if driver is None or driver.ended:
             driver, _ = self._begin(None, "wall", None, None, blocking=False)
-        driver.engine.pipeline = self.pipeline
+        driver.adopt(self.pipeline)
         records = driver.step(count)
         batches = self._runs[-1].batches
         return batches[batches.batch_id.isin([r.batch_id for r in records])].reset_index(drop=True)
@@ -480,6 +504,12 @@ class Lab:
 
         return write_script(self.pipeline, Path(path))
 
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def __repr__(self) -> str:
         steps = names_of(self.steps)
         return f"Lab({self.name!r}: {self._source.name} → {steps}, every {format_s(self.interval)}, {self.policy})"
@@ -497,13 +527,18 @@ def what_if(run: Run, interval: Any, *, policy: str | None, max_rows_per_batch: 
     from mblab.tuning.sweep import check_intervals
     from mblab.tuning.whatif import CostTable, curve_of
 
-    batches = run.batches
+    batches, summary = run.batches, run.summary()
     rule = check_policy(policy or (batches.policy.iloc[-1] if len(batches) else "asap"))
+    arrivals = np.rint(run.records.arrival_s.to_numpy() * NS).astype(np.int64)
+    since = int(arrivals[0]) if len(arrivals) < summary["rows"] else 0  # of a long run only the newest records are kept
+    horizon = round(float(summary.duration_s) * NS)
+    if summary.backlog_rows and len(arrivals):
+        horizon = int(arrivals[-1]) + 1  # later rows arrived, but nobody noted when
     return curve_of(
-        np.rint(run.records.arrival_s.to_numpy() * NS).astype(np.int64),
+        arrivals - since,
         check_intervals(interval if isinstance(interval, list | tuple | np.ndarray) else [interval]),
         cost=CostTable.of(batches),
-        horizon_ns=round(float(run.summary().duration_s) * NS),
+        horizon_ns=horizon - since,
         policy=rule,
         max_rows_per_batch=check_cap(max_rows_per_batch, rule),
     )

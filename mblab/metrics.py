@@ -335,6 +335,7 @@ class RunLog:
         self._last_start_ns = 0
         self._totals = Totals()
         self._sketch: LogBuckets | None = None  # of the rows that were let go
+        self._older: deque[_Rows] = deque()  # rows of batches that were let go themselves
 
     def note(self, record: BatchRecord) -> None:
         """Take a record; costs a list append, and every few hundred batches their columns."""
@@ -352,25 +353,33 @@ class RunLog:
         self._chunks.append(chunk)
         self._batches += len(chunk)
         self._rows += chunk.row_count
-        while self._rows > EXACT_LIMIT:
-            oldest = next(c for c in self._chunks if c.rows is not None)
-            assert oldest.rows is not None
-            self._rows -= oldest.row_count
-            self._sketch = self._sketch or LogBuckets()
-            self._sketch.add(oldest.rows.latencies_ns() / NS)
-            oldest.rows = None
         while self._batches - len(self._chunks[0]) >= self._limit and len(self._chunks) > 1:
             gone = self._chunks.popleft()
             self._batches -= len(gone)
             if gone.rows is not None and gone.row_count:
-                self._rows -= gone.row_count
-                self._sketch = self._sketch or LogBuckets()
-                self._sketch.add(gone.rows.latencies_ns() / NS)
+                self._older.append(gone.rows)
+        while self._rows > EXACT_LIMIT:
+            oldest = self._oldest_rows()
+            self._rows -= len(oldest)
+            self._sketch = self._sketch or LogBuckets()
+            self._sketch.add(oldest.latencies_ns() / NS)
 
-    def _view(self, last: BatchRecord | None) -> tuple[list[_Chunk], Totals, LogBuckets | None]:
-        """Return all chunks, with what is not settled yet and the batch that failed, if one did, as one more."""
+    def _oldest_rows(self) -> _Rows:
+        """Take the oldest rows that are held."""
+        if self._older:
+            return self._older.popleft()
+        chunk = next(c for c in self._chunks if c.rows is not None)
+        rows, chunk.rows = chunk.rows, None
+        assert rows is not None
+        return rows
+
+    def _view(self, last: BatchRecord | None) -> tuple[list[_Chunk], Totals, LogBuckets | None, list[_Rows]]:
+        """Return all chunks, with what is not settled yet and the batch that failed, if one did, as one more.
+
+        Behind them: the totals, the sketch of rows let go, and the rows of batches let go.
+        """
         with self._lock:
-            chunks = list(self._chunks)
+            chunks, older = list(self._chunks), list(self._older)
             fresh, start = list(self._fresh), self._last_start_ns
             totals, sketch = Totals(**{f: getattr(self._totals, f) for f in Totals.__slots__}), None
             if self._sketch is not None:
@@ -382,16 +391,16 @@ class RunLog:
             chunk = _chunk_of(fresh, start)
             totals.add(chunk.columns)
             chunks.append(chunk)
-        return chunks, totals, sketch
+        return chunks, totals, sketch, older
 
     def batches(self, last: BatchRecord | None = None) -> pd.DataFrame:
         """Return one row a batch, the newest `batches_limit`; `last` is a batch that failed and is still planned."""
-        chunks, _, _ = self._view(last)
+        chunks, _, _, _ = self._view(last)
         return _batch_frame(chunks).iloc[-self._limit :].reset_index(drop=True)
 
     def records(self) -> pd.DataFrame:
         """Return one row a processed record, the newest million, in order of arrival."""
-        chunks, _, _ = self._view(None)
+        chunks, _, _, _ = self._view(None)
         parts: list[dict[str, Any]] = []
         count = 0
         for chunk in reversed(chunks):
@@ -421,10 +430,11 @@ class RunLog:
         self, from_s: float | None, to_s: float | None, last: BatchRecord | None = None
     ) -> tuple[pd.DataFrame, Totals, Floats, LogBuckets | None]:
         """Return (batches, totals, latencies in s, sketch of those let go) of the batches with from ≤ start < to."""
-        chunks, totals, sketch = self._view(last)
+        chunks, totals, sketch, older = self._view(last)
         latencies = [np.empty(0)]
         if from_s is None and to_s is None:
-            latencies += [c.rows.latencies_ns() / NS for c in chunks if c.rows is not None]
+            held = [*older, *(c.rows for c in chunks if c.rows is not None)]
+            latencies += [rows.latencies_ns() / NS for rows in held]
             return _batch_frame(chunks), totals, np.concatenate(latencies), sketch
         low, high = -np.inf if from_s is None else from_s, np.inf if to_s is None else to_s
         for chunk in chunks:

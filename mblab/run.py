@@ -23,7 +23,7 @@ from mblab.records import Control, RunStatus
 from mblab.sinks.memory import MemorySink
 from mblab.state import savepoint
 
-__all__ = ["LiveFacts", "Run", "read_run", "written_controls"]
+__all__ = ["LiveFacts", "Run", "Slowest", "read_run", "written_controls"]
 
 FORMAT = 1
 ATTEMPT_COLUMNS = ("batch_id", "attempt", "start_s", "duration_s", "error")
@@ -227,6 +227,25 @@ class SavedFacts:
         return True
 
 
+class Slowest(pd.DataFrame):
+    """The records that took longest: a frame that shows itself as a waterfall of their four waits."""
+
+    @property
+    def _constructor(self) -> Any:
+        return pd.DataFrame  # a part of it is a plain frame
+
+    def waterfall(self) -> Any:
+        """Return the waits of each record as an Altair chart."""
+        from mblab import charts
+
+        return charts.waterfall_chart(pd.DataFrame(self))
+
+    def _repr_html_(self) -> str:
+        from mblab import charts
+
+        return charts.html_fragment(self.waterfall()) + str(pd.DataFrame(self).to_html(index=False))
+
+
 class Run:
     """One run of a lab: its figures so far, its output, its state.
 
@@ -328,8 +347,10 @@ class Run:
         """
         return self._what_if(self, interval, policy=policy, max_rows_per_batch=max_rows_per_batch)
 
-    def slowest(self, n: int = 10) -> pd.DataFrame:
+    def slowest(self, n: int = 10) -> Slowest:
         """Return the n records that took longest, slowest first, with what each of their seconds was spent on.
+
+        It is a DataFrame that shows itself as a waterfall of the four waits; `.waterfall()` returns that chart.
 
         Columns: those of `records`, and `blocked_by`: the batch that was running when the record could first have been
         taken (int64; -1 when it waited for nothing but the trigger), the culprit of its scheduling wait.
@@ -345,7 +366,7 @@ class Run:
         )
         running &= worst.scheduling_wait_s.to_numpy() > 0
         blocked = np.where(running, batches.batch_id.to_numpy()[np.maximum(before, 0)] if len(batches) else -1, -1)
-        return worst.assign(blocked_by=blocked.astype(np.int64))
+        return Slowest(worst.assign(blocked_by=blocked.astype(np.int64)))
 
     def plot(self) -> Any:
         """Return latency, batch size, throughput, backlog and load over time as an Altair chart."""

@@ -102,6 +102,8 @@ def test_a_cost_may_be_a_number_a_function_of_one_n_or_measured_batches():
         ({"duration": 0}, "duration must be at least"),
         ({"policy": "never"}, "policy must be"),
         ({"policy": "queue", "max_rows_per_batch": 3}, "policy='queue'"),
+        ({"workers": 0}, "workers must be at least 1, got 0"),
+        ({"workers": 1.5}, "workers must be a whole number, got 1.5"),
         ({"arrivals": 5}, "predict needs arrivals or a source, got 5"),
     ],
 )
@@ -111,3 +113,31 @@ def test_a_refused_argument_is_named(knobs, message):
     knobs = good | knobs
     with pytest.raises(SettingError, match=message):
         predict(knobs.pop("arrivals"), knobs.pop("intervals"), **knobs)
+
+
+@pytest.mark.parametrize("policy", ["asap", "skip", "queue"])
+def test_workers_share_each_batch_and_the_largest_share_decides(policy):
+    """w workers with cost S(n) are the engine with cost S(⌈n/w⌉), whatever the policy."""
+    times = np.sort(np.random.default_rng(9).uniform(0, 5, 600))
+
+    def cost(n):
+        return 0.05 + 4e-3 * n
+
+    t = predict(rows_at(times), ["200ms"], cost=cost, duration="5s", policy=policy, workers=3).table.iloc[0]
+    run = Lab(rows_at(times), interval="200ms", policy=policy).run(
+        "5s", clock="virtual", cost=lambda n: cost(-(-n // 3))
+    )
+    s = run.summary()
+
+    assert [t.latency_mean_s, t.latency_p95_s, t.load] == pytest.approx([s.latency_mean_s, s.latency_p95_s, s.load])
+    assert t.backlog_rows == s.backlog_rows
+
+
+def test_more_workers_take_an_overloaded_interval_back_to_schedule():
+    """1.2 ms a row at 1 000 rows/s outgrows one worker and fits two (T = 600 ms)."""
+    lambdas = mblab.arrivals.constant(1000)
+    one, two = (predict(lambdas, ["600ms"], cost=lambda n: 1.2e-3 * n, workers=w).table.iloc[0] for w in (1, 2))
+
+    assert one.latency_p95_s > 10
+    assert two.regime == "on_schedule"
+    assert two.latency_p95_s == pytest.approx(0.36 + 0.95 * 0.6, abs=5e-3)

@@ -1,12 +1,13 @@
 """A metrics frame in, an Altair chart out; and the chart as something a page shows without a network.
 
-run.batches, sweep.table -> facts -> style -> over_time, over_interval -> render -> notebook, report page
+run.batches, sweep.table -> facts -> style -> over_time, over_interval, waterfall -> render -> notebook, report page
 """
 
 from mblab.charts.facts import MARK_COLUMNS, marks_of, thinned
 from mblab.charts.over_interval import curve_chart
 from mblab.charts.over_time import run_chart
 from mblab.charts.render import enable, html_fragment, mimebundle, png_bytes, svg_text
+from mblab.charts.waterfall import waterfall_chart
 
 __all__ = [
     "MARK_COLUMNS",
@@ -19,4 +20,5 @@ __all__ = [
     "run_chart",
     "svg_text",
     "thinned",
+    "waterfall_chart",
 ]

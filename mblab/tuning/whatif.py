@@ -117,22 +117,27 @@ class _Lanes:
     backlog: list[Ints] = field(default_factory=list)
 
 
-def _cost_ns(cost: Callable[[Any], Any]) -> Callable[[Ints], Ints]:
+def _cost_ns(cost: Callable[[Any], Any], workers: int = 1) -> Callable[[Ints], Ints]:
     """Return the declared cost in ns for an array of row counts; asked with the array, else row by row."""
     fixed = check_cost(cost)
     assert fixed is not None
+    if isinstance(workers, bool) or not isinstance(workers, int | np.integer):
+        raise SettingTypeError(f"workers must be a whole number, got {shown(workers)}.")
+    if workers < 1:
+        raise SettingError(f"workers must be at least 1, got {workers}.")
 
     def cost_of(rows: Ints) -> Ints:
         ns = np.zeros(len(rows), np.int64)
         full = np.flatnonzero(rows)
         if not len(full):
             return ns
+        shares = -(-rows[full] // workers)
         try:
-            seconds = np.asarray(fixed(rows[full]), np.float64)  # type: ignore[arg-type]
+            seconds = np.asarray(fixed(shares), np.float64)  # type: ignore[arg-type]
             if seconds.shape == ():
                 seconds = np.full(len(full), float(seconds))
         except (TypeError, ValueError):
-            seconds = np.array([float(fixed(int(n))) for n in rows[full]])
+            seconds = np.array([float(fixed(int(n))) for n in shares])
         if seconds.shape != full.shape or not np.isfinite(seconds).all() or (seconds < 0).any():
             raise SettingError(
                 f"cost must give a finite number of seconds, 0 or more, for each batch, got {shown(seconds)}."
@@ -179,10 +184,11 @@ def curve_of(
     horizon_ns: int,
     policy: str = "asap",
     max_rows_per_batch: int | None = None,
+    workers: int = 1,
 ) -> Curve:
     """Return the curve for arrivals in ns, ascending; see `predict`."""
     intervals = np.asarray(intervals_ns, np.int64)
-    lanes = _step_all(arrivals, intervals, horizon_ns, policy, max_rows_per_batch, _cost_ns(cost))
+    lanes = _step_all(arrivals, intervals, horizon_ns, policy, max_rows_per_batch, _cost_ns(cost, workers))
     columns = {name: np.concatenate(getattr(lanes, name) or [np.empty(0, np.int64)]) for name in _Lanes.__slots__}
     order = np.argsort(columns["lane"], kind="stable")
     columns = {name: values[order] for name, values in columns.items()}
@@ -254,6 +260,7 @@ def predict(
     policy: str = "asap",
     max_rows_per_batch: int | None = None,
     seed: int = 0,
+    workers: int = 1,
 ) -> Curve:
     """Return latency, load and backlog at many intervals, without running anything.
 
@@ -266,6 +273,8 @@ def predict(
         policy: asap, skip or queue.
         max_rows_per_batch: Cap, or None.
         seed: Of random arrivals.
+        workers: How many processors share each batch, its rows dealt out evenly; it ends when the largest share is
+            done, so a batch of n rows takes the cost of ⌈n/workers⌉.
 
     Raises:
         SettingError: An argument breaks its rule.
@@ -284,4 +293,6 @@ def predict(
     if declared is None:
         raise SettingTypeError("cost must be a number of seconds, a function of n or a run's batches, got None.")
     times = _arrivals_ns(arrivals, horizon, seed)
-    return curve_of(times, chosen, cost=declared, horizon_ns=horizon, policy=policy, max_rows_per_batch=cap)
+    return curve_of(
+        times, chosen, cost=declared, horizon_ns=horizon, policy=policy, max_rows_per_batch=cap, workers=workers
+    )
