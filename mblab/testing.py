@@ -1,4 +1,4 @@
-"""A kit for tests, yours and ours: rows at chosen times, a sink that is a list, a clock that a test moves.
+"""A kit for tests, yours and ours: rows at chosen times, a sink that is a list, a sink's laws, a clock a test moves.
 
 [testing] -> your pytest
 """
@@ -15,9 +15,10 @@ import pandas as pd
 from mblab.durations import NS, Duration, duration_ns
 from mblab.errors import SettingError, shown
 from mblab.sinks.base import Delivery, Savepoint
+from mblab.sinks.contract import SINK_LAWS, check_sink
 from mblab.sources.base import Block, Position, Times
 
-__all__ = ["ListSink", "ManualClock", "RowsAt", "rows_at"]
+__all__ = ["SINK_LAWS", "ListSink", "ManualClock", "RowsAt", "check_sink", "rows_at"]
 
 
 class RowsAt:

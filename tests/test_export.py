@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import contextlib
 import dataclasses
 import datetime as dt
 import decimal
@@ -13,6 +14,7 @@ import math
 import os
 import re
 import runpy
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -1024,6 +1026,35 @@ def test_a_fresh_process_writes_what_the_lab_writes(tmp_path):
     assert (done.returncode, done.stdout) == (0, "lab: 40 rows in 10 batches → by_script.csv\n"), done.stderr
     assert (elsewhere / "by_script.csv").read_bytes() == (tmp_path / "by_lab.csv").read_bytes()
     assert len(run.output) > 10
+
+
+@pytest.mark.parametrize("mode", [None, "append"])
+def test_a_script_writes_into_the_same_kinds_of_sink(tmp_path, mode):
+    """JSON lines and a database's table are written as code, with table and mode; `--output` moves the only path."""
+    data = tmp_path / "flights.parquet"
+    flights().to_parquet(data)
+    for sink in (
+        mblab.sinks.jsonl(tmp_path / "lab.jsonl", mode),
+        mblab.sinks.sqlite(tmp_path / "lab.db", "late", mode),
+    ):
+        lab = replayed(data)
+        lab.to(sink)
+        path = exported(lab, tmp_path)
+        lab.run(clock="virtual", cost=0)
+        output = f"script.{sink.kind}"
+        done = start(path, "--output", output, cwd=tmp_path)
+
+        assert done.returncode == 0, done.stderr
+        assert f"lab.to({sink.code('options.output')})" in path.read_text()
+        if sink.kind == "jsonl":
+            assert (tmp_path / output).read_bytes() == (tmp_path / "lab.jsonl").read_bytes()
+            continue
+        found = []
+        for name in (output, "lab.db"):
+            with contextlib.closing(sqlite3.connect(tmp_path / name)) as connection:
+                found.append(connection.execute("SELECT * FROM late").fetchall())
+        assert len(found[0]) == 40
+        assert found[0] == found[1]
 
 
 def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path):

@@ -2,7 +2,7 @@
 
 A sink gets the last step's rows of every batch: `lab.to(mblab.sinks.parquet("out/"))`.
 
-    engine -> [sinks] -> memory, a file, a folder, a function
+    engine -> [sinks] -> memory, a file, a folder, a database, a function
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from collections.abc import Callable
 from mblab.sinks.base import Delivery, Mode, Sink
 from mblab.sinks.call import CallSink
 from mblab.sinks.csv import CsvSink
+from mblab.sinks.jsonl import JsonlSink
 from mblab.sinks.memory import MemorySink
 from mblab.sinks.parquet import ParquetSink
+from mblab.sinks.sqlite import SqliteSink
 
-__all__ = ["Delivery", "Sink", "call", "csv", "memory", "parquet"]
+__all__ = ["Delivery", "Sink", "call", "csv", "jsonl", "memory", "parquet", "sqlite"]
 
 
 def memory(limit: int = 1_000_000) -> MemorySink:
@@ -59,6 +61,53 @@ def csv(path: str | os.PathLike[str], mode: Mode | None = None) -> CsvSink:
     'csv: results/late.csv, append, exactly once as sole writer'
     """
     return CsvSink(path, mode)
+
+
+def jsonl(path: str | os.PathLike[str], mode: Mode | None = None) -> JsonlSink:
+    """Return a sink that appends each batch to one JSON lines file, an object a row; exactly once as sole writer.
+
+    Every line is strict JSON. Floats read back exactly; NaN, None, NaT and the infinities are null; times are ISO 8601,
+    those of a time zone in UTC; time spans are ISO 8601 durations; lists and dicts stay what they are; bytes are
+    base64. A later batch may have other columns: a line has those of its own batch. A hidden `.<name>.mblab.json`
+    beside the file says that it is mblab's.
+
+    Args:
+        path: The file; its folder is made when it is not there.
+        mode: What happens to an earlier run's rows: "replace" (None means that), "append" or "error". A file that mblab
+            did not write, or that was changed since, is never touched: the run's start raises `SinkError`.
+
+    Raises:
+        SettingError: `path` is empty, a folder or packed (.gz), or `mode` is none of these.
+
+    >>> jsonl("results/late.jsonl").describe()
+    'jsonl: results/late.jsonl, replace, exactly once as sole writer'
+    """
+    return JsonlSink(path, mode)
+
+
+def sqlite(path: str | os.PathLike[str], table: str | None = None, mode: Mode | None = None) -> SqliteSink:
+    """Return a sink that writes each batch into a table of a SQLite database, in one transaction; exactly once.
+
+    A batch's rows and the line in `_mblab_deliveries` that says which batch they are come in together or not at all.
+    Integers, floats and booleans are numbers (true is 1); times are ISO 8601 text such as `2026-01-01 08:00:00.000000`,
+    those of a time zone in UTC with `+00:00`; time spans are seconds; lists and dicts are JSON; missing values and NaN
+    are NULL. A later batch's new columns are added to the table, columns it lacks are NULL; another type is refused,
+    except where no value changes by it.
+
+    Args:
+        path: The database; it and its folder are made when they are not there. Other tables in it are left alone.
+        table: The table's name; None means "output".
+        mode: What happens to an earlier run's rows: "replace" (None means that; the table is made anew), "append" or
+            "error". A table that mblab did not make, or that was changed since, is never touched: the run's start
+            raises `SinkError` and names it.
+
+    Raises:
+        SettingError: `path` is empty or no file's, `table` is no name, or `mode` is none of these.
+
+    >>> sqlite("results.db", "late").describe()
+    "sqlite: results.db, table 'late', replace, exactly once"
+    """
+    return SqliteSink(path, table, mode)
 
 
 def parquet(folder: str | os.PathLike[str], mode: Mode | None = None) -> ParquetSink:

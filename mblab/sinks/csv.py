@@ -1,87 +1,22 @@
-"""Results appended to one CSV file: a header once, then each batch's rows.
+"""A batch as CSV: a header once, then a line a row.
 
-A hidden file beside it, the marker, says before each batch where the file ends now and where it will end. So a process
-that is killed at any moment leaves a file that is whole up to a known batch, and a file that somebody else wrote or
-changed is told from ours.
-
-    engine -> [csv] -> results.csv, .results.csv.mblab.json
+engine -> [csv] -> appended -> results.csv
 """
 
 from __future__ import annotations
 
 import csv
-import json
-import os
-import stat
-import zlib
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from mblab.errors import SettingError, SinkError, shown
-from mblab.sinks.base import Delivery, Mode, Savepoint
-from mblab.sinks.files import FileSink, aligned, is_held, make_folder, named, replace_file, write_all, writing
+from mblab.sinks.appended import AppendedFile
+from mblab.sinks.values import arrow_to_numpy, is_nested, iso, json_text
 
 __all__ = ["CsvSink"]
 
-FORMAT: Final = 1
-PACKED: Final = (".gz", ".bz2", ".zip", ".xz", ".zst", ".tar")
-READ_BYTES: Final = 1 << 20
 
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A point up to which the file is known.
-
-    Attributes:
-        bytes: Its length.
-        crc: CRC-32 of all of them.
-        run_id: The run of the last delivery before it; empty when there is none.
-        batch_id: That delivery's batch.
-        input_hash: That delivery's input hash.
-    """
-
-    bytes: int = 0
-    crc: int = 0
-    run_id: str = ""
-    batch_id: int = -1
-    input_hash: str = ""
-
-    @property
-    def delivery(self) -> Delivery | None:
-        """The last delivery before it."""
-        return Delivery(self.run_id, self.batch_id, self.input_hash) if self.run_id else None
-
-
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """What is kept beside the file.
-
-    Attributes:
-        run_id: The run that wrote last.
-        columns: The header's names; empty before the first batch.
-        begin: Length of the file when that run began.
-        before: Where the file ends without the batch that is being written.
-        after: Where it ends with it; the same as `before` when none is.
-    """
-
-    run_id: str
-    columns: tuple[str, ...] = ()
-    begin: int = 0
-    before: Mark = Mark()
-    after: Mark = Mark()
-
-    def settled(self, size: int) -> Mark | None:
-        """Return the mark that a file of this length has reached, or None when mblab did not leave it like that."""
-        if size == self.after.bytes:
-            return self.after
-        return self.before if self.before.bytes <= size < self.after.bytes else None
-
-
-class CsvSink(FileSink):
+class CsvSink(AppendedFile):
     """Appends to a CSV file: UTF-8, commas, Unix line ends, a header once.
 
     Floats are written so that they read back exactly; times in ISO 8601 with the digits of their unit, those of a time
@@ -89,199 +24,15 @@ class CsvSink(FileSink):
     """
 
     kind = "csv"
-    guarantee = "exactly once as sole writer"
+    same_columns = True
 
-    def __init__(self, path: str | os.PathLike[str], mode: Mode | None = None) -> None:
-        super().__init__(path, mode)
-        text = os.fspath(path)
-        if text.endswith(("/", os.sep)):
-            raise SettingError(
-                f"csv's path must name a file, got the folder {shown(text)}; add one, as in out/rows.csv."
-            )
-        if self.file.suffix.lower() in PACKED:
-            raise SettingError(f"csv writes plain text, got {shown(text)}; leave out {self.file.suffix!r}.")
-        self._marker_file = self.file.with_name(f".{self.file.name}.mblab.json")
-        self._descriptor: int | None = None
-        self._inode = 0
-        self._marker = Marker("")
-        self._at = Mark()
-
-    def open(self, run_id: str) -> None:
-        """Get ready for a run; a run that was here before goes on after its last whole batch.
-
-        Raises:
-            SinkError: The file holds what mblab did not write, or cannot be written.
-        """
-        self.close()
-        with writing(self.path):
-            make_folder(self.file.parent, self.path)
-            self._refuse_other_kinds()
-            descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                self._marker = self._begin(descriptor, run_id)
-                self._at = self._marker.after
-                os.ftruncate(descriptor, self._at.bytes)
-                self._write_marker(self._marker, durable=False)
-            except BaseException:
-                os.close(descriptor)
-                raise
-            self._descriptor, self._inode = descriptor, os.fstat(descriptor).st_ino
-
-    def _refuse_other_kinds(self) -> None:
-        if self.file.exists() and not stat.S_ISREG(self.file.stat().st_mode):
-            what = "a folder" if self.file.is_dir() else "no regular file"
-            raise SinkError(f"{self.path} is {what}; csv needs the path of a file, such as rows.csv.")
-
-    def _begin(self, descriptor: int, run_id: str) -> Marker:
-        """Return the marker to start from, by what stands there and the mode."""
-        size = os.fstat(descriptor).st_size
-        marker = self._read_marker()
-        same_run = marker is not None and marker.run_id == run_id
-        if size == 0 and not (same_run and marker and marker.begin + marker.before.bytes):
-            return Marker(run_id)
-        if self.mode == "error" and not same_run:
-            raise SinkError(f"{self.path} is there already; use another path, or mode='replace' or 'append'.")
-        mark = marker.settled(size) if marker else None
-        if (
-            marker is None
-            or mark is None
-            or (self.mode == "replace" and not same_run and _crc(descriptor, mark) != mark.crc)
-        ):
-            did = "was not written by mblab" if marker is None else "was changed since mblab wrote it"
-            raise SinkError(f"{self.path} {did}, so it is left as it is; move it away or use another path.")
-        if same_run:
-            return replace(marker, before=mark, after=mark)
-        if self.mode == "append":
-            return Marker(run_id, marker.columns, mark.bytes, mark, mark)
-        return Marker(run_id)
-
-    def savepoint(self) -> Savepoint | None:
-        """Return the file's length, and what is needed to go on from there."""
-        return asdict(self._at)
-
-    def rollback(self, savepoint: Savepoint | None) -> None:
-        """Cut off what was delivered since.
-
-        Raises:
-            SinkError: The file is shorter than it was, or another run wrote in between.
-        """
-        if savepoint is None:
-            return
-        mark, descriptor = Mark(**savepoint), self._opened()
-        size = os.fstat(descriptor).st_size
-        if not self._marker.begin <= mark.bytes <= size:
-            raise SinkError(
-                f"{self.path} cannot go back to its first {mark.bytes:,} bytes: it has {size:,}, "
-                f"and those before {self._marker.begin:,} belong to earlier runs; use another path."
-            )
-        with writing(self.path):
-            self._marker = replace(self._marker, before=mark, after=self._at)  # true before the cut and after it
-            self._write_marker(self._marker, durable=True)
-            os.ftruncate(descriptor, mark.bytes)
-            os.fsync(descriptor)
-        self._at = mark
-
-    def deliver(self, rows: pd.DataFrame, delivery: Delivery) -> None:
-        """Append a batch; with a checkpoint, which shows in `input_hash`, it then also survives a power cut.
-
-        Raises:
-            SinkError: Other columns than before, a file that something else has changed, or a full disk.
-        """
-        descriptor, batch_id = self._opened(), delivery.batch_id
-        if is_held(self._at.delivery, delivery, self.path):
-            return
-        rows = named(rows, self.path, batch_id)
-        first = self._at.bytes == 0
-        columns = tuple(rows.columns) if first else self._marker.columns
-        data = self._encoded(aligned(rows, columns, self.path, batch_id), batch_id, header=first)
-        end, crc = self._at.bytes + len(data), zlib.crc32(data, self._at.crc)
-        after = Mark(end, crc, delivery.run_id, batch_id, delivery.input_hash)
-        self._refuse_second_writer()
-        durable = bool(delivery.input_hash)
-        with writing(self.path):
-            try:
-                self._marker = replace(self._marker, columns=columns, before=self._at, after=after)
-                self._write_marker(self._marker, durable=durable)
-                write_all(descriptor, data, self._at.bytes)
-                if durable:
-                    os.fsync(descriptor)
-            except OSError:
-                with suppress(OSError):
-                    os.ftruncate(descriptor, self._at.bytes)
-                raise
-        self._at = after
-
-    def _encoded(self, rows: pd.DataFrame, batch_id: int, *, header: bool) -> bytes:
-        try:
-            return _text(rows, header=header).encode()
-        except UnicodeEncodeError as error:
-            raise SinkError(
-                f"{self.path} cannot take batch {batch_id}: {shown(error.object[error.start : error.end])} is half a "
-                "character and has no UTF-8; clean the text in the step."
-            ) from None
-
-    def _refuse_second_writer(self) -> None:
-        try:
-            found = self.file.stat()
-        except OSError:
-            raise SinkError(f"{self.path} was moved or deleted during the run; start the run again.") from None
-        if found.st_size != self._at.bytes or found.st_ino != self._inode:
-            raise SinkError(
-                f"{self.path} was changed by something else during the run; give each writer a path of its own."
-            )
-
-    def last(self) -> Delivery | None:
-        """Return the newest delivery that stands in the file, or None."""
-        if self._descriptor is not None:
-            return self._at.delivery
-        marker = self._read_marker()
-        mark = marker.settled(self.file.stat().st_size) if marker and self.file.exists() else None
-        return mark.delivery if mark else None
-
-    def close(self) -> None:
-        """Make the file survive a power cut and let go."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            with writing(self.path):
-                try:
-                    os.fsync(descriptor)
-                    with suppress(FileNotFoundError):  # moved away: whoever did that has the rows
-                        self._write_marker(replace(self._marker, before=self._at, after=self._at), durable=False)
-                finally:
-                    os.close(descriptor)
-
-    def _opened(self) -> int:
-        if self._descriptor is None:
-            raise SinkError(f"{self.path} is not open; a run opens its sinks before it delivers.")
-        return self._descriptor
-
-    def _read_marker(self) -> Marker | None:
-        try:
-            kept = json.loads(self._marker_file.read_bytes())
-            before, after = Mark(**kept["before"]), Mark(**kept["after"])
-            return Marker(kept["run_id"], tuple(kept["columns"]), kept["begin"], before, after)
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
-            return None  # none of ours, so the file is not either
-
-    def _write_marker(self, marker: Marker, *, durable: bool) -> None:
-        kept = {"mblab": FORMAT, **asdict(marker)}
-        replace_file(self._marker_file, json.dumps(kept).encode(), durable=durable)
-
-
-def _crc(descriptor: int, mark: Mark) -> int:
-    """Return the CRC-32 of a file up to a mark."""
-    crc, at = 0, 0
-    while at < mark.bytes and (piece := os.pread(descriptor, min(READ_BYTES, mark.bytes - at), at)):
-        crc, at = zlib.crc32(piece, crc), at + len(piece)
-    return crc
-
-
-def _text(rows: pd.DataFrame, *, header: bool) -> str:
-    plain = rows.assign(**{str(name): _plain(column) for name, column in rows.items() if _varies(column.dtype)})
-    text = plain.to_csv(index=False, header=header, lineterminator="\n")
-    if "\r" in text:  # left unquoted when it does not end lines, yet readers end a line there
-        text = plain.to_csv(index=False, header=header, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    return text
+    def _text(self, rows: pd.DataFrame, *, first: bool) -> str:
+        varying = {str(name): _plain(column) for name, column in rows.items() if _varies(column.dtype)}
+        plain = rows.assign(**varying)
+        text = plain.to_csv(index=False, header=first, lineterminator="\n")
+        if "\r" in text:  # left unquoted when it does not end lines, yet readers end a line there
+            text = plain.to_csv(index=False, header=first, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        return text
 
 
 def _varies(dtype: Any) -> bool:
@@ -290,39 +41,10 @@ def _varies(dtype: Any) -> bool:
 
 
 def _plain(column: pd.Series[Any]) -> Any:
-    """Return a column in values that `to_csv` writes the same way in every batch."""
-    if column.dtype.kind == "O":
-        return column.map(_json_if_nested).astype(object)
-    if isinstance(column.dtype, pd.ArrowDtype):
-        import pyarrow as pa
+    """Return a column in values that `to_csv` writes the same way in every batch.
 
-        column = pd.Series(pa.array(column).to_pandas())
-    return _iso(column)
-
-
-def _iso(times: pd.Series[Any]) -> Any:
-    """Return times as ISO 8601 with all digits of their unit.
-
-    `to_csv` leaves out what is zero in all rows of a batch, and then no reader finds one format for the column.
+    Of times it leaves out what is zero in all rows of a batch, and then no reader finds one format for the column.
     """
-    zoned = isinstance(times.dtype, pd.DatetimeTZDtype)
-    utc = times.dt.tz_convert("UTC").dt.tz_localize(None) if zoned else times
-    text = np.datetime_as_string(utc.to_numpy()).astype(object)
-    if zoned:
-        text += "+00:00"
-    text[times.isna().to_numpy()] = None
-    return text
-
-
-def _json_if_nested(value: Any) -> Any:
-    if isinstance(value, dict | list | tuple | set | frozenset | np.ndarray):
-        return json.dumps(value, default=_json_default, ensure_ascii=False)
-    return value
-
-
-def _json_default(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, set | frozenset):
-        return list(value)
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    if column.dtype.kind == "O":
+        return column.map(lambda value: json_text(value) if is_nested(value) else value).astype(object)
+    return iso(arrow_to_numpy(column))

@@ -1,0 +1,90 @@
+"""What text formats and databases share in how a value is written.
+
+One column in, plain Python values out; how a value is written never depends on the other rows of its batch.
+
+    rows -> csv, jsonl, sqlite -> [values] -> text, JSON, ISO 8601
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["arrow_to_numpy", "is_nested", "iso", "json_text", "plain"]
+
+NESTED = (dict, list, tuple, set, frozenset, np.ndarray)
+
+
+def arrow_to_numpy(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of an Arrow dtype as the NumPy or pandas dtype that says the same; others as they are."""
+    if not isinstance(column.dtype, pd.ArrowDtype):
+        return column
+    import pyarrow as pa
+
+    values = pa.array(column)
+    as_integers = pa.types.is_integer(values.type) and values.null_count
+    if as_integers or (pa.types.is_boolean(values.type) and values.null_count):  # else they would become floats
+        return column.convert_dtypes(dtype_backend="numpy_nullable")
+    return pd.Series(values.to_pandas())
+
+
+def iso(times: pd.Series[Any], separator: str = "T") -> np.ndarray[Any, np.dtype[np.object_]]:
+    """Return times as ISO 8601 with all digits of their unit, those of a time zone in UTC; None for a missing one."""
+    zoned = isinstance(times.dtype, pd.DatetimeTZDtype)
+    utc = times.dt.tz_convert("UTC").dt.tz_localize(None) if zoned else times
+    text = np.datetime_as_string(utc.to_numpy()).astype(object)
+    if separator != "T":
+        text = np.array([t.replace("T", separator) for t in text], dtype=object)
+    if zoned:
+        text += "+00:00"
+    text[times.isna().to_numpy()] = None
+    return text
+
+
+def is_nested(value: object) -> bool:
+    """Return whether a value holds others, so that it is written as JSON."""
+    return isinstance(value, NESTED)
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON that every reader takes: what JSON has no number for, NaN and the infinities, is null."""
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON holds of a value.
+
+    Times are ISO 8601, time spans its durations, bytes base64; decimals, and what JSON has no word for, their text.
+
+    >>> plain({"a": [1.5, float("inf")], "at": pd.Timestamp("2026-01-01"), 3: b"x"})
+    {'a': [1.5, None], 'at': '2026-01-01T00:00:00', '3': 'eA=='}
+    """
+    if value is None or isinstance(value, str | bool | int):
+        return value if type(value) in (str, bool, int) or value is None else _of_base(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, NESTED):
+        return [plain(inner) for inner in (value.tolist() if isinstance(value, np.ndarray) else value)]
+    if isinstance(value, np.generic) and not isinstance(value, np.datetime64 | np.timedelta64):
+        return plain(value.item()) if value.dtype.kind != "V" else str(value)
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return plain(pd.Timestamp(value) if isinstance(value, np.datetime64) else pd.Timedelta(value))
+    if value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return str(value)
+
+
+def _of_base(value: Any) -> Any:
+    """Return a member of a str or int subclass, such as an Enum, as the plain value it is."""
+    return str.__str__(value) if isinstance(value, str) else int(value)
