@@ -12,6 +12,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -516,6 +517,10 @@ def _by_key(step: Step, rows: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
     return groups
 
 
+GROUPED = "Column not found: "  # what pandas puts before the name when a grouped frame is asked for a column
+SEVERAL = re.compile(r"not in index$|^None of \[|^Columns not found")  # its sentences about a list of columns
+
+
 def _batch_error(error: Exception, step: Step, batch_id: int, rows: pd.DataFrame) -> BatchError:
     """Say which function failed, on which batch, at which line of the user's cell."""
     if isinstance(error, BatchError):
@@ -528,9 +533,12 @@ def _batch_error(error: Exception, step: Step, batch_id: int, rows: pd.DataFrame
     line, code = user_line(error, step)
     where = f" at line {line}" if line else ""
     what = f"{type(error).__name__}: {error}"
+    have = shown([str(c) for c in rows.columns], 160)
     column = error.args[0] if isinstance(error, KeyError) and error.args else None
-    if isinstance(column, str) and column not in rows.columns:
-        have = shown([str(c) for c in rows.columns], 160)
+    column = column.removeprefix(GROUPED) if isinstance(column, str) else None
+    if column is not None and SEVERAL.search(column):
+        text = f"{step.name} reads columns{where} that batch {batch_id} does not hold: {column}; it holds {have}"
+    elif column is not None and column not in rows.columns:
         hint = did_you_mean(column, rows.columns)
         text = f"{step.name} reads column {column!r}{where}, but batch {batch_id} holds {have}{hint}"
     else:

@@ -254,6 +254,29 @@ def test_an_error_halts_the_thread_and_a_mended_function_goes_on_with_the_same_b
     assert_nothing_lost(run)
 
 
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (lambda b: b.groupby("row")["valu"].sum(), "broken reads column 'valu' at line"),
+        (lambda b: b[["row", "valu"]], "that batch 0 does not hold: ['valu'] not in index; it holds ['row', 'value']"),
+        (lambda b: b[["valu"]], "in the [columns]; it holds ['row', 'value']"),
+        (lambda b: b.groupby("row")[["valu", "value"]].sum(), "does not hold: Columns not found: 'valu'; it holds ['row', 'value']"),
+    ],
+)  # fmt: skip
+def test_a_missing_column_is_named_however_pandas_words_it(read, said):
+    """A frame, a grouped frame and a list of columns each say it in another way."""
+    lab = Lab(rows_at([0.5], value=[1]), interval="1s")
+
+    @lab.batch
+    def broken(batch):
+        return read(batch)
+
+    with pytest.raises(mblab.BatchError) as caught:
+        lab.run(clock="virtual", cost=0)
+
+    assert said in str(caught.value)
+
+
 def test_sinks_get_every_batch_and_one_with_the_same_target_is_replaced():
     """Also while the run is on: from the next batch."""
     lab = counting_lab("sinks")

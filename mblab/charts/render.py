@@ -57,7 +57,7 @@ def enable() -> None:
 
 
 def png_bytes(chart: Any) -> bytes:
-    """Return a chart as a PNG, one pixel a unit, with a transparent background.
+    """Return a chart as a PNG, one pixel a unit, on white.
 
     Raises:
         MissingExtra: vl-convert-python cannot be imported.
@@ -92,7 +92,8 @@ def html_fragment(chart: Any) -> str:
 
 
 def _png(spec: dict[str, Any]) -> bytes:
-    return bytes(_converter().vegalite_to_png(spec, scale=1))
+    # on a transparent ground vl-convert 1.9 turns what is half transparent grey, and the edges of letters with it
+    return bytes(_converter().vegalite_to_png({**spec, "background": "white"}, scale=1))
 
 
 def _svg(spec: dict[str, Any]) -> str:

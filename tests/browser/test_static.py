@@ -54,6 +54,18 @@ def test_the_quickstart_runs_from_top_to_bottom(sheet):
     assert "late" in book.text(book.code()[-1])
 
 
+BAND = """image => {
+    const canvas = Object.assign(document.createElement('canvas'), {width: image.width, height: image.height});
+    const draw = canvas.getContext('2d');
+    draw.drawImage(image, 0, 0);
+    const p = draw.getImageData(0, 0, canvas.width, canvas.height).data;
+    let blue = 0;
+    for (let i = 0; i < p.length; i += 4)
+        blue += Math.abs(p[i] - 214) < 4 && Math.abs(p[i + 1] - 232) < 4 && Math.abs(p[i + 2] - 243) < 4;
+    return blue;
+}"""  # pixels of the band from p50 to p99: blue at 16 % on white
+
+
 def test_an_executed_notebook_as_html_opens_offline_with_its_charts(page, watch, shots, tmp_path):
     """`jupyter nbconvert --to html --execute`: the charts are pictures, drawn where no network is."""
     cells = [nbformat.v4.new_code_cell(text.strip()) for text in (SMALL, "run", "lab")]
@@ -67,4 +79,5 @@ def test_an_executed_notebook_as_html_opens_offline_with_its_charts(page, watch,
     page.screenshot(path=shots / "nbconvert.png", full_page=True)
 
     assert pictures == [["data:image/png;", True]] * 2
+    assert page.locator("img").first.evaluate(BAND) > 5_000
     assert all("cdnjs.cloudflare.com" in url for url in watch.outside)  # nbconvert's own template asks for MathJax
