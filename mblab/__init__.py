@@ -91,3 +91,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add `%%batch` and `%mblab` to a notebook: `%load_ext mblab`."""
+    importlib.import_module("mblab.dashboard.magics").load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take them away, and end the runs that are on."""
+    importlib.import_module("mblab.dashboard.magics").unload(shell)

@@ -128,7 +128,8 @@ def _own_frames(trace: TracebackType | None) -> Iterator[str]:
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
         compiled = name.endswith(".pyx") or not linecache.getlines(name)
-        if not compiled and not any(Path(name).is_relative_to(folder) for folder in libraries):
+        magic = linecache.getline(name, trace.tb_lineno).startswith("get_ipython().run_")  # what IPython makes of %%
+        if not compiled and not magic and not any(Path(name).is_relative_to(folder) for folder in libraries):
             yield _lines_around(name, trace.tb_lineno, trace.tb_frame.f_code.co_name)
         trace = trace.tb_next
 

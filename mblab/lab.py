@@ -41,12 +41,17 @@ if TYPE_CHECKING:
     from mblab.tuning.sweep import Sweep
     from mblab.tuning.whatif import Curve
 
-__all__ = ["Description", "Lab", "load_run"]
+__all__ = ["Description", "Lab", "known_labs", "load_run"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 RUNS_KEPT = 20
 
 _labs: weakref.WeakValueDictionary[str, Lab] = weakref.WeakValueDictionary()
+
+
+def known_labs() -> list[Lab]:
+    """Return the labs of this process, the newest of each name."""
+    return list(_labs.values())
 
 
 class Description(str):

@@ -37,6 +37,7 @@ HOUSE = [
     "export",
     "knobs",
     "lab",
+    "dashboard",
     "demo",
     "cli",
     "testing",

@@ -184,11 +184,24 @@ def moved_left(source: str) -> str | None:
     return text if same else None
 
 
+def _below_magic(cell: str) -> str:
+    """Return the text of a cell; of one with a magic such as %%batch what stands below, in the lines it has there."""
+    call = cell.strip()
+    if not call.startswith("get_ipython().run_cell_magic("):
+        return cell
+    try:
+        parsed = ast.parse(call, mode="eval").body
+        body = ast.literal_eval(parsed.args[2]) if isinstance(parsed, ast.Call) else ""
+    except (SyntaxError, ValueError, IndexError):
+        return cell
+    return "\n" + str(body)
+
+
 def _cells(names: Mapping[str, Any]) -> list[str]:
     """Return the texts in which a name may be defined, newest first: a notebook's cells, or the module's file."""
     cells = names.get("In")
     if isinstance(cells, list):
-        return [c for c in reversed(cells) if isinstance(c, str)]
+        return [_below_magic(c) for c in reversed(cells) if isinstance(c, str)]
     try:
         return [inspect.getsource(sys.modules[str(names.get("__name__"))])]
     except (KeyError, OSError, TypeError):
