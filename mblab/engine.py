@@ -195,9 +195,14 @@ class Engine:
 
     # -- the schedule ---------------------------------------------------------------------------------------------
 
-    def request(self, change: Mapping[str, Any]) -> None:
-        """Move knobs now; they act at the batch boundary that DESIGN section 2 gives. Safe from any thread."""
-        control = Control(self.clock.now_ns(), dict(change))
+    def request(self, change: Mapping[str, Any], at_ns: int | None = None) -> None:
+        """Move knobs now; they act at the batch boundary that DESIGN section 2 gives. Safe from any thread.
+
+        Args:
+            change: Knob → value.
+            at_ns: When, on the run's clock, if not now: what decides on a batch's record moves knobs at its end.
+        """
+        control = Control(self.clock.now_ns() if at_ns is None else at_ns, dict(change))
         bisect.insort(self._pending, (control.at_ns, next(self._calls), control))
 
     def next_start_ns(self) -> int | None:
@@ -265,6 +270,18 @@ class Engine:
             (s, {k: savepoint(v) for k, v in st.items()} if s.kind == "keyed" else savepoint(st)) for s, st in found
         ]
         return Remembered(batch_id, planned.attempts, planned.trigger, planned.cut, saved, None)
+
+    def probe(self, rows: int) -> BatchRecord:
+        """Run the next held rows as one batch at once, whatever the time, and keep the state it leaves.
+
+        The tuner tries sizes with it, on a clock and a state of its own: the same way through steps, savepoints and
+        sinks as in a run.
+
+        Raises:
+            BatchError: A step failed.
+        """
+        cut = self.feed.take(min(rows, self.feed.held))
+        return self._process(_Planned(self._batch_id, self.timetable.peek(), cut, 0, None, 0), self.pipeline)
 
     # -- one batch ------------------------------------------------------------------------------------------------
 

@@ -38,13 +38,16 @@ from mblab.sources.base import Source
 from mblab.steps import Chain, Kind, Step, make_step, names_of
 
 if TYPE_CHECKING:
+    from mblab.tuning.cost import CostModel
     from mblab.tuning.sweep import Sweep
+    from mblab.tuning.tuner import Tuner
     from mblab.tuning.whatif import Curve
 
 __all__ = ["Description", "Lab", "known_labs", "load_run"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 RUNS_KEPT = 20
+MIN_BUDGET_NS = 50_000_000
 
 _labs: weakref.WeakValueDictionary[str, Lab] = weakref.WeakValueDictionary()
 
@@ -346,7 +349,7 @@ class Lab:
     ) -> tuple[Driver, Run]:
         """Return what turns a pipeline, and the run to look at it by; nothing moves yet."""
         the_clock = clock_of(clock)
-        declared = check_cost(cost)
+        declared = check_cost(getattr(cost, "sampler", lambda: cost)())  # a law draws scatter and pauses for each run
         if declared is not None and clock == "wall":
             raise SettingError(
                 "cost= declares what a batch costs, which only a virtual clock can follow; add clock='virtual'."
@@ -498,6 +501,46 @@ class Lab:
             return run
 
         return run_sweep(chosen, once, clock)
+
+    def calibrate(
+        self, budget: Duration = "5s", *, intervals: Any = None, duration: Duration | None = None, effects: bool = False
+    ) -> CostModel:
+        """Try batches of many sizes for a few seconds, on real rows, and return the law of what they cost.
+
+        Rows come from the beginning of the source; the state is a copy of the live run's, else a throw-away one that
+        grows as in a run. Nothing is delivered and nothing remembered.
+
+        Args:
+            budget: How long to try, in real time.
+            intervals: Pair of durations: the range whose batch sizes are tried; None finds one that fits.
+            duration: How much of the source to look at, on the run's clock; None: a minute.
+            effects: Whether sinks take part, with all they do outside this process.
+
+        Raises:
+            BatchError: A step failed on the rows it was tried on.
+        """
+        from mblab.tuning.tuner import check_span
+
+        span = check_span(intervals)
+        with self._tuner(budget, "calibrate", duration, effects) as tuner:
+            tuner.calibrate(span)
+            return tuner.law()
+
+    def _tuner(self, budget: Duration, label: str, duration: Duration | None, effects: bool) -> Tuner:
+        from mblab.tuning.tuner import Tuner
+
+        driver, states, seen = self._driver, None, 0
+        if driver is not None and not driver.ended:
+            states, seen = driver.engine.states.copy(), driver.engine.feed.taken
+        return Tuner(
+            self.pipeline,
+            budget_s=seconds(duration_ns(budget, "budget", minimum_ns=MIN_BUDGET_NS)),
+            label=label,
+            duration=duration,
+            states=states,
+            seen_rows=seen,
+            effects=effects,
+        )
 
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write the pipeline as a script that runs without the notebook; returns its path.

@@ -125,6 +125,16 @@ class StateStore:
             else:
                 states[key] = state
 
+    def copy(self) -> StateStore:
+        """Return a store that later changes in place do not reach, for trying a batch without consequences."""
+        other = StateStore()
+        other._whole = {uid: savepoint(state) for uid, state in list(self._whole.items())}
+        other._keyed = {
+            uid: {key: savepoint(state) for key, state in list(states.items())}
+            for uid, states in list(self._keyed.items())
+        }
+        return other
+
     def everything(self) -> list[dict[Any, Any]]:
         """Return the states of all steps, for judging their size."""
         return [*self._whole.values(), *self._keyed.values()]

@@ -1,4 +1,4 @@
-"""Finding the interval: for now by trying several.
+"""Finding the interval: by trying several, and by trying batches and predicting all.
 
 run -> [tuning] -> lab
 """

@@ -1,0 +1,210 @@
+"""Each interval run many times over, on laws as they might also have come out of the probes: the middle and the spread.
+
+cost + lanes -> [bundle] -> whatif, advice, verification
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mblab.durations import NS
+from mblab.errors import SettingError, SettingTypeError, shown
+from mblab.tuning.cost import CostModel
+from mblab.tuning.lanes import Floats, Ints, Outcome, run_lanes
+from mblab.tuning.sweep import CURVE_COLUMNS
+
+__all__ = ["BANDED", "LANES", "Bundle", "Price", "check_price"]
+
+LANES: Final = 20
+POINTS: Final = 4  # lanes on the best guess itself; they differ in the scatter of their batches
+SAMPLE: Final = 384  # rows a lane, of which quantiles are taken
+BANDED: Final = ("latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "load")
+Z95 = 1.96
+
+Price = Callable[[Any], Any]
+
+
+def check_price(price: object) -> Price | None:
+    """Return what a batch of n rows costs in the user's money, as a function of n; None stays None."""
+    if price is None or callable(price):
+        return price
+    if isinstance(price, bool) or not isinstance(price, int | float | np.number) or not price >= 0:
+        raise SettingTypeError(f"price must be money per batch or a function of its rows, got {shown(price)}.")
+    fixed = float(price)
+    return lambda n: np.full(np.shape(n), fixed)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What every interval came to in every lane.
+
+    Attributes:
+        intervals: ns, ascending.
+        values: Measure → [interval, lane]: those of a curve, and num_input_rows_max.
+        regimes: Of the best guess, one an interval.
+        cost_per_hour: Of the best guess: CPU seconds, busy seconds or money an hour.
+        cost_unit: Which of them.
+        rows_largest: Largest batch the law has been tried on.
+    """
+
+    intervals: Ints
+    values: Mapping[str, Floats]
+    regimes: list[str]
+    batches_per_hour: Floats
+    cost_per_hour: Floats
+    cost_unit: str
+    rows_largest: int
+
+    @classmethod
+    def of(
+        cls,
+        arrivals: Ints,
+        intervals: Ints,
+        *,
+        cost: CostModel,
+        horizon_ns: int,
+        policy: str = "asap",
+        max_rows_per_batch: int | None = None,
+        lanes: int = LANES,
+        seed: int = 0,
+        price: Price | None = None,
+        workers: int = 1,
+    ) -> Bundle:
+        """Run every interval in every lane; see `run_lanes`."""
+        law = cost.lanes(lanes, seed=seed, points=min(POINTS, lanes))
+
+        def cost_of(lane: Ints, rows: Ints, seen: Ints) -> Ints:
+            return law.ns(lane, -(-rows // workers), seen)
+
+        o = run_lanes(
+            arrivals,
+            np.repeat(intervals, lanes),
+            cost=cost_of,
+            horizon_ns=horizon_ns,
+            policy=policy,
+            max_rows_per_batch=max_rows_per_batch,
+            sample=SAMPLE,
+        )
+        shape = (len(intervals), lanes)
+        values = {
+            "latency_mean_s": o.mean_s.reshape(shape),
+            **{f"latency_{q}_s": o.quantiles_s[:, i].reshape(shape) for i, q in enumerate(("p50", "p95", "p99"))},
+            "num_input_rows_mean": o.rows_mean.reshape(shape),
+            "num_input_rows_max": o.rows_max.reshape(shape),
+            "load": o.load.reshape(shape),
+            "backlog_rows": o.left.reshape(shape),
+            "throughput": o.throughput.reshape(shape),
+        }
+        hours = o.duration_s.reshape(shape)[:, 0] / 3600
+        money, unit = _cost_sums(o, shape, cost, price)
+        return cls(
+            intervals,
+            values,
+            [o.regime(i * lanes, horizon_ns) for i in range(len(intervals))],
+            o.batches.reshape(shape)[:, 0] / hours,
+            money / hours,
+            unit,
+            cost.rows_probed[1],
+        )
+
+    def middle(self, name: str) -> Floats:
+        """Return a measure's median over the lanes, one an interval; NaN where no lane has a value."""
+        return _quantile(self.values[name], 0.5)
+
+    def band(self, name: str, widen: float = 1.0) -> tuple[Floats, Floats]:
+        """Return the 95 % band of a measure.
+
+        Args:
+            name: A measure above 0.
+            widen: Factor on the band's half width, as predictions that were checked before have earned it.
+        """
+        values = self.values[name]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = np.nanstd(np.log(np.where(values > 0, values, np.nan)), axis=1, ddof=1) if values.size else 0.0
+        spread = np.where(np.isfinite(spread), spread, 0.0)
+        middle = self.middle(name)
+        low = np.fmin(_quantile(values, 0.025), middle * np.exp(-Z95 * spread))
+        high = np.fmax(_quantile(values, 0.975), middle * np.exp(Z95 * spread))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (
+                np.where(low > 0, middle * (low / middle) ** widen, low),
+                np.where(middle > 0, middle * (high / middle) ** widen, high),
+            )
+
+    def chance(self, limits: Mapping[str, float], widen: float = 1.0) -> Floats:
+        """Return the share of lanes that keep every limit, one an interval.
+
+        Args:
+            limits: Measure → highest value allowed.
+            widen: Factor on each lane's distance from the middle.
+        """
+        kept = np.ones(next(iter(self.values.values())).shape, np.bool_)
+        for name, limit in limits.items():
+            values, middle = self.values[name], self.middle(name)[:, None]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                kept &= np.where(middle > 0, middle * (values / middle) ** widen, values) <= limit
+        return np.asarray(kept.mean(axis=1), np.float64)
+
+    def table(self, widen: float = 1.0) -> pd.DataFrame:
+        """Return the curve: the middle of the lanes, with `_lo` and `_hi`, largest batch and cost."""
+        columns: dict[str, Any] = {"interval_s": self.intervals / NS, "regime": self.regimes}
+        columns |= {name: self.middle(name) for name in self.values}
+        columns["backlog_rows"] = np.rint(columns["backlog_rows"]).astype(np.int64)
+        named = {name: columns[name] for name in CURVE_COLUMNS}
+        for name in BANDED:
+            named[f"{name}_lo"], named[f"{name}_hi"] = self.band(name, widen)
+        named["num_input_rows_max"] = columns["num_input_rows_max"]
+        named["batches_per_hour"] = self.batches_per_hour
+        named["cost_per_hour"] = self.cost_per_hour
+        named["extrapolated"] = self.extrapolated
+        return pd.DataFrame(named)
+
+    @property
+    def extrapolated(self) -> npt.NDArray[np.bool_]:
+        """Whether an interval brings batches a third larger than any that was tried."""
+        return np.asarray(self.middle("num_input_rows_max") > 1.3 * self.rows_largest, np.bool_)
+
+
+def _quantile(values: Floats, q: float) -> Floats:
+    """Return a quantile over the lanes that have a value, NaN where none has."""
+    found = np.quantile(values, q, axis=1)
+    gaps = np.isnan(found)
+    some = gaps & ~np.isnan(values).all(axis=1)
+    if some.any():  # nanquantile goes row by row
+        found[some] = np.nanquantile(values[some], q, axis=1)
+    return np.asarray(found, np.float64)
+
+
+def _cost_sums(o: Outcome, shape: tuple[int, int], model: CostModel, price: Price | None) -> tuple[Floats, str]:
+    """Return what each interval's batches cost together, in its first lane, and in which unit.
+
+    Money where there is a price. CPU seconds, unless the work is mostly waiting: then what it occupies is time.
+    """
+    if price is None and model.waits:
+        return o.busy_s.reshape(shape)[:, 0], "busy s"
+    b, count, lanes = o.batches_of, *shape
+    first = b.lane % lanes == 0
+    rows, which = b.rows[first], b.lane[first] // lanes
+    full = rows > 0
+    rows, which = rows[full], which[full]
+    if price is None:
+        each, unit = model.cpu_s(rows, b.high[first][full] - rows), "CPU s"
+    else:
+        each, unit = _priced(price, rows), "money"
+    return np.bincount(which, weights=each, minlength=count).astype(np.float64), unit
+
+
+def _priced(price: Price, rows: Ints) -> Floats:
+    try:
+        each = np.broadcast_to(np.asarray(price(rows), np.float64), rows.shape)
+    except (TypeError, ValueError):
+        each = np.array([float(price(int(n))) for n in rows])
+    if not np.isfinite(each).all() or (each < 0).any():
+        raise SettingError("price must give a finite amount, 0 or more, for each batch.")
+    return each

@@ -1,0 +1,392 @@
+"""What a batch of n rows costs: a law fitted to probes, with what it does not know said as a spread.
+
+probes, run.batches -> fit -> [cost] -> whatif, advice, autopilot
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mblab.durations import NS, format_s
+from mblab.errors import SettingError, missing_column
+from mblab.tuning.fit import FORMS, Floats, Pauses, choose_form, design, local_ratio, robust
+
+__all__ = ["BATCH_PROBE_COLUMNS", "CostModel", "LaneCost", "Sampler"]
+
+Ints = npt.NDArray[np.int64]
+HOST_SD = 0.06  # how far a machine's speed wanders from one minute to the next; see tests/benchmarks/results
+GRID = np.linspace(0.0, math.log(1e9), 1025)  # log n at which lanes keep the law: 5e-5 off between two points
+BATCH_PROBE_COLUMNS = ("num_input_rows", "batch_duration_s", "wake_delay_s", "cpu_time_s", "start_s")
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Seconds of work for a batch of n rows; call it with n.
+
+    `lab.calibrate()` makes one from probes, `CostModel.of(run.batches)` from a run. It may stand wherever a cost is
+    asked for: `lab.run(clock="virtual", cost=model)`, `mblab.predict(..., cost=model)`.
+
+    Attributes:
+        form: affine, n log n, quadratic or per key; with ", growing" when it costs more the more rows came before.
+        coefficients: Seconds per 1, row, row·log(1 + row/50), row², key, row seen before.
+        probes: The measured batches: num_input_rows, seen_rows, seconds, cpu_s, collected_s, switches, idle_s, at_s,
+            keys.
+        scores: Each form's error at a size it had not seen, as |log ratio|.
+        pauses: Batches that took longer than work explains.
+        wake_s: How late a trigger wakes, in seconds, on average.
+        host_sd: Relative spread of the machine's speed that the bands allow for.
+    """
+
+    form: str
+    coefficients: Floats
+    probes: pd.DataFrame
+    scores: dict[str, float]
+    pauses: Pauses
+    wake_s: float
+    host_sd: float
+    knots: Floats
+    heights: Floats
+    scatter_at: Floats  # log n of the batches that did not pause, ascending …
+    scatter: Floats  # … and actual / law of each
+    cpu_coefficients: Floats
+    keys_at: tuple[Floats, Floats]  # log n → distinct keys
+    truncated: bool = False
+    warm_s: tuple[float, ...] = ()
+
+    @classmethod
+    def fit(
+        cls,
+        probes: pd.DataFrame,
+        *,
+        wake_s: float = 0.0,
+        host_sd: float = HOST_SD,
+        truncated: bool = False,
+        warm_s: tuple[float, ...] = (),
+    ) -> CostModel:
+        """Return the law behind some measured batches.
+
+        Args:
+            probes: One row a batch: num_input_rows, seconds; optionally seen_rows, cpu_s, collected_s, switches,
+                idle_s, at_s, keys.
+            wake_s: How late a trigger wakes.
+            host_sd: Relative spread of the machine's speed.
+            truncated: Whether larger batches were wanted than the budget could try.
+            warm_s: Seconds of the calls that came first and are not counted.
+
+        Raises:
+            SettingError: There is no batch with rows to learn from.
+        """
+        for name in ("num_input_rows", "seconds"):
+            if name not in probes.columns:
+                raise missing_column("probes", name, probes.columns)
+        frame = probes.reindex(columns=list(dict.fromkeys([*PROBE_DEFAULTS, *probes.columns])))
+        frame = frame.fillna(PROBE_DEFAULTS)
+        frame = frame[frame.num_input_rows > 0].reset_index(drop=True)
+        if frame.empty:
+            raise SettingError(
+                "a cost can only be read off batches with rows, and there are none yet; run a while first."
+            )
+        rows, seen, keys = (frame[c].to_numpy(np.float64) for c in ("num_input_rows", "seen_rows", "keys"))
+        actual = np.maximum(frame.seconds.to_numpy(np.float64), 1e-7)
+        x, even = design(rows, seen, keys), np.ones((1, len(rows)))
+        form, scores = choose_form(x, actual, keyed=bool(keys.any()))
+        coefficients = robust(x, actual, even, FORMS[form])[0]
+        law = np.maximum(x @ coefficients, 1e-9)
+        knots, heights = local_ratio(rows, actual / law)
+        expected = law * np.exp(np.interp(np.log(rows), knots, heights))
+        pauses = Pauses.found_in(actual, expected, frame.collected_s.to_numpy(np.float64))
+        usual = ~pauses.paused
+        order = np.argsort(rows[usual], kind="stable")
+        by_size = np.argsort(rows, kind="stable")
+        cpu = np.maximum(frame.cpu_s.to_numpy(np.float64), 1e-7)
+        return cls(
+            form,
+            coefficients,
+            frame,
+            scores,
+            pauses,
+            wake_s,
+            host_sd,
+            knots,
+            heights,
+            np.log(rows[usual][order]),
+            (actual / expected)[usual][order],
+            robust(x, cpu, even, FORMS[form])[0],
+            (np.log(rows[by_size]), np.maximum.accumulate(keys[by_size])),
+            truncated,
+            warm_s,
+        )
+
+    @classmethod
+    def of(cls, batches: pd.DataFrame, *, host_sd: float = HOST_SD) -> CostModel:
+        """Return the law behind a run's batches: every live batch is a free probe.
+
+        Args:
+            batches: A frame such as `run.batches`.
+            host_sd: Relative spread of the machine's speed.
+
+        Raises:
+            ColumnError: A column is not there.
+            SettingError: There is no batch with rows to learn from.
+        """
+        for name in BATCH_PROBE_COLUMNS:
+            if name not in batches.columns:
+                raise missing_column("batches", name, batches.columns)
+        delivered = batches
+        if "status" in batches.columns:
+            delivered = batches[batches.status.isin(["ok", "retried", "empty"])]
+        rows = delivered.num_input_rows
+        frame = pd.DataFrame(
+            {
+                "num_input_rows": rows,
+                "seen_rows": rows.cumsum() - rows,
+                "seconds": delivered.batch_duration_s - delivered.wake_delay_s,
+                "cpu_s": delivered.cpu_time_s,
+                "at_s": delivered.start_s,
+            }
+        )
+        some = rows > 0
+        wake = float(delivered.wake_delay_s[some].mean()) if some.any() else 0.0
+        return cls.fit(frame[some], wake_s=wake, host_sd=host_sd)
+
+    # -- what it says -----------------------------------------------------------------------------------------------
+
+    def __call__(self, n: Any, seen: Any = 0) -> Any:
+        """Return the mean cost of n rows in seconds, pauses included; n may be an array.
+
+        Args:
+            n: Rows of the batch.
+            seen: Rows of all batches before it.
+        """
+        rows = np.asarray(n, np.float64)
+        work = self.work_s(rows, np.asarray(seen, np.float64)) * float(self.scatter.mean())
+        cost = np.where(rows > 0, work + self._pause_chance(work) * self._mean_pause_s, 0.0)
+        return float(cost) if cost.ndim == 0 else cost
+
+    def work_s(self, rows: Floats, seen: Floats | float = 0.0) -> Floats:
+        """Return the usual cost of batches without pauses, in seconds."""
+        size = np.log(np.maximum(rows, 1.0))
+        x = design(rows, np.broadcast_to(seen, rows.shape).astype(np.float64), self.keys(size))
+        cost: Floats = np.maximum(x @ self.coefficients, 0.0) * np.exp(np.interp(size, self.knots, self.heights))
+        return cost
+
+    def cpu_s(self, rows: Any, seen: Any = 0) -> Any:
+        """Return the CPU seconds of a batch of n rows."""
+        count = np.asarray(rows, np.float64)
+        x = design(count, np.broadcast_to(np.asarray(seen, np.float64), count.shape), self.keys(np.log(count + 1)))
+        return np.where(count > 0, x @ self.cpu_coefficients, 0.0)
+
+    def keys(self, size: Floats) -> Floats:
+        """Return how many distinct keys batches of log n rows hold; zeros where no step is keyed."""
+        return np.interp(size, *self.keys_at)
+
+    @property
+    def rows_probed(self) -> tuple[int, int]:
+        """Smallest and largest batch it has seen."""
+        rows = self.probes.num_input_rows
+        return int(rows.min()), int(rows.max())
+
+    @property
+    def grows(self) -> bool:
+        """Whether a batch costs more the more rows came before it."""
+        return bool(self.coefficients[5] > 0)
+
+    @property
+    def spread(self) -> float:
+        """Return the median |log(actual / law)| of batches that did not pause: 0.03 is 3 %."""
+        return float(np.median(np.abs(np.log(self.scatter)))) if len(self.scatter) else 0.0
+
+    @property
+    def unsteadiness(self) -> float:
+        """Return how much the machine's speed changed from one stretch of probing to the next, as a relative sd."""
+        at = self.probes.at_s.to_numpy(np.float64)
+        stretches = max(2, min(6, len(at) // 5))
+        if len(at) < 2 * stretches or at[0] == at[-1]:
+            return 0.0
+        rows, seen, seconds = (self.probes[c].to_numpy(np.float64) for c in ("num_input_rows", "seen_rows", "seconds"))
+        off = np.log(np.maximum(seconds, 1e-7) / np.maximum(self.work_s(rows, seen), 1e-9))
+        edges = np.quantile(at, np.linspace(0, 1, stretches + 1))
+        return float(np.std([np.median(off[(at >= a) & (at <= b)]) for a, b in itertools.pairwise(edges)], ddof=1))
+
+    @property
+    def waits(self) -> bool:
+        """Whether a batch spends most of its time waiting for something else than this machine's processor."""
+        return bool(self.probes.cpu_s.sum() < 0.5 * self.probes.seconds.sum()) and not self._crowded
+
+    @property
+    def contention(self) -> float:
+        """Return wall over CPU time where other programs took the processor away meanwhile; else 1."""
+        cpu, wall = self.probes.cpu_s, self.probes.seconds
+        return float((wall / cpu.clip(lower=1e-7)).median()) if self._crowded and cpu.sum() > 0.1 * wall.sum() else 1.0
+
+    @property
+    def _crowded(self) -> bool:
+        return float(self.probes.switches.median()) >= 1
+
+    @property
+    def _mean_pause_s(self) -> float:
+        return float(self.pauses.seconds.mean()) if self.pauses.count else 0.0
+
+    def _pause_chance(self, work: Floats) -> Any:
+        if self.pauses.per_second:
+            return 1 - np.exp(-self.pauses.count / self.pauses.work_s * work)
+        return self.pauses.count / self.pauses.tried
+
+    def scaled(self, factor: float) -> CostModel:
+        """Return the same law on a machine that takes `factor` times as long."""
+        return replace(
+            self,
+            coefficients=self.coefficients * factor,
+            cpu_coefficients=self.cpu_coefficients * factor,
+            probes=self.probes.assign(seconds=self.probes.seconds * factor, cpu_s=self.probes.cpu_s * factor),
+        )
+
+    def explain(self) -> str:
+        """Return the law in a sentence, with units, and how it was measured."""
+        c, spoken = self.coefficients, []
+        if c[0] > 0 or not c.any():
+            spoken.append(format_s(c[0]))
+        if c[1] > 0:
+            spoken.append(f"{format_s(c[1] * 1000)} per 1,000 rows")
+        if c[2] > 0:
+            at = 10_000 * math.log1p(200)
+            spoken.append(f"work that grows as n·log n ({format_s(c[2] * at)} at 10,000 rows)")
+        if c[3] > 0:
+            spoken.append(f"{format_s(c[3] * 1e6)} per (1,000 rows)²")
+        if c[4] > 0:
+            spoken.append(f"{format_s(c[4])} per key")
+        if c[5] > 0:
+            spoken.append(f"{format_s(c[5] * 10_000)} for every 10,000 rows seen before")
+        low, high = self.rows_probed
+        text = f"A batch takes {' + '.join(spoken)}, ±{max(self.spread, 0.001):.1%}"
+        text += f" ({len(self.probes)} batches of {low:,} to {high:,} rows)"
+        if self.pauses.count:
+            unit = f"a second of work pauses {self.pauses.count / self.pauses.work_s:.2g} times"
+            each = f"{self.pauses.count} of {self.pauses.tried} batches paused"
+            text += f"; {unit if self.pauses.per_second else each}, for {format_s(self._mean_pause_s)} on average"
+        return text + "."
+
+    def __repr__(self) -> str:
+        return f"CostModel({self.form}: {self.explain()})"
+
+    # -- drawing from it --------------------------------------------------------------------------------------------
+
+    def lanes(self, lanes: int, *, seed: int = 0, points: int = 0) -> LaneCost:
+        """Return the cost of many runs at once, each on a law of its own: as the probes might also have come out.
+
+        Args:
+            lanes: How many laws.
+            seed: Of the draws.
+            points: How many of them are the best guess itself.
+        """
+        rng = np.random.default_rng(seed)
+        frame, drawn = self.probes, lanes - points
+        rows, seen, keys = (frame[c].to_numpy(np.float64) for c in ("num_input_rows", "seen_rows", "keys"))
+        coefficients = np.tile(self.coefficients, (lanes, 1))
+        speed, pausing = np.ones(lanes), np.full(lanes, float(self.pauses.count > 0))
+        if drawn > 0:
+            weights = rng.standard_exponential((drawn, len(rows)))  # Rubin, "The Bayesian bootstrap" (1981)
+            actual = np.maximum(frame.seconds.to_numpy(np.float64), 1e-7)
+            coefficients[points:] = robust(design(rows, seen, keys), actual, weights, FORMS[self.form], 3)
+            # evenly chosen quantiles instead of draws: few lanes, and still a fair picture
+            z = _normal_quantiles(drawn)[rng.permutation(drawn)]
+            speed[points:] = np.exp(z * math.hypot(self.unsteadiness, self.host_sd))
+            seen_pauses, tried = self.pauses.count, self.pauses.tried
+            if seen_pauses:
+                share = rng.beta(seen_pauses + 0.5, tried - seen_pauses + 0.5, drawn)
+                pausing[points:] = share / (seen_pauses / tried)
+        return LaneCost(self, coefficients, speed, pausing, rng)
+
+    def sampler(self, seed: int = 0) -> Sampler:
+        """Return a cost for one run: scatter and pauses drawn, the state grown from batch to batch."""
+        return Sampler(self.lanes(1, seed=seed, points=1))
+
+
+PROBE_DEFAULTS: dict[str, float] = {
+    "num_input_rows": 0.0, "seen_rows": 0.0, "seconds": 0.0, "cpu_s": 0.0, "collected_s": 0.0, "switches": 0.0,
+    "idle_s": 0.0, "at_s": 0.0, "keys": 0.0,
+}  # fmt: skip
+
+
+def _normal_quantiles(count: int) -> Floats:
+    """Return `count` evenly spaced quantiles of the standard normal distribution.
+
+    >>> _normal_quantiles(2).round(3).tolist()
+    [-0.674, 0.674]
+    """
+    from statistics import NormalDist
+
+    return np.array([NormalDist().inv_cdf((i + 0.5) / count) for i in range(count)])
+
+
+class LaneCost:
+    """Draws what batches cost, for many laws at once.
+
+    The law is kept at fixed sizes and read off between them; each batch gets the scatter of a probe of similar size.
+    """
+
+    def __init__(
+        self, model: CostModel, coefficients: Floats, speed: Floats, pausing: Floats, rng: np.random.Generator
+    ) -> None:
+        rows = np.exp(GRID)
+        x = design(rows, np.zeros_like(rows), model.keys(GRID))
+        self._ratio = np.exp(np.interp(GRID, model.knots, model.heights))
+        self._work = np.maximum(coefficients @ x.T, 0.0) * speed[:, None] * self._ratio
+        self._growth = coefficients[:, 5] * speed
+        self._scatter = model.scatter
+        count = len(model.scatter)
+        self._near = max(3, int(0.6 * math.sqrt(count)))
+        middle = np.searchsorted(model.scatter_at, GRID)
+        self._first = np.clip(middle - self._near, 0, max(count - 2 * self._near, 0))
+        self._window = min(2 * self._near, count)
+        self._pauses, self._pausing = model.pauses, pausing
+        self._wake_s, self._rng, self.lanes = model.wake_s, rng, len(speed)
+
+    def ns(self, lane: Ints, rows: Ints, seen: Ints) -> Ints:
+        """Return the cost of one batch of each lane in ns; 0 for an empty one.
+
+        Args:
+            lane: Number of the law, modulo how many there are.
+            rows: Rows of the batch.
+            seen: Rows of the lane's batches before it.
+        """
+        law, rng = lane % self.lanes, self._rng
+        place = np.log(np.maximum(rows, 1)) * ((len(GRID) - 1) / GRID[-1])
+        low = np.minimum(place.astype(np.int64), len(GRID) - 2)
+        work = self._work[law, low]
+        work += (self._work[law, low + 1] - work) * (place - low)
+        if self._growth.any():
+            work += self._growth[law] * seen * self._ratio[low]
+        draw = (rng.random(len(rows)) * self._window).astype(np.int64)
+        work *= self._scatter[self._first[low] + draw]
+        if self._pauses.count:
+            pauses = self._pauses
+            chance: Any = pauses.count / pauses.tried * self._pausing[law]
+            if pauses.per_second:
+                chance = 1 - np.exp(-pauses.count / pauses.work_s * self._pausing[law] * work)
+            paused = np.flatnonzero(rng.random(len(rows)) < chance)
+            work[paused] += pauses.seconds[rng.integers(0, pauses.count, len(paused))]
+        cost: Ints = np.rint((work + self._wake_s) * NS).astype(np.int64)
+        cost[rows == 0] = 0
+        return cost
+
+
+class Sampler:
+    """A cost that is asked once a batch, in order, as `lab.run(cost=…)` asks."""
+
+    def __init__(self, lane: LaneCost) -> None:
+        self._lane, self._seen = lane, 0
+
+    def __call__(self, n: int) -> float:
+        """Return seconds of the next batch, of n rows."""
+        one = np.array([n], np.int64)
+        cost = self._lane.ns(np.zeros(1, np.int64), one, np.array([self._seen], np.int64))
+        self._seen += int(n)
+        return float(cost[0]) / NS

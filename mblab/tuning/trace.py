@@ -1,0 +1,103 @@
+"""When a pipeline's rows arrive, without the rows where that can be known.
+
+sources -> [trace] -> whatif, tuner
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mblab.arrivals import Arrivals
+from mblab.durations import NS
+from mblab.errors import SettingTypeError, shown
+from mblab.sources.base import Source
+from mblab.sources.feed import scale_ns
+from mblab.sources.simulate import Simulation
+
+__all__ = ["Trace", "trace_of"]
+
+Ints = npt.NDArray[np.int64]
+ROWS_LIMIT = 3_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Arrivals on a run's clock.
+
+    Attributes:
+        arrival_ns: Ascending.
+        horizon_ns: Up to when they are known.
+        whole: Whether no more rows come after that.
+    """
+
+    arrival_ns: Ints
+    horizon_ns: int
+    whole: bool
+
+    @property
+    def rate(self) -> float:
+        """Rows a second, on average."""
+        return len(self.arrival_ns) / self.horizon_ns * NS if self.horizon_ns else 0.0
+
+    def at_load(self, factor: float) -> Trace:
+        """Return the same rows coming `factor` times as fast."""
+        return Trace(np.rint(self.arrival_ns / factor).astype(np.int64), round(self.horizon_ns / factor), self.whole)
+
+
+def trace_of(
+    source: object, horizon_ns: int, *, seed: int = 0, speedup: float | None = None, within_s: float | None = None
+) -> Trace:
+    """Return the arrivals with A < horizon.
+
+    Args:
+        source: Arrivals, or a source, of which only the arrival times are kept.
+        horizon_ns: On the run's clock.
+        seed: Of arrivals that are random; a source has its own.
+        speedup: Source seconds in one second of the run; None leaves it to the source.
+        within_s: Stop reading a source after this many seconds of real time, and know less.
+    """
+    if isinstance(source, Arrivals):
+        return _cut(np.rint(source.times(horizon_ns / NS, seed) * NS).astype(np.int64), horizon_ns, not source.endless)
+    if not isinstance(source, Source):
+        raise SettingTypeError(
+            f"predict needs arrivals or a source, got {shown(source, 40)}; "
+            "for measured times use mblab.arrivals.trace(times)."
+        )
+    pace = speedup or source.speedup
+    parts: list[Ints] = []
+    rows, ended, limit = 0, True, time.perf_counter() + (within_s or 1e9)
+    for arrival in _blocks(source, horizon_ns * pace):
+        scaled = scale_ns(arrival, 1.0, pace)
+        parts.append(scaled)
+        rows += len(scaled)
+        if len(scaled) and scaled[-1] >= horizon_ns:
+            ended = False
+            break
+        if within_s is not None and (rows > ROWS_LIMIT or time.perf_counter() > limit):
+            found = np.concatenate(parts)
+            return Trace(found, int(found[-1]) + 1 if len(found) else 0, False)
+    return _cut(np.concatenate(parts or [np.empty(0, np.int64)]), horizon_ns, ended)
+
+
+def _cut(arrivals: Ints, horizon_ns: int, whole: bool) -> Trace:
+    kept = arrivals[: arrivals.searchsorted(horizon_ns)]
+    return Trace(kept, horizon_ns, whole and len(kept) == len(arrivals))
+
+
+def _blocks(source: Source, end_ns: float) -> Iterator[Ints]:
+    """Yield arrivals in source time, block by block; a simulation's rows are not made for it."""
+    if isinstance(source, Simulation):
+        last = min(end_ns / NS * (1 + 1e-9) + 1, source.duration if source.duration is not None else np.inf)
+        for times in source.arrivals.blocks(source.seed):
+            kept = times[: np.searchsorted(times, last)]
+            yield np.rint(kept * NS).astype(np.int64)
+            if len(kept) < len(times):
+                return
+        return
+    for block in source.open():
+        yield block.arrival_ns

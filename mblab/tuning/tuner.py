@@ -1,0 +1,187 @@
+"""From seconds of probing to a law: which sizes to try, and for which intervals.
+
+probe, trace -> cost -> [tuner] -> lab
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from mblab.durations import NS, Duration, duration_ns, format_s, interval_ns, seconds
+from mblab.errors import SettingError, SettingTypeError, shown
+from mblab.pipeline import Pipeline
+from mblab.progress import Progress
+from mblab.state import StateStore
+from mblab.tuning.cost import HOST_SD, CostModel
+from mblab.tuning.probe import Prober, ladder, rows_wanted, wake_lateness_s
+from mblab.tuning.trace import Trace, trace_of
+
+__all__ = ["Span", "Tuner", "check_span"]
+
+HORIZON_NS = 60 * NS
+LOWEST_NS = 1_000_000
+LONGEST_NS = 600 * NS
+SCOUT_S = (0.02, 0.1, 0.5, 2.0)  # what arrives in this long is tried first, to see which intervals are worth a look
+SCOUT_SHARE, WARM_SHARE, READ_SHARE = 0.12, 0.2, 0.1  # of the budget
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The intervals worth a look, in ns."""
+
+    low_ns: int
+    high_ns: int
+
+    def grid(self, count: int) -> list[int]:
+        """Return intervals of equal ratio, to three digits, each once."""
+        points = np.geomspace(self.low_ns / NS, self.high_ns / NS, count)
+        return sorted({max(LOWEST_NS, interval_ns(float(f"{p:.3g}"))) for p in points})
+
+
+def check_span(intervals: object) -> Span | None:
+    """Return the range that a pair or list of durations covers; None stays None.
+
+    Raises:
+        SettingError: Not at least two durations.
+    """
+    if intervals is None:
+        return None
+    if isinstance(intervals, str) or not hasattr(intervals, "__iter__"):
+        raise SettingTypeError(f"intervals must be a pair of durations such as ('50ms', '5s'), got {shown(intervals)}.")
+    chosen = sorted({interval_ns(i, "intervals") for i in intervals})
+    if len(chosen) < 2:
+        raise SettingError(f"intervals must span a range, from a shortest to a longest, got {shown(intervals)}.")
+    return Span(chosen[0], chosen[-1])
+
+
+class Tuner:
+    """One calibration: probes and the law they give; a context manager.
+
+    Args:
+        pipeline: The recipe.
+        budget_s: Seconds of probing, reading the source included.
+        label: What the bar says.
+        duration: How much of the source to judge by, on the run's clock; None: all of it, at most a minute.
+        states: State of a live run to begin with; None begins with an empty one.
+        seen_rows: Rows that state has seen.
+        trace: Arrivals where they are known already.
+        effects: Whether sinks that reach outside the process take part.
+        host_sd: Relative spread of the machine's speed.
+        seed: Of everything random.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        budget_s: float,
+        label: str = "calibrate",
+        duration: Duration | None = None,
+        states: StateStore | None = None,
+        seen_rows: int = 0,
+        trace: Trace | None = None,
+        effects: bool = False,
+        host_sd: float = HOST_SD,
+        seed: int = 0,
+    ) -> None:
+        self._begun = time.perf_counter()
+        self.budget_s, self._host_sd = budget_s, host_sd
+        self._progress = Progress(label, budget_s, "s", lambda: self.elapsed_s)
+        self.trace = trace or _known(pipeline, duration, READ_SHARE * budget_s)
+        if len(self.trace.arrival_ns) < 2:
+            raise SettingError(
+                f"{pipeline.source.name} brings {len(self.trace.arrival_ns)} rows in "
+                f"{format_s(seconds(self.trace.horizon_ns))}, which is too few to tune by; "
+                "give it a longer duration= or a source with more rows."
+            )
+        self.prober = Prober(pipeline, states=states, seen_rows=seen_rows, effects=effects, seed=seed)
+        self._wake_s = 0.0
+
+    def __enter__(self) -> Tuner:
+        self._progress.__enter__()
+        self.prober.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.prober.__exit__(kind, error, trace)
+        self._progress.__exit__(kind, error, trace)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since it began."""
+        return time.perf_counter() - self._begun
+
+    @property
+    def left_s(self) -> float:
+        """Seconds of the budget that are left."""
+        return self.budget_s - self.elapsed_s
+
+    def law(self) -> CostModel:
+        """Return what the probes so far say."""
+        prober = self.prober
+        return CostModel.fit(
+            prober.frame(),
+            wake_s=self._wake_s,
+            host_sd=self._host_sd,
+            truncated=prober.truncated,
+            warm_s=tuple(prober.warm_s),
+        )
+
+    def calibrate(self, span: Span | None, *, longest_ns: int | None = None, share: float = 1.0) -> Span:
+        """Probe the sizes that a range of intervals brings.
+
+        Args:
+            span: The range; None finds it from a first look at the cost.
+            longest_ns: The longest interval that can be of use, or None.
+            share: Of the budget that is left after warming up.
+
+        Returns:
+            The range.
+        """
+        prober, rate, budget = self.prober, self.trace.rate, self.budget_s
+        self._wake_s = wake_lateness_s() if budget >= 1 else 0.0
+        usual = max(1, min(len(self.trace.arrival_ns), round(rate * SCOUT_S[1])))
+        prober.warm_up(usual, WARM_SHARE * budget)
+        self._progress.tick()
+        if span is None:
+            span = self._scout(rate, longest_ns)
+        low, high = rows_wanted(self.trace.arrival_ns, span.low_ns, span.high_ns)
+        high = max(low + 1, min(high, len(self.trace.arrival_ns))) if self.trace.whole else high
+        prober.climb(ladder(low, high), max(0.05 * budget, share * self.left_s), self._progress.tick)
+        return span
+
+    def _scout(self, rate: float, longest_ns: int | None) -> Span:
+        """Try a few sizes and return the intervals around the shortest that the work fits into."""
+        prober = self.prober
+        for size in sorted({max(1, round(rate * s)) for s in SCOUT_S}):
+            took = prober.probe(size)
+            self._progress.tick()
+            if took > 0.05 * self.budget_s or prober.spent_s > (WARM_SHARE + SCOUT_SHARE) * self.budget_s:
+                break
+        law = self.law()
+        most = law.rows_probed[1]
+        fixed = float(law(1))
+        marginal = max(0.0, float(law(most)) - fixed) / most
+        shortest = fixed / (1 - marginal * rate) if marginal * rate < 0.95 else 20 * fixed
+        high = longest_ns or min(LONGEST_NS, round(max(16 * shortest, 0.2) * NS))
+        low = round(min(max(shortest / 4, 0.002), high / NS / 8) * NS)
+        return Span(max(LOWEST_NS, low), max(high, 4 * LOWEST_NS))
+
+    def refine(self, sizes: np.ndarray[tuple[int], np.dtype[np.int64]], budget_s: float) -> None:
+        """Probe sizes that a candidate would bring."""
+        self.prober.refine(sizes, budget_s, self._progress.tick)
+
+
+def _known(pipeline: Pipeline, duration: Duration | None, within_s: float) -> Trace:
+    """Return the arrivals to judge by: to the end of the source, or for a minute."""
+    horizon = HORIZON_NS if duration is None else duration_ns(duration, "duration", minimum_ns=1)
+    trace = trace_of(pipeline.source, horizon, speedup=pipeline.settings.speedup, within_s=within_s)
+    if trace.whole and len(trace.arrival_ns) and duration is None:  # silence after the last row would look like rest
+        return Trace(trace.arrival_ns, min(horizon, int(trace.arrival_ns[-1]) + 1), True)
+    return trace
