@@ -138,13 +138,10 @@ class _Rows:
         high = np.cumsum(self.count)
         low = high - self.count
         split = np.clip(self.arrival_ns.searchsorted(self.due_ns), low, high)
-        age = np.zeros(len(self) + 1)  # one more, so that a part may begin behind the last row
-        np.subtract(np.repeat(self.start_ns, self.count), self.arrival_ns, out=age[:-1])
-        edges = np.column_stack([low, split]).ravel()
-        ages = np.add.reduceat(age, edges) if len(edges) else np.empty(0)
         early, late = split - low, high - split
-        early_age = np.where(early > 0, ages[::2], 0.0)
-        late_age = np.where(late > 0, ages[1::2], 0.0)
+        edges = np.column_stack([low, split, high])
+        ages = _sums_of_ages(self.arrival_ns, edges[:, :2].ravel(), edges[:, 1:].ravel(), np.repeat(self.start_ns, 2))
+        early_age, late_age = ages[::2], ages[1::2]
         due, first, start, end = self.due_ns, self.first_ns, self.start_ns, self.end_ns
         sums = {
             "latency": early_age + late_age + self.count * (end - start).astype(np.float64),
@@ -224,6 +221,25 @@ STAMPS: Final = (
     "num_output_rows", "backlog_rows", "processing_ns", "sink_ns", "commit_ns", "cpu_ns",
 )  # fmt: skip
 _stamps = operator.attrgetter(*STAMPS)
+
+
+def _sums_of_ages(arrival: Ints, low: Ints, high: Ints, start: Ints) -> Floats:
+    """Return the sum of start − arrival over the rows from low to high of each part.
+
+    One pass over the rows as they are, in integers: a sum of arrivals may wrap around, that of their ages comes out
+    right all the same unless it is itself beyond 64 bits, and then it is taken row by row.
+    """
+    count = high - low
+    some = np.flatnonzero(count)
+    ages = np.zeros(len(count))
+    if len(some):
+        edges = np.column_stack([low[some], high[some]]).ravel()
+        within = edges[:-1] if edges[-1] == len(arrival) else edges  # reduceat sums the last part to the end by itself
+        sums = np.add.reduceat(arrival, within)[::2]
+        ages[some] = count[some] * start[some] - sums
+        for i in some[count[some] * (start[some] - arrival[low[some]]).astype(np.float64) > 2.0**62]:
+            ages[i] = (start[i] - arrival[low[i] : high[i]]).sum(dtype=np.float64)
+    return ages
 
 
 def _rows_of(records: Sequence[BatchRecord], stamps: Mapping[str, Ints], full: npt.NDArray[np.bool_]) -> _Rows:

@@ -36,9 +36,10 @@ class Group(NamedTuple):
     start_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRecord:
+class BatchRecord(NamedTuple):
     """What one batch cost, taken when its result was delivered; times in int64 ns of the run's clock.
+
+    A tuple, because it is made in a quarter of the time that a frozen dataclass takes.
 
     Attributes:
         batch_id: Counted from 0.

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,8 +44,12 @@ class _Held:
     watermarks: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+@lru_cache(maxsize=64)
+def _counted(rows: int) -> pd.RangeIndex:
+    return pd.RangeIndex(rows)
+
+
+class Cut(NamedTuple):
     """The rows of one batch; asked again it gives them again, whatever a step did to the first ones.
 
     Attributes:
@@ -63,8 +68,8 @@ class Cut:
         """Return the rows with the source's dtypes and a fresh RangeIndex."""
         if len(self.pieces) == 1:
             frame, low, high = self.pieces[0]
-            rows = frame.iloc[low:high]
-            rows.index = pd.RangeIndex(high - low)
+            rows = frame[low:high]
+            rows.index = _counted(high - low).view()  # one of its own: a user may give it a name
             return rows
         return pd.concat([frame.iloc[low:high] for frame, low, high in self.pieces], ignore_index=True)
 
