@@ -85,6 +85,8 @@ def __getattr__(name: str) -> Any:
     if name in ("arrivals", "charts", "datasets", "errors", "sinks", "testing"):
         return importlib.import_module(f"mblab.{name}")
     value = getattr(importlib.import_module(_ROOM_OF.get(name, "mblab.errors")), name)
+    if name == "Lab" and importlib.import_module("mblab.host").in_kernel():
+        importlib.import_module("mblab.dashboard")  # a lab shows itself as a dashboard; elsewhere as a chart
     globals()[name] = value
     return value
 

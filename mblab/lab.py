@@ -314,7 +314,7 @@ class Lab:
 
         In a notebook that is run without a person (papermill) it is `run`: nobody could press a button there.
         """
-        if host.headless(self._ui):
+        if self.headless:
             return self.run(duration, clock=clock, cost=cost, controls=controls)
         driver, run = self._begin(duration, clock, cost, controls, blocking=False)
         driver.start()
@@ -441,6 +441,11 @@ class Lab:
         """The newest 20 runs, oldest first."""
         return list(self._runs)
 
+    @property
+    def headless(self) -> bool:
+        """Whether nobody can press a button: told so by `ui=` or `MBLAB_UI`, or a kernel without stdin (papermill)."""
+        return host.headless(self._ui)
+
     # -- looking ----------------------------------------------------------------------------------------------------
 
     def try_batch(self, n: int = 100) -> pd.DataFrame:
@@ -563,7 +568,7 @@ class Lab:
         return f"Lab({self.name!r}: {self._source.name} → {steps}, every {format_s(self.interval)}, {self.policy})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        if Lab.display_hook is not None and not host.headless(self._ui):
+        if Lab.display_hook is not None:
             return Lab.display_hook(self)
         if self.last_run is None or self.last_run.last_progress is None:
             return {"text/plain": str(self.describe())}

@@ -442,6 +442,35 @@ class RunLog:
             return None
         return {name: _plain(chunk.columns[name][-1]) for name in BATCH_COLUMNS}
 
+    def after(self, batch_id: int, last: BatchRecord | None = None) -> dict[str, Any]:
+        """Return the columns of the batches behind one, oldest first; costs by their number, not by the run's length.
+
+        Args:
+            batch_id: The newest batch that is known already; -1 returns all that are kept.
+            last: A batch that failed and is still planned.
+        """
+        with self._lock:
+            chunks = [c for c in self._chunks if c.columns["batch_id"][-1] > batch_id]
+            fresh = list(self._fresh)
+            skip = next((i for i, r in enumerate(fresh) if r.batch_id > batch_id), len(fresh))
+            start = fresh[skip - 1].start_ns if skip else self._last_start_ns
+        rest = [*fresh[skip:], *([last] if last is not None and last.batch_id > batch_id else [])]
+        parts = [c.columns for c in chunks] + ([_chunk_of(rest, start).columns] if rest else [])
+        columns = {name: np.concatenate([p[name] for p in parts] or [np.empty(0)]) for name in BATCH_COLUMNS}
+        first = int(np.searchsorted(columns["batch_id"], batch_id, side="right"))
+        return {name: values[first:] for name, values in columns.items()}
+
+    def share_over(self, latency_ns: int) -> float:
+        """Return the share of the held records that took longer; NaN when there are none."""
+        chunks, _, _, older = self._view(None)
+        over = total = 0
+        for rows in (*older, *(c.rows for c in chunks if c.rows is not None)):
+            high = np.cumsum(rows.count)
+            low = high - rows.count
+            late = np.clip(rows.arrival_ns.searchsorted(rows.end_ns - latency_ns), low, high)
+            over, total = over + int((late - low).sum()), total + len(rows)
+        return over / total if total else float("nan")
+
     def summary_parts(
         self, from_s: float | None, to_s: float | None, last: BatchRecord | None = None
     ) -> tuple[pd.DataFrame, Totals, Floats, LogBuckets | None]:

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from mblab.records import Control, RunStatus
 from mblab.sinks.memory import MemorySink
 from mblab.state import savepoint
 
-__all__ = ["LiveFacts", "Run", "Slowest", "read_run", "written_controls"]
+__all__ = ["HowFar", "LiveFacts", "Run", "Slowest", "read_run", "written_controls"]
 
 FORMAT = 1
 ATTEMPT_COLUMNS = ("batch_id", "attempt", "start_s", "duration_s", "error")
@@ -38,6 +38,20 @@ def written_controls(controls: list[Control]) -> dict[str, dict[str, Any]]:
             change["interval"] = exact_text(change.pop("interval_ns"))
         written.setdefault(exact_text(control.at_ns), {}).update(change)
     return written
+
+
+class HowFar(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        now_s: Time on the run's clock.
+        length_s: The length asked for, or None.
+        rows: Rows that batches have taken.
+    """
+
+    now_s: float
+    length_s: float | None
+    rows: int
 
 
 class _Facts(Protocol):
@@ -59,6 +73,9 @@ class _Facts(Protocol):
     def last(self) -> dict[str, Any] | None: ...
     def summary(self, from_s: float | None, to_s: float | None) -> pd.Series[Any]: ...
     def wait(self, timeout_s: float | None) -> bool: ...
+    def after(self, batch_id: int) -> dict[str, Any]: ...
+    def share_over(self, latency_ns: int) -> float: ...
+    def how_far(self) -> HowFar: ...
 
 
 class LiveFacts:
@@ -153,6 +170,17 @@ class LiveFacts:
     def wait(self, timeout_s: float | None) -> bool:
         return self._driver.wait(timeout_s)
 
+    def after(self, batch_id: int) -> dict[str, Any]:
+        return self._log.after(batch_id, self._engine.failed)
+
+    def share_over(self, latency_ns: int) -> float:
+        return self._log.share_over(latency_ns)
+
+    def how_far(self) -> HowFar:
+        engine, horizon = self._engine, self._driver.horizon_ns
+        now = horizon if horizon is not None else self._driver.clock.now_ns()
+        return HowFar(now / NS, None if engine.duration_ns is None else engine.duration_ns / NS, engine.feed.taken)
+
 
 def _length_s(frame: pd.DataFrame, from_s: float | None, to_s: float | None, horizon_ns: int) -> float:
     end = float(frame.end_s.max()) if len(frame) else 0.0
@@ -225,6 +253,19 @@ class SavedFacts:
 
     def wait(self, timeout_s: float | None) -> bool:  # noqa: ARG002
         return True
+
+    def after(self, batch_id: int) -> dict[str, Any]:
+        frame = self._frames["batches"]
+        behind = frame[frame.batch_id > batch_id]
+        return {name: behind[name].to_numpy() for name in BATCH_COLUMNS}
+
+    def share_over(self, latency_ns: int) -> float:
+        latency = self._frames["records"].latency_s
+        return float((latency > latency_ns / NS).mean()) if len(latency) else float("nan")
+
+    def how_far(self) -> HowFar:
+        summary = self._about["summary"]
+        return HowFar(summary["duration_s"], summary["duration_s"], int(summary["rows"]))
 
 
 class Slowest(pd.DataFrame):
@@ -332,6 +373,25 @@ class Run:
         if low is not None and high is not None and low >= high:
             raise SettingError(f"from_s must be before to_s, got {shown(from_s)} and {shown(to_s)}.")
         return self._facts.summary(low, high)
+
+    def batches_after(self, batch_id: int = -1) -> dict[str, Any]:
+        """Return the batches behind one as arrays, under the names of `batches`: what a live display polls.
+
+        A batch that failed and is still planned is the last of them; once it has succeeded it comes again.
+        """
+        return self._facts.after(batch_id)
+
+    def share_over(self, latency: Duration) -> float:
+        """Return the share of the records that took longer than `latency`, 0 to 1; NaN without records.
+
+        Of the records that are held, the newest five million.
+        """
+        return self._facts.share_over(duration_ns(latency, "latency"))
+
+    @property
+    def how_far(self) -> HowFar:
+        """Time on the run's clock, the length asked for, and the rows taken so far."""
+        return self._facts.how_far()
 
     def wait(self, timeout: Duration | None = None) -> bool:
         """Wait until it has ended; return False when it halted or the time is up first."""

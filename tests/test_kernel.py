@@ -471,15 +471,16 @@ def test_a_second_interrupt_aborts_the_batch(notebook):
 
 
 @pytest.mark.parametrize("with_ids", [True], ids=[""], indirect=True)
-def test_a_lab_and_a_run_show_themselves_without_a_widget(notebook):
-    """The last line of a cell gives a chart that renders offline, a picture of it, and text."""
+def test_a_run_and_a_lab_without_a_person_show_a_chart(notebook):
+    """The last line of a cell gives a chart that renders offline, a picture of it, and text; a lab a table before it."""
     notebook.run("lab = mblab.Lab(rows(1), interval='100ms')", "lab")
     notebook.run(KEEP, "step")
     notebook.run("run = lab.run(clock='virtual')")
-    of_lab, of_run = notebook.run("lab").shown, notebook.run("run").shown
-    headless = notebook.run("lab", stdin=False).shown
+    of_run = notebook.run("run").shown
+    table, of_lab = notebook.run("lab", stdin=False).shown
 
-    for (bundle,) in (of_lab, of_run, headless):
+    assert "latency_p95_s" in table["text/html"]
+    for bundle in (of_lab, *of_run):
         assert set(bundle) == {"application/vnd.vegalite.v5+json", "image/png", "text/plain"}
         assert bundle["application/vnd.vegalite.v5+json"]["$schema"].endswith("/vega-lite/v5.json")
     assert of_run[0]["text/plain"].startswith("Run(lab ")

@@ -1,0 +1,195 @@
+"""What a control means in Python: the call of a public method, and the line a learner could have typed.
+
+page/panel.js -> panel -> [orders] -> lab, run
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mblab.durations import duration_ns, format_s
+from mblab.errors import SettingError, did_you_mean, shown
+from mblab.knobs import KNOBS
+from mblab.lab import Lab
+
+__all__ = ["Answer", "Order", "order_of"]
+
+AROUND = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the interval in use: what Tune tries
+TRY_FOR = "20s"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an order brought.
+
+    Attributes:
+        text: One line for the reader, or empty.
+        apply_s: An interval that is offered to be used, in seconds, or None.
+    """
+
+    text: str = ""
+    apply_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One use of a control.
+
+    Attributes:
+        code: The line of Python it stands for.
+        call: Does it; may take its time when `slow`.
+        slow: Whether it must not run in the thread that hears the page.
+    """
+
+    code: str
+    call: Callable[[], Answer]
+    slow: bool = False
+
+
+def _does(call: Callable[..., Any], *arguments: Any) -> Callable[[], Answer]:
+    def act() -> Answer:
+        call(*arguments)
+        return Answer()
+
+    return act
+
+
+def _number(value: object, knob: str, kind: type[int] | type[float]) -> Any:
+    """Return a number that somebody typed."""
+    text = str(value).strip().replace(",", "").replace("_", "")
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise SettingError(f"{knob} must be {what}, got {shown(value)}.") from None
+
+
+def _play(lab: Lab, var: str) -> Order:
+    run = lab.last_run
+    if run is not None and run.status in ("paused", "halted"):
+        return Order(f"{var}.resume()", _does(lab.resume), slow=True)
+    return Order(f"{var}.start()", _does(lab.start), slow=True)
+
+
+def _step(lab: Lab, var: str) -> Order:
+    def call() -> Answer:
+        rows = lab.step()
+        if not len(rows):
+            return Answer("no batch was left")
+        last = rows.iloc[-1]
+        return Answer(f"batch {last.batch_id}: {last.num_input_rows:,} rows in {format_s(last.batch_duration_s)}")
+
+    return Order(f"{var}.step()", call, slow=True)
+
+
+def _tune(lab: Lab, var: str, target: str | None) -> Order:
+    """Return the tuner's order where it is built, else a sweep around the interval in use."""
+    tune = getattr(lab, "tune", None)
+    if tune is not None:
+        given = {} if target is None else {"p95": target}
+        code = f"{var}.tune({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+
+        def advise() -> Answer:
+            advice = tune(**given)
+            why = str(getattr(advice, "why", "") or advice).strip().splitlines()
+            return Answer(f"{advice.verdict}: {why[0] if why else ''}", advice.interval)
+
+        return Order(code, advise, slow=True)
+    intervals = [f"{max(1, round(lab.interval * factor * 1000))}ms" for factor in AROUND]
+    code = f"{var}.sweep({intervals!r}, {TRY_FOR!r}, clock='virtual')"
+
+    def try_all() -> Answer:
+        sweep = lab.sweep(intervals, TRY_FOR, clock="virtual")
+        best = sweep.table.dropna(subset=["latency_p95_s"]).nsmallest(1, "latency_p95_s").interval_s
+        return Answer(repr(sweep), float(best.iloc[0]) if len(best) else None)
+
+    return Order(code, try_all, slow=True)
+
+
+def _export(lab: Lab, var: str) -> Order:
+    path = (re.sub(r"[^A-Za-z0-9_]+", "_", lab.name).strip("_") or "pipeline") + ".py"
+
+    def call() -> Answer:
+        return Answer(f"wrote {lab.export(path)}")
+
+    return Order(f"{var}.export({path!r})", call, slow=True)
+
+
+def _summary(lab: Lab, var: str, span: Any) -> Order:
+    low, high = (float(s) for s in span)
+
+    def call() -> Answer:
+        run = lab.last_run
+        if run is None:
+            return Answer("there is no run")
+        s = run.summary(low, high)
+        latency = f", latency p50 {format_s(s.latency_p50_s)}, p95 {format_s(s.latency_p95_s)}" if s.rows else ""
+        return Answer(
+            f"{low:g} to {high:g} s: {s.rows:,} rows in {s.batches:,} batches{latency}, load {s.load:.2f}, "
+            f"{s.regime.replace('_', ' ')}"
+        )
+
+    return Order(f"{var}.last_run.summary({low:g}, {high:g})", call, slow=True)
+
+
+def _knob(lab: Lab, var: str, knob: str, typed: Any) -> Order:
+    """Return the order that moves a knob to what was typed."""
+    value: Any = typed
+    if knob == "max_rows_per_batch":
+        value = None if typed is None else _number(typed, knob, int)
+    elif typed is None:
+        raise SettingError(f"{knob} needs a value.")
+    elif knob == "speedup":
+        value = _number(typed, knob, float)
+    code = f"{value:g}" if isinstance(value, float) else repr(value)
+    return Order(f"{var}.{knob} = {code}", _does(lambda: lab.change(**{knob: value})))
+
+
+def _target(lab: Lab, var: str, typed: Any) -> Order:
+    """Return the order that only looks: which share of the records misses the target."""
+    if typed is None:
+        return Order("", Answer)
+    duration_ns(typed, "p95 target", minimum_ns=1)
+
+    def call() -> Answer:
+        run = lab.last_run
+        share = float("nan") if run is None else run.share_over(typed)
+        return Answer("" if math.isnan(share) else f"{share:.1%} of the records took longer")
+
+    return Order(f"{var}.last_run.share_over({typed!r})", call, slow=True)
+
+
+def order_of(lab: Lab, var: str, verb: str, arg: Any) -> Order:
+    """Return what a control asks for.
+
+    Args:
+        lab: Whose control it is.
+        var: The name the notebook knows the lab by.
+        verb: A key of `BUTTONS`, a knob of the lab, `target` or `summary`.
+        arg: What was typed or chosen: text or None; [from, to] in seconds for `summary`.
+
+    Raises:
+        SettingError: What was typed is no value for the knob.
+    """
+    if verb in KNOBS:
+        return _knob(lab, var, verb, arg)
+    if verb in BUTTONS:
+        return BUTTONS[verb](lab, var)
+    if verb in ASKING:
+        return ASKING[verb](lab, var, arg)
+    raise SettingError(f"{shown(verb)} is no control{did_you_mean(verb, [*KNOBS, *BUTTONS, *ASKING])}")
+
+
+BUTTONS: Final[dict[str, Callable[[Lab, str], Order]]] = {
+    "play": _play,
+    "pause": lambda lab, var: Order(f"{var}.pause()", _does(lab.pause)),
+    "step": _step,
+    "stop": lambda lab, var: Order(f"{var}.stop()", _does(lab.stop), slow=True),
+    "reset": lambda lab, var: Order(f"{var}.reset()", _does(lab.reset), slow=True),
+    "export": _export,
+}
+ASKING: Final[dict[str, Callable[[Lab, str, Any], Order]]] = {"tune": _tune, "summary": _summary, "target": _target}

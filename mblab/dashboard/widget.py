@@ -1,0 +1,39 @@
+"""The widget itself: what is synchronised with the page, and nothing that thinks.
+
+panel -> [widget] -> page/*.js
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from mblab.charts.live import PARAMETERS
+from mblab.dashboard.wire import CODES, COLUMNS
+
+__all__ = ["WINDOW", "LiveView"]
+
+PAGE = Path(__file__).parent / "page"
+WINDOW = 600
+SCRIPTS = ("words", "store", "chart", "panel", "live")
+
+
+class LiveView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget has no types that mypy could follow
+    """Charts and controls of one lab; every view of it in the page shows the same.
+
+    Attributes:
+        spec: The live chart, without rows.
+        window: How many of the newest batches are drawn.
+    """
+
+    _esm = "\n".join((PAGE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    _css = (PAGE / "live.css").read_text(encoding="utf-8")
+
+    spec: Any = traitlets.Dict().tag(sync=True)
+    window: Any = traitlets.Int(WINDOW, min=10, max=10_000).tag(sync=True)
+    columns: Any = traitlets.List(list(COLUMNS)).tag(sync=True)
+    codes: Any = traitlets.Dict(CODES).tag(sync=True)
+    limits: Any = traitlets.Dict(dict(PARAMETERS)).tag(sync=True)

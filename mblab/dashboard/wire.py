@@ -1,0 +1,135 @@
+"""What travels to the page: new batches as one binary column after the other, and facts as small JSON.
+
+run -> [wire] -> panel -> page/store.js
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from mblab.errors import MblabError
+from mblab.lab import Lab
+from mblab.metrics import BATCH_COLUMNS
+from mblab.records import ENDED
+from mblab.run import Run
+
+__all__ = ["CODES", "COLUMNS", "error_text", "facts_of", "rows_message"]
+
+CODES: Final = {
+    "status": ["ok", "empty", "retried", "dead_lettered", "failed"],
+    "policy": ["asap", "skip", "queue"],
+}
+DERIVED: Final = ("scheduling_delay_s", "batch_duration_s", "load", "processed_rows_per_second", "error")
+COLUMNS: Final = tuple(name for name in BATCH_COLUMNS if name not in DERIVED)  # the page computes the others
+ERROR_CHARACTERS = 4000
+DETAIL_CHARACTERS = 300
+
+
+def rows_message(
+    columns: Mapping[str, Any], run_id: str | None, *, reset: bool, ended_ms: float | None
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Return (message, buffers) for some batches, the columns as from `run.batches_after`.
+
+    Args:
+        columns: Column → values, oldest batch first.
+        run_id: The run they belong to; None when there is none.
+        reset: Whether the page forgets what it had.
+        ended_ms: When the newest of them ended, in ms since 1970; None when that cannot be said.
+    """
+    count = len(columns["batch_id"]) if columns else 0
+    message: dict[str, Any] = {"k": "rows", "run": run_id, "n": count}
+    if reset:
+        message["reset"] = True
+    if ended_ms is not None:
+        message["ended"] = round(ended_ms)
+    if not count:
+        return message, []
+    errors = {
+        str(int(i)): text[:DETAIL_CHARACTERS]
+        for i, text in zip(columns["batch_id"], columns["error"], strict=True)
+        if text
+    }
+    if errors:
+        message["errors"] = errors
+    block = np.empty((len(COLUMNS), count), np.float64)
+    for row, name in enumerate(COLUMNS):
+        values = columns[name]
+        block[row] = [CODES[name].index(v) for v in values] if name in CODES else values
+    return message, [block.tobytes()]
+
+
+def error_text(error: BaseException | None) -> str | None:
+    """Return what halted a run as the notebook would show it: the sentence, and the user's own lines with an arrow."""
+    if error is None:
+        return None
+    render = getattr(error, "_render_traceback_", None)
+    lines = render() if isinstance(error, MblabError) and render else [f"{type(error).__name__}: {error}"]
+    text = "\n".join(lines)
+    return text if len(text) <= ERROR_CHARACTERS else text[:ERROR_CHARACTERS] + " …"
+
+
+def facts_of(lab: Lab, run: Run | None) -> dict[str, Any]:
+    """Return what the panel shows of a lab and its newest run, but its batches."""
+    facts: dict[str, Any] = {
+        "name": lab.name,
+        "steps": [step.name for step in lab.steps],
+        "version": lab.pipeline.version,
+        "interval_s": lab.interval,
+        "policy": lab.policy,
+        "cap": lab.max_rows_per_batch,
+        "speedup": lab.speedup,
+        "status": "none" if run is None else run.status,
+        "run": None if run is None else run.run_id,
+        "error": None if run is None else error_text(run.error),
+    }
+    return facts
+
+
+def progress_of(lab: Lab, run: Run | None) -> dict[str, Any]:
+    """Return now_s, length_s, share (0 to 1) and left_s (seconds to go), each None when it cannot be told."""
+    if run is None:
+        return {"now_s": None, "length_s": None, "share": None, "left_s": None}
+    now, length, rows = run.how_far
+    share = None
+    if length:
+        share = min(1.0, now / length)
+    elif (known := rows_known(lab)) is not None:
+        share = rows / known if known else 1.0
+    if run.status in ENDED and share is not None and run.status == "finished":
+        share = 1.0
+    left = None
+    if length:
+        left = max(0.0, length - now)
+    elif share:
+        left = now * (1 - share) / share
+    return {
+        "now_s": round(now, 1),
+        "length_s": length,
+        "share": None if share is None else round(share, 3),
+        "left_s": None if left is None else round(left),
+    }
+
+
+def rows_known(lab: Lab) -> int | None:
+    """Return how many rows the source has, if it says so."""
+    source: Any = lab.source
+    rows = getattr(getattr(source, "table", None), "num_rows", None)
+    limit = getattr(source, "limit", None)
+    if rows is None:
+        return None
+    return int(rows if limit is None else min(rows, limit))
+
+
+def finite(value: float) -> float | None:
+    """Return a number that JSON can hold, or None."""
+    return float(value) if math.isfinite(value) else None
+
+
+def load_of(durations_s: Sequence[float], intervals_s: Sequence[float]) -> float | None:
+    """Return Σ duration / Σ interval, None without batches."""
+    whole = sum(intervals_s)
+    return sum(durations_s) / whole if whole else None
