@@ -193,6 +193,11 @@ class Engine:
         if failures:
             raise failures[0]
 
+    @property
+    def batches(self) -> int:
+        """How many batches have been committed."""
+        return self._batch_id
+
     # -- the schedule ---------------------------------------------------------------------------------------------
 
     def request(self, change: Mapping[str, Any], at_ns: int | None = None) -> None:

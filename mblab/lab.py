@@ -38,6 +38,8 @@ from mblab.sources.base import Source
 from mblab.steps import Chain, Kind, Step, make_step, names_of
 
 if TYPE_CHECKING:
+    from mblab.checks.recut import CutCheck
+    from mblab.checks.rerun import Rerun
     from mblab.tuning.cost import CostModel
     from mblab.tuning.sweep import Sweep
     from mblab.tuning.tuner import Tuner
@@ -454,6 +456,41 @@ class Lab:
         pipeline = replace(self.pipeline, sinks=())
         engine = Engine(pipeline, VirtualClock(), run_id="0" * 12, note=lambda _: None, output=MemorySink(1))
         return engine.trial(rows)
+
+    def rerun(self, k: int) -> Rerun:
+        """Run batch k of the newest run again, with today's steps and the state it had; return both and their diff.
+
+        Nothing is delivered and no state changes. The batch that halted a run can be tried like this before
+        `resume()`. The newest 200 batches are kept (`history=`).
+
+        Raises:
+            HistoryGone: Batch k is no longer kept.
+            SettingError: There was no such batch, or it was empty.
+        """
+        from mblab.checks.rerun import check_batch_id, run_again
+
+        if self._driver is None:
+            raise SettingError("rerun() needs a run to take the batch from; begin one with lab.run() or lab.start().")
+        return run_again(self.pipeline, self._driver.engine, check_batch_id(k))
+
+    def check(self, rows: int = 5_000) -> CutCheck:
+        """Return whether the result depends on where the batches are cut, in words and as a table.
+
+        The source's first rows are put through the steps in several cuts, from an empty state; nothing is delivered or
+        remembered, but effects of the functions' own do happen. A result may pass in one of four ways: the same rows
+        (row-wise functions), the same running result at every row where two cuts both end a batch (functions with
+        state), numbers that add up (a count a batch), or, without output, the same state.
+
+        Args:
+            rows: How many rows to record at most; of these at most the first 64 batches are used.
+
+        Raises:
+            BatchError: A step fails on these rows however they are cut.
+        """
+        from mblab.checks.recut import check_cuts
+        from mblab.checks.trial import record
+
+        return check_cuts(self.pipeline, record(self._source, whole_number(rows, "rows"), self._settings.speedup))
 
     def describe(self) -> Description:
         """Return the lab in words: source, steps, sinks with what they guarantee, settings."""

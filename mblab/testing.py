@@ -1,4 +1,4 @@
-"""A kit for tests, yours and ours: rows at chosen times, a sink that is a list, a sink's laws, a clock a test moves.
+"""A kit for tests, yours and ours: rows at chosen times, a list as sink, claims about sinks and cuts, a clock to move.
 
 [testing] -> your pytest
 """
@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mblab.checks.claims import assert_cut_invariant, assert_same_as_batch
 from mblab.durations import NS, Duration, duration_ns
 from mblab.errors import SettingError, shown
 from mblab.sinks.base import Delivery, Savepoint
 from mblab.sinks.contract import SINK_LAWS, check_sink
 from mblab.sources.base import Block, Position, Times
 
-__all__ = ["SINK_LAWS", "ListSink", "ManualClock", "RowsAt", "check_sink", "rows_at"]
+__all__ = [
+    "SINK_LAWS", "ListSink", "ManualClock", "RowsAt", "assert_cut_invariant", "assert_same_as_batch", "check_sink",
+    "rows_at",
+]  # fmt: skip
 
 
 class RowsAt:

@@ -34,6 +34,7 @@ HOUSE = [
     "charts",
     "run",
     "tuning",
+    "checks",
     "export",
     "knobs",
     "lab",

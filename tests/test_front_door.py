@@ -12,6 +12,7 @@ NAMES = [
     "BatchError",
     "ColumnError",
     "ExportError",
+    "HistoryGone",
     "Lab",
     "MblabError",
     "MissingExtra",

@@ -1,0 +1,138 @@
+"""A batch again: the same rows and the state it had, with the steps as they are today.
+
+history -> trial -> [rerun] -> lab
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from mblab.checks.trial import Recording, Trial
+from mblab.checks.verdict import same_value
+from mblab.engine import Engine
+from mblab.errors import BatchError, HistoryGone, SettingError, shown
+from mblab.history import Remembered
+from mblab.pipeline import Pipeline
+from mblab.state import StateStore, savepoint
+
+__all__ = ["DIFF_COLUMNS", "Rerun", "check_batch_id", "difference", "put_back", "run_again"]
+
+DIFF_COLUMNS: Final = ("row", "column", "recorded", "output")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What a batch gives with today's steps.
+
+    Attributes:
+        batch_id: The batch.
+        output: The rows of the last step now; empty when there are none, or when a step failed.
+        recorded: The rows it gave when it ran; empty when there were none.
+        diff: One row a cell that differs: row (int64, from 0), column (str), recorded and output (object; None where
+            that side has no such row or column).
+        error: What a step raised, or None.
+    """
+
+    batch_id: int
+    output: pd.DataFrame
+    recorded: pd.DataFrame
+    diff: pd.DataFrame
+    error: BatchError | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether it gave the recorded rows."""
+        return self.error is None and self.diff.empty
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"Rerun(batch {self.batch_id} fails: {self.error})"
+        if self.same:
+            return f"Rerun(batch {self.batch_id}: the same {len(self.recorded):,} rows as recorded)"
+        columns = ", ".join(dict.fromkeys(self.diff["column"]))
+        rows = self.diff["row"].nunique()
+        return f"Rerun(batch {self.batch_id}: {rows:,} of {len(self.recorded):,} rows differ, in {columns})"
+
+
+def run_again(pipeline: Pipeline, engine: Engine, batch_id: int) -> Rerun:
+    """Return what a batch of a run gives now; nothing is delivered, no state changes.
+
+    Args:
+        pipeline: The recipe with today's steps; a step that is new, or of another kind or key, has an empty state.
+        engine: What ran the batch.
+        batch_id: Its number; the batch that halted the run is one of them.
+
+    Raises:
+        HistoryGone: The batch is older than what is kept.
+        SettingError: There was no such batch.
+    """
+    found = engine.remembered(batch_id)
+    if found is None:
+        done = engine.batches
+        if batch_id >= done:
+            newest = f"the newest is {done - 1}" if done else "none has run yet"
+            raise SettingError(f"rerun({batch_id}): there is no such batch; {newest}.")
+        if engine.history.ids and batch_id > engine.history.ids[0]:
+            raise SettingError(f"rerun({batch_id}): that batch was empty, so there is nothing to run again.")
+        oldest = f"the oldest is {engine.history.ids[0]}" if engine.history.ids else "there is none"
+        raise HistoryGone(
+            f"batch {batch_id} is no longer kept, {oldest}; Lab(history=…) keeps more than the newest "
+            "batches (at most a million rows of them)."
+        )
+    cut = found.cut
+    trial = Trial(pipeline, Recording(cut.rows(), cut.arrival_ns, engine.feed.event_time), engine.run_id)
+    put_back(trial.engine.states, found)
+    recorded = pd.DataFrame() if found.output is None else found.output
+    try:
+        rows = trial.call(cut, found.trigger, batch_id, found.attempt + 1)
+    except BatchError as error:
+        return Rerun(batch_id, pd.DataFrame(), recorded, _no_difference(), error)
+    output = pd.DataFrame() if rows is None else rows
+    return Rerun(batch_id, output, recorded, difference(recorded, output))
+
+
+def put_back(states: StateStore, batch: Remembered) -> None:
+    """Give a store copies of the states that a batch found."""
+    for step, saved in batch.saved:
+        if step.kind == "keyed":
+            keys = {key: None if state is None else savepoint(state) for key, state in saved.items()}
+            states.restore_keys(step.uid, keys)
+        else:
+            states.restore_whole(step.uid, savepoint(saved))
+
+
+def difference(recorded: pd.DataFrame, output: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a cell in which two outputs differ; rows are compared by position, numbers within 1e-9.
+
+    >>> difference(pd.DataFrame({"n": [1, 2]}), pd.DataFrame({"n": [1, 3]}))
+       row column recorded output
+    0    1      n        2      3
+    """
+    cells = []
+    columns = list(dict.fromkeys([*recorded.columns, *output.columns]))
+    length = max(len(recorded), len(output))
+    for column in columns:
+        one, other = (f[column].tolist() if column in f.columns else [] for f in (recorded, output))
+        for row in range(length):
+            a, b = (side[row] if row < len(side) else None for side in (one, other))
+            absent = (row < len(one)) != (row < len(other))
+            if absent or not same_value(a, b):
+                cells.append((row, str(column), a, b))
+    found = pd.DataFrame(cells, columns=list(DIFF_COLUMNS)).astype({"row": np.int64, "column": "str"})
+    found = found.astype({"recorded": object, "output": object})
+    return found.sort_values("row", kind="stable", ignore_index=True)
+
+
+def _no_difference() -> pd.DataFrame:
+    return difference(pd.DataFrame(), pd.DataFrame())
+
+
+def check_batch_id(k: object) -> int:
+    """Return a batch's number, or raise `SettingError`."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
+        raise SettingError(f"rerun needs the number of a batch, 0 or more, got {shown(k)}.")
+    return int(k)
