@@ -40,6 +40,11 @@ __all__ = [
     "trace",
 ]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what Tab offers
+
+
 BLOCK = 4096  # arrivals that are made together; part of the contract with `simulate`
 SEED_KEY = 1  # a spawn key: default_rng(seed) equals default_rng([seed, 0]), which is the row function's first block
 

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["list", "load", "path"]
 
+
+def __dir__() -> Sequence[str]:
+    return sorted(__all__)  # what Tab offers
+
+
 PACKAGE: Final = Path(__file__).parent
 
 

@@ -46,6 +46,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what Tab offers
+
+
 class MblabError(Exception):
     """Base of everything mblab raises on purpose."""
 

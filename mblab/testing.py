@@ -25,6 +25,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what Tab offers
+
+
 class RowsAt:
     """A source whose rows arrive at given times; see `rows_at`."""
 

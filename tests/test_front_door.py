@@ -75,6 +75,15 @@ def test_completion_offers_the_listed_names():
     assert dir(mblab) == sorted([*NAMES, "__version__"])
 
 
+@pytest.mark.parametrize("room", ["arrivals", "charts", "datasets", "errors", "sinks", "testing"])
+def test_completion_in_a_room_offers_what_it_lists(room):
+    """Tab behind `mblab.sinks.` shows sinks, not what the file imports."""
+    module = getattr(mblab, room)
+
+    assert dir(module) == sorted(module.__all__)
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
 @pytest.mark.parametrize("module", HEAVY)
 def test_importing_mblab_does_not_import(fresh_import, module):
     """`import mblab` is light: what draws, talks or parses files waits until it is used."""

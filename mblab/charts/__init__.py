@@ -22,3 +22,7 @@ __all__ = [
     "thinned",
     "waterfall_chart",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what Tab offers

@@ -21,6 +21,10 @@ from mblab.sinks.sqlite import SqliteSink
 __all__ = ["Delivery", "Sink", "call", "csv", "jsonl", "memory", "parquet", "sqlite"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what Tab offers
+
+
 def memory(limit: int = 1_000_000) -> MemorySink:
     """Return a sink that keeps the newest rows in memory; `.frame()` gives them, `.dropped` counts the others.
 
