@@ -25,12 +25,13 @@ from mblab.drivers import Driver
 from mblab.durations import NS, Duration, duration_ns, format_s, interval_ns, seconds
 from mblab.engine import Engine, check_cost
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
+from mblab.facts import LiveFacts
 from mblab.knobs import checked_change, checked_controls, clock_of, settings_after, whole_number
 from mblab.listeners import Listeners
 from mblab.metrics import RunLog
 from mblab.pipeline import OnError, Pipeline, Settings
 from mblab.progress import Progress
-from mblab.run import LiveFacts, Run, read_run
+from mblab.run import Run, read_run
 from mblab.schedule import Policy, check_cap, check_policy
 from mblab.sinks.base import Sink
 from mblab.sinks.memory import MemorySink
