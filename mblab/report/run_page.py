@@ -77,7 +77,7 @@ def run_page(parts: RunParts) -> str:
             (f"{s.rows:,}", "rows"),
             (f"{s.batches:,}", "batches"),
             (format_s(s.duration_s), f"on the {made['clock']} clock"),
-            (format_s(s.latency_p95_s), "latency p95"),
+            (format_s(s.latency_p95_s) if s.rows else "–", "latency p95"),
             (f"{s.load:.2f}", "load"),
             (str(s.regime).replace("_", " "), "regime"),
         ]
