@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mblab import arrivals, charts, datasets, errors, sinks, testing
+    from mblab.comparison import compare
     from mblab.errors import (
         BatchError,
         ColumnError,
@@ -61,6 +62,7 @@ __all__ = [
     "StepError",
     "arrivals",
     "charts",
+    "compare",
     "datasets",
     "errors",
     "load_run",
@@ -74,6 +76,7 @@ __all__ = [
 _ROOM_OF = {
     "Lab": "mblab.lab",
     "Run": "mblab.run",
+    "compare": "mblab.comparison",
     "load_run": "mblab.lab",
     "predict": "mblab.tuning.whatif",
     "replay": "mblab.sources",

@@ -36,6 +36,7 @@ HOUSE = [
     "report",
     "facts",
     "run",
+    "comparison",
     "tuning",
     "checks",
     "export",

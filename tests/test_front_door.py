@@ -24,6 +24,7 @@ NAMES = [
     "StepError",
     "arrivals",
     "charts",
+    "compare",
     "datasets",
     "errors",
     "load_run",

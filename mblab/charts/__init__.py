@@ -1,10 +1,11 @@
 """A metrics frame in, an Altair chart out; and the chart as something a page shows without a network.
 
-run.batches, sweep.table -> facts -> style -> over_time, over_interval, waterfall -> render -> notebook, report page
+run.batches, sweep.table -> facts -> style -> over_time, over_interval, over_runs, waterfall -> render -> notebook, page
 """
 
 from mblab.charts.facts import MARK_COLUMNS, marks_of, thinned
 from mblab.charts.over_interval import curve_chart
+from mblab.charts.over_runs import overlay_chart
 from mblab.charts.over_time import run_chart
 from mblab.charts.render import enable, html_fragment, mimebundle, png_bytes, svg_text
 from mblab.charts.waterfall import waterfall_chart
@@ -16,6 +17,7 @@ __all__ = [
     "html_fragment",
     "marks_of",
     "mimebundle",
+    "overlay_chart",
     "png_bytes",
     "run_chart",
     "svg_text",
