@@ -41,9 +41,12 @@ from mblab.steps import Chain, Kind, Step, make_step, names_of
 if TYPE_CHECKING:
     from mblab.checks.recut import CutCheck
     from mblab.checks.rerun import Rerun
+    from mblab.tuning.advice import Advice
     from mblab.tuning.cost import CostModel
+    from mblab.tuning.ledger import Ledger
     from mblab.tuning.sweep import Sweep
     from mblab.tuning.tuner import Tuner
+    from mblab.tuning.verification import Verification
     from mblab.tuning.whatif import Curve
 
 __all__ = ["Description", "Lab", "known_labs", "load_run"]
@@ -118,6 +121,7 @@ class Lab:
             raise SettingTypeError(f"ui must be True, False or None, got {shown(ui)}.")
         self._history = whole_number(history, "history")
         self._ui = ui
+        self._ledger: Ledger | None = None
         self._listeners = Listeners()
         self._sinks: tuple[Sink, ...] = ()
         self._runs: deque[Run] = deque(maxlen=RUNS_KEPT)
@@ -568,6 +572,82 @@ class Lab:
         with self._tuner(budget, "calibrate", duration, effects) as tuner:
             tuner.calibrate(span)
             return tuner.law()
+
+    def tune(
+        self,
+        *,
+        p95: Duration | None = None,
+        p99: Duration | None = None,
+        load: float | None = None,
+        objective: str | None = None,
+        budget: Duration = "5s",
+        intervals: Any = None,
+        duration: Duration | None = None,
+        effects: bool = False,
+        price: Any = None,
+    ) -> Advice:
+        """Find the interval: try batches for a few seconds, predict every interval, and say which one, and why.
+
+        Args:
+            p95: Latency that 95 % of the rows must keep.
+            p99: Latency that 99 % of the rows must keep.
+            load: Largest share of an interval that its batch may take; None: 0.7 for the fastest, else 0.8.
+            objective: fastest, cheapest, latency or knee; None: the cheapest that keeps the latencies asked for, and
+                without any the fastest.
+            budget: How long to try, in real time.
+            intervals: Pair of durations, the range to look in; None finds it.
+            duration: How much of the source to judge by, on the run's clock; None: a minute.
+            effects: Whether sinks take part, with all they do outside this process.
+            price: What a batch costs, a number or a function of its rows; None counts CPU seconds.
+
+        Raises:
+            BatchError: A step failed on the rows it was tried on.
+            SettingError: An argument breaks its rule.
+        """
+        from mblab.tuning.advice import Target
+        from mblab.tuning.bundle import check_price
+        from mblab.tuning.tuner import check_span, find
+
+        target, span, priced = Target.of(p95, p99, load, objective), check_span(intervals), check_price(price)
+        pipeline = self.pipeline
+        with self._tuner(budget, "tune", duration, effects) as tuner:
+            found = find(tuner, target, span, pipeline=pipeline, effects=effects, widen=self.ledger.widen, price=priced)
+            took = tuner.elapsed_s
+        return found.advice(
+            target,
+            widen=self.ledger.widen,
+            now_s=self.interval,
+            took_s=took,
+            do_apply=lambda interval: self.change(interval=interval),
+            do_verify=lambda advice, length: self._verify(advice, pipeline, length, effects=effects),
+        )
+
+    def _verify(self, advice: Advice, pipeline: Pipeline, duration: Duration, *, effects: bool) -> Verification:
+        from mblab.tuning.trace import trace_of
+        from mblab.tuning.verification import verified
+
+        assert advice.interval is not None
+        chosen, length = interval_ns(advice.interval), duration_ns(duration, minimum_ns=1)
+        trace = trace_of(pipeline.source, length, speedup=pipeline.settings.speedup)
+        self._stop_active()
+        recipe = replace(pipeline, settings=replace(pipeline.settings, interval_ns=chosen))
+        driver, run = self._prepare(recipe, length, "wall", None, None, effects=effects)
+        self._turn(driver)
+        found = verified(run, advice.model, advice.target, trace, chosen, pipeline.settings, self.ledger.widen)
+        self.ledger.add(found.checked)
+        return found
+
+    @property
+    def ledger(self) -> Ledger:
+        """What verified advice predicted and what came, by which later bands are widened or narrowed.
+
+        `lab.ledger.keep("tuning.jsonl")` keeps it in a file, over sessions.
+        """
+        if self._ledger is None:
+            from mblab.tuning.ledger import Ledger
+
+            self._ledger = Ledger()
+        return self._ledger
 
     def _tuner(self, budget: Duration, label: str, duration: Duration | None, effects: bool) -> Tuner:
         from mblab.tuning.tuner import Tuner

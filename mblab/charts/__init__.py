@@ -4,6 +4,7 @@ run.batches, sweep.table -> facts -> style -> over_time, over_interval, over_run
 """
 
 from mblab.charts.facts import MARK_COLUMNS, marks_of, thinned
+from mblab.charts.over_cost import cost_chart, ribbon_chart
 from mblab.charts.over_interval import curve_chart
 from mblab.charts.over_runs import overlay_chart
 from mblab.charts.over_time import run_chart
@@ -12,6 +13,7 @@ from mblab.charts.waterfall import waterfall_chart
 
 __all__ = [
     "MARK_COLUMNS",
+    "cost_chart",
     "curve_chart",
     "enable",
     "html_fragment",
@@ -19,6 +21,7 @@ __all__ = [
     "mimebundle",
     "overlay_chart",
     "png_bytes",
+    "ribbon_chart",
     "run_chart",
     "svg_text",
     "thinned",

@@ -26,6 +26,7 @@ from mblab.charts.style import (
     dressed,
     height_axis,
     keyed,
+    log_ticks,
     panel,
     rules,
     stacked,
@@ -35,6 +36,7 @@ from mblab.charts.style import (
 
 __all__ = ["curve_chart"]
 
+FEW = 16  # so many intervals are ticks of the axis themselves
 LOG_RATIO = 30  # latencies further apart than this stand on a logarithmic axis
 
 LATENCY = {
@@ -75,7 +77,8 @@ def curve_chart(
     scale = _interval_scale([*frame["interval_s"], *pins["interval_s"]])
     at = _scaled(pins, scale)
     bare = alt.X("interval_s:Q", scale=scale)
-    ticks = {"values": frame["interval_s"].tolist()} if len(frame) else {}
+    values = frame["interval_s"].tolist() if len(frame) <= FEW else log_ticks(*scale["domain"])
+    ticks = {"values": values} if len(frame) else {}
     named = {"labelExpr": SHORT, "labelOverlap": "greedy", "labelSeparation": 6, "title": "interval (log)"}
     x = alt.X("interval_s:Q", scale=scale, axis=alt.Axis(labels=False, ticks=False, title=None, **ticks))
     x_named = alt.X("interval_s:Q", scale=scale, axis=alt.Axis(**named, **ticks))
@@ -131,7 +134,7 @@ def _latency(frame: pd.DataFrame, x: Any) -> list[Any]:
         .encode(x=x, y=y("value"), **keyed("measure", LATENCY))
     )
     shapes = alt.Shape("regime:N", scale=_regimes(1), legend=None)
-    dots = folded.mark_point(filled=True, size=40, opacity=1, tooltip=RECORD).encode(
+    dots = folded.mark_point(filled=True, size=40 if len(frame) <= FEW else 12, opacity=1, tooltip=RECORD).encode(
         shape=shapes, strokeDash=alt.value([1, 0])
     )
     return [*bands, folded.mark_line(strokeWidth=1.8), dots]
@@ -147,7 +150,7 @@ def _load(frame: pd.DataFrame, x: Any) -> list[Any]:
     legend = alt.Legend(title=None, labelExpr=f"{{{labels}}}[datum.value]", symbolSize=60)
     base = alt.Chart().transform_filter("isValid(datum.load)").encode(x=x, y=y)
     full = alt.Chart(alt.InlineData([{"load": 1}])).mark_rule(color=VERMILION, strokeDash=[6, 3]).encode(y=y)
-    dots = base.mark_point(filled=True, size=60, opacity=1, tooltip=RECORD).encode(
+    dots = base.mark_point(filled=True, size=60 if len(frame) <= FEW else 20, opacity=1, tooltip=RECORD).encode(
         color=alt.Color("regime:N", scale=_regimes(2), legend=legend),
         shape=alt.Shape("regime:N", scale=_regimes(1), legend=legend),
     )

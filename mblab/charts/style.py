@@ -23,7 +23,7 @@ from mblab.charts.facts import TEXTS, csv_text
 
 __all__ = [
     "BLUE", "GREEN", "GREY", "GUTTER", "PINK", "PLAIN", "RECORD", "VERMILION", "WIDTH", "data", "dressed",
-    "height_axis", "keyed", "panel", "rules", "stacked", "strip", "time_unit",
+    "height_axis", "keyed", "log_ticks", "panel", "rules", "stacked", "strip", "time_unit",
 ]  # fmt: skip
 
 BLUE, GREEN, VERMILION, PINK = "#0072B2", "#009E73", "#D55E00", "#CC79A7"

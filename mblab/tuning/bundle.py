@@ -51,6 +51,7 @@ class Bundle:
         cost_per_hour: Of the best guess: CPU seconds, busy seconds or money an hour.
         cost_unit: Which of them.
         rows_largest: Largest batch the law has been tried on.
+        sizes: Of the best guess's batches with rows, one array an interval.
     """
 
     intervals: Ints
@@ -60,6 +61,7 @@ class Bundle:
     cost_per_hour: Floats
     cost_unit: str
     rows_largest: int
+    sizes: list[Ints]
 
     @classmethod
     def of(
@@ -111,6 +113,7 @@ class Bundle:
             money / hours,
             unit,
             cost.rows_probed[1],
+            _sizes(o, shape),
         )
 
     def middle(self, name: str) -> Floats:
@@ -169,6 +172,13 @@ class Bundle:
     def extrapolated(self) -> npt.NDArray[np.bool_]:
         """Whether an interval brings batches a third larger than any that was tried."""
         return np.asarray(self.middle("num_input_rows_max") > 1.3 * self.rows_largest, np.bool_)
+
+
+def _sizes(o: Outcome, shape: tuple[int, int]) -> list[Ints]:
+    """Return the rows of each interval's batches in its first lane, without empty ones."""
+    b, (count, lanes) = o.batches_of, shape
+    found = [b.rows[b.edges[i * lanes] : b.edges[i * lanes + 1]] for i in range(count)]
+    return [rows[rows > 0] for rows in found]
 
 
 def _quantile(values: Floats, q: float) -> Floats:

@@ -1,4 +1,4 @@
-"""From seconds of probing to a law: which sizes to try, and for which intervals.
+"""From seconds of probing to a law and a decision: which sizes to try, and for which intervals.
 
 probe, trace -> cost -> [tuner] -> lab
 """
@@ -8,24 +8,33 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from mblab.durations import NS, Duration, duration_ns, format_s, interval_ns, seconds
 from mblab.errors import SettingError, SettingTypeError, shown
-from mblab.pipeline import Pipeline
+from mblab.pipeline import Pipeline, Settings
 from mblab.progress import Progress
 from mblab.state import StateStore
+from mblab.tuning.advice import Advice, Choice, Target, choose
+from mblab.tuning.bundle import LANES, Bundle, Price
 from mblab.tuning.cost import HOST_SD, CostModel
+from mblab.tuning.judge import doubts, notes_on, refusal, verdict_of
+from mblab.tuning.lanes import run_lanes
 from mblab.tuning.probe import Prober, ladder, rows_wanted, wake_lateness_s
 from mblab.tuning.trace import Trace, trace_of
+from mblab.tuning.whatif import Curve
 
-__all__ = ["Span", "Tuner", "check_span"]
+__all__ = ["Finding", "Span", "Tuner", "check_span", "find"]
 
 HORIZON_NS = 60 * NS
 LOWEST_NS = 1_000_000
 LONGEST_NS = 600 * NS
 SCOUT_S = (0.02, 0.1, 0.5, 2.0)  # what arrives in this long is tried first, to see which intervals are worth a look
+GRID, FINER, STEP = 48, 9, 1.12  # intervals looked at, those added around the choice, and how far around it
+ROUGH = 10  # lanes of a first look
+MOST_LOAD = 16.0
 SCOUT_SHARE, WARM_SHARE, READ_SHARE = 0.12, 0.2, 0.1  # of the budget
 
 
@@ -185,3 +194,135 @@ def _known(pipeline: Pipeline, duration: Duration | None, within_s: float) -> Tr
     if trace.whole and len(trace.arrival_ns) and duration is None:  # silence after the last row would look like rest
         return Trace(trace.arrival_ns, min(horizon, int(trace.arrival_ns[-1]) + 1), True)
     return trace
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the tuner found, before it is anybody's advice."""
+
+    bundle: Bundle
+    choice: Choice
+    model: CostModel
+    reasons: list[str]
+    notes: list[str]
+    fits: tuple[float, float]
+    headroom: float
+
+    def advice(self, target: Target, *, widen: float, now_s: float, took_s: float, **hands: Any) -> Advice:
+        """Return it as advice; `hands` are what the lab does for it: do_apply, do_verify."""
+        at, table = self.choice.nearest, self.bundle.table(widen)
+        return Advice(
+            None if self.choice.index is None else float(self.bundle.intervals[at] / NS),
+            verdict_of(self.choice, self.reasons),
+            tuple(self.reasons),
+            tuple(self.notes),
+            target,
+            Curve(table),
+            self.model,
+            float(self.choice.chance[at]),
+            table.iloc[at],
+            self.fits,
+            self.headroom,
+            self.bundle.cost_unit,
+            now_s,
+            took_s,
+            **hands,
+        )
+
+
+def find(
+    tuner: Tuner,
+    target: Target,
+    span: Span | None,
+    *,
+    pipeline: Pipeline,
+    effects: bool,
+    widen: float = 1.0,
+    price: Price | None = None,
+) -> Finding:
+    """Probe, decide, probe where the decision lies, and decide again.
+
+    Args:
+        tuner: Open.
+        target: Limits and objective.
+        span: Range of intervals; None finds it.
+        pipeline: The recipe, for its policy, cap and sinks.
+        effects: Whether sinks took part.
+        widen: Factor on the bands, from the ledger.
+        price: Of a batch of n rows, or None.
+    """
+    settings, trace = pipeline.settings, tuner.trace
+    latency = target.latency_s
+    longest = None if latency is None else max(4 * LOWEST_NS, round(latency / 0.9 * NS))
+
+    def bundle_of(model: CostModel, intervals: list[int], lanes: int = LANES) -> Bundle:
+        return Bundle.of(
+            trace.arrival_ns,
+            np.array(intervals, np.int64),
+            cost=model,
+            horizon_ns=trace.horizon_ns,
+            policy=settings.policy,
+            max_rows_per_batch=settings.max_rows_per_batch,
+            lanes=lanes,
+            price=price,
+        )
+
+    tuner.budget_s -= min(0.4, 0.1 * tuner.budget_s)  # the arithmetic takes its share
+    span = tuner.calibrate(span, longest_ns=longest, share=0.75)
+    grid = span.grid(GRID)
+    while tuner.left_s > 0.05 * tuner.budget_s:
+        first = bundle_of(tuner.law(), grid, ROUGH)
+        at = choose(first, target, widen).nearest
+        sizes = first.sizes[at]
+        before = tuner.prober.spent_s
+        tuner.refine(sizes[sizes <= 1.3 * first.rows_largest], min(0.12 * tuner.budget_s, tuner.left_s))
+        if tuner.prober.spent_s == before:
+            break
+    model = tuner.law()
+    first = bundle_of(model, grid, ROUGH)
+    near = grid[choose(first, target, widen).nearest]
+    finer = Span(max(LOWEST_NS, round(near / STEP)), round(near * STEP)).grid(FINER)
+    bundle = bundle_of(model, sorted({*grid, *finer}))
+    choice = choose(bundle, target, widen)
+    notes = notes_on(model, target, trace, bundle)
+    fits = _fits(bundle)
+    if choice.index is None:
+        return Finding(bundle, choice, model, [refusal(bundle, choice, model, trace)], notes, fits, float("nan"))
+    reasons = doubts(bundle, target, choice.index, model, pipeline, effects=effects)
+    room = _headroom(model, trace, int(bundle.intervals[choice.index]), settings)
+    return Finding(bundle, choice, model, reasons, notes, fits, room)
+
+
+def _fits(bundle: Bundle) -> tuple[float, float]:
+    """Return the shortest and longest interval of the grid that keep up; infinite where the grid's end still does."""
+    steady = (bundle.middle("load") < 1) & np.array([r != "unsustainable" for r in bundle.regimes])
+    at = np.flatnonzero(steady)
+    if not len(at):
+        return float("nan"), float("nan")
+    last = float("inf") if at[-1] == len(steady) - 1 else float(bundle.intervals[at[-1]] / NS)
+    return float(bundle.intervals[at[0]] / NS), last
+
+
+def _headroom(model: CostModel, trace: Trace, interval_ns: int, settings: Settings) -> float:
+    """Return how many times the load the interval still keeps up with, at most 16."""
+
+    def keeps_up(factor: float) -> bool:
+        faster = trace.at_load(factor)
+        law = model.lanes(1, points=1)
+        outcome = run_lanes(
+            faster.arrival_ns,
+            np.array([interval_ns]),
+            cost=law.ns,
+            horizon_ns=max(faster.horizon_ns, interval_ns),
+            policy=settings.policy,
+            max_rows_per_batch=settings.max_rows_per_batch,
+        )
+        return outcome.regime(0, faster.horizon_ns) == "on_schedule"
+
+    low, high = 1.0, MOST_LOAD
+    if keeps_up(high):
+        return high
+    for _ in range(7):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if keeps_up(middle) else (low, middle)
+    return low

@@ -1,0 +1,141 @@
+"""A prediction put to the test: a real run at the advised interval, held against the band it was given.
+
+advice + run -> [verification] -> ledger
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from mblab.durations import NS, format_s
+from mblab.run import Run
+from mblab.tuning.advice import NAMES, Target
+from mblab.tuning.bundle import BANDED, LANES, POINTS, Bundle
+from mblab.tuning.cost import CostModel
+from mblab.tuning.lanes import Floats, Ints, run_lanes
+from mblab.tuning.ledger import Checked
+from mblab.tuning.trace import Trace
+
+if TYPE_CHECKING:
+    from mblab.pipeline import Settings
+
+__all__ = ["Verification", "verified"]
+
+BINS: Final = 60  # stretches of a run that its ribbon is drawn by
+RIBBON_COLUMNS: Final = ("arrival_s", "predicted_s", "predicted_s_lo", "predicted_s_hi", "measured_s")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was predicted for one interval, and what a real run brought.
+
+    Attributes:
+        interval: Seconds.
+        table: One row a measure: measure, predicted, lo, hi, measured, error (relative), inside (of the band).
+        kept: Whether the run kept every limit of the target.
+        run: The run itself.
+        ribbon: p95 latency of the rows by when they arrived: arrival_s, predicted_s with _lo and _hi, measured_s.
+        target: What was asked for.
+        checked: The figures as the ledger takes them.
+    """
+
+    interval: float
+    table: pd.DataFrame
+    kept: bool
+    run: Run
+    ribbon: pd.DataFrame
+    target: Target
+    checked: list[Checked]
+
+    @property
+    def inside(self) -> bool:
+        """Whether every measure lies in its band."""
+        return bool(self.table.inside.all())
+
+    def plot(self) -> Any:
+        """Return the measured p95 over the predicted ribbon as an Altair chart."""
+        from mblab import charts
+
+        return charts.ribbon_chart(self.ribbon, limit_s=self.target.latency_s, title=self._headline())
+
+    def _headline(self) -> str:
+        by_name = self.table.set_index("measure")
+        p95 = by_name.loc["latency_p95_s", ["predicted", "lo", "hi", "measured"]].astype(float).to_dict()
+        inside = "inside the band" if self.inside else "outside the band: " + ", ".join(
+            NAMES.get(m, m) for m in self.table.measure[~self.table.inside]
+        )  # fmt: skip
+        kept = "target kept" if self.kept else f"target missed ({self.target})"
+        return (
+            f"Every {format_s(self.interval)}: measured p95 {format_s(p95['measured'])}, predicted "
+            f"{format_s(p95['predicted'])} ({format_s(p95['lo'])} to {format_s(p95['hi'])}); {inside}, {kept}"
+        )
+
+    def __repr__(self) -> str:
+        return f"Verification({self._headline()})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
+        from mblab import charts
+
+        return charts.mimebundle(self.plot(), repr(self))
+
+
+def verified(
+    run: Run, model: CostModel, target: Target, trace: Trace, interval_ns: int, settings: Settings, widen: float
+) -> Verification:
+    """Hold a finished run against what the model says of the same stretch of the source."""
+    knobs = {"policy": settings.policy, "max_rows_per_batch": settings.max_rows_per_batch}
+    one = np.array([interval_ns])
+    bundle = Bundle.of(trace.arrival_ns, one, cost=model, horizon_ns=trace.horizon_ns, **knobs)  # type: ignore[arg-type]
+    summary = run.summary()
+    rows, checked = [], []
+    for name in BANDED:
+        middle, measured = float(bundle.middle(name)[0]), float(summary[name])
+        lo, hi = (float(end[0]) for end in bundle.band(name, widen))
+        low, high = (float(end[0]) for end in bundle.band(name))
+        rows.append((name, middle, lo, hi, measured, measured / middle - 1, lo <= measured <= hi))
+        checked.append(Checked(interval_ns / NS, name, middle, low, high, measured))
+    table = pd.DataFrame(rows, columns=["measure", "predicted", "lo", "hi", "measured", "error", "inside"])
+    kept = all(float(summary[name]) <= limit for name, limit in target.limits.items())
+    ribbon = _ribbon(run, model, trace, interval_ns, settings)
+    return Verification(interval_ns / NS, table, kept, run, ribbon, target, checked)
+
+
+def _ribbon(run: Run, model: CostModel, trace: Trace, interval_ns: int, settings: Settings) -> pd.DataFrame:
+    """Return p95 by stretch of arrival, as measured and over the lanes."""
+    law = model.lanes(LANES, points=POINTS)
+    outcome = run_lanes(
+        trace.arrival_ns,
+        np.full(LANES, interval_ns),
+        cost=law.ns,
+        horizon_ns=trace.horizon_ns,
+        policy=settings.policy,
+        max_rows_per_batch=settings.max_rows_per_batch,
+    )
+    edges = np.linspace(0, trace.horizon_ns / NS, min(BINS, max(4, int(trace.horizon_ns / interval_ns / 2))) + 1)
+    lanes = []
+    for lane in range(LANES):
+        b = outcome.batches_of
+        mine = slice(int(b.edges[lane]), int(b.edges[lane + 1]))
+        done = int(b.high[mine][-1]) if b.edges[lane + 1] > b.edges[lane] else 0
+        rows: Ints = np.unique(np.linspace(0, max(done - 1, 0), min(done, 8192)).astype(np.int64))[: max(done, 0)]
+        ends = b.end[mine][np.minimum(b.high[mine].searchsorted(rows, side="right"), len(b.high[mine]) - 1)]
+        lanes.append(_p95_by(trace.arrival_ns[rows] / NS, (ends - trace.arrival_ns[rows]) / NS, edges))
+    predicted = np.array(lanes)
+    records = run.records
+    measured = _p95_by(records.arrival_s.to_numpy(), records.latency_s.to_numpy(), edges)
+    some = ~np.isnan(predicted).all(axis=0)
+    found = np.full((3, len(edges) - 1), np.nan)
+    found[:, some] = np.nanquantile(predicted[:, some], [0.5, 0.0, 1.0], axis=0)
+    middles = (edges[:-1] + edges[1:]) / 2
+    return pd.DataFrame(dict(zip(RIBBON_COLUMNS, (middles, *found, measured), strict=True)))
+
+
+def _p95_by(at: Floats, latency: Floats, edges: Floats) -> Floats:
+    """Return the p95 of the latencies in each stretch, NaN where there are none; `at` ascends."""
+    cuts = at.searchsorted(edges)
+    return np.array([np.quantile(latency[a:b], 0.95) if b > a else np.nan for a, b in itertools.pairwise(cuts)])

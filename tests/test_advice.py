@@ -1,0 +1,322 @@
+"""The tuner's answer: which interval, how sure, and what it refuses to promise."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mblab
+import mblab.durations
+from mblab import Lab, SettingError, charts
+from mblab.arrivals import bursts, constant, poisson
+from mblab.testing import ListSink
+from mblab.tuning.advice import Target, choose
+from mblab.tuning.bundle import Bundle
+from mblab.tuning.cost import CostModel
+from mblab.tuning.judge import doubts, refusal
+from mblab.tuning.ledger import Checked, Ledger
+from mblab.tuning.trace import Trace, trace_of
+from mblab.tuning.tuner import Span
+
+A, B, RATE = 0.1, 2e-4, 1000.0
+
+
+def law(count=60, *, a=A, b=B, q=0.0, noise=0.0, pause=0, seed=0, high=20_000, host_sd=0.0):
+    """A model fitted to batches of exactly known cost, some of which stall."""
+    rng = np.random.default_rng(seed)
+    rows = np.rint(np.geomspace(20, high, count)[rng.permutation(count)])
+    seconds = (a + b * rows + q * rows**2) * np.exp(rng.normal(0, noise, count))
+    seconds[:pause] += 1.0
+    frame = {"num_input_rows": rows, "seconds": seconds, "at_s": np.cumsum(seconds)}
+    return CostModel.fit(pd.DataFrame(frame), host_sd=host_sd)
+
+
+def bundle_of(model, *, arrivals=None, low="20ms", high="10s", count=60, seconds=60.0):
+    """The bundle of a range of intervals over a minute at 1 000 rows a second."""
+    span = Span(mblab.durations.interval_ns(low), mblab.durations.interval_ns(high))
+    trace = trace_of(arrivals or constant(RATE), round(seconds * 1e9))
+    return Bundle.of(trace.arrival_ns, np.array(span.grid(count)), cost=model, horizon_ns=trace.horizon_ns), trace
+
+
+def chosen_s(model, target, **kwargs):
+    """The interval that is chosen, in seconds; None on refusal."""
+    bundle, _ = bundle_of(model, **kwargs)
+    index = choose(bundle, target).index
+    return None if index is None else bundle.intervals[index] / 1e9
+
+
+# -- the decision -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("load", [0.5, 0.7, 0.9])
+def test_the_fastest_interval_is_the_closed_form(load):
+    """T = a/(u − bλ): the shortest with load ≤ u; the grid is 11 % apart."""
+    exact = A / (load - B * RATE)
+
+    assert exact <= chosen_s(law(), Target.of(None, None, load, "fastest")) * 1.005 <= exact * 1.12
+
+
+@pytest.mark.parametrize("p95", [0.5, 1.0, 3.0])
+def test_the_cheapest_interval_is_the_closed_form(p95):
+    """T = (L − a)/(0.95 + bλ): the longest with p95 ≤ L, because every batch saves its fixed cost."""
+    exact = (p95 - A) / (0.95 + B * RATE)
+    found = chosen_s(law(), Target.of(f"{p95}s", None, None, None))
+
+    assert exact / 1.13 <= found <= exact * 1.005
+
+
+def test_a_quadratic_cost_has_an_upper_limit_too():
+    """Batches of ever longer intervals outgrow them: T ≤ (1 + √(1 − 4aqλ²))/(2qλ²)."""
+    q = 2e-7
+    bundle, _ = bundle_of(law(a=0.1, b=0.0, q=q))
+    load = bundle.middle("load")
+    exact = (1 + np.sqrt(1 - 4 * 0.1 * q * RATE**2)) / (2 * q * RATE**2)
+    last = bundle.intervals[np.flatnonzero(load < 1)[-1]] / 1e9
+
+    assert exact / 1.12 <= last <= exact
+    assert chosen_s(law(a=0.1, b=0.0, q=q), Target.of("8s", None, None, None)) < exact
+
+
+def test_uncertainty_asks_for_a_margin():
+    """With a machine whose speed wanders by 10 %, the fastest interval is longer than the exact one."""
+    target = Target.of(None, None, 0.7, "fastest")
+
+    assert chosen_s(law(host_sd=0.1), target) > 1.08 * A / (0.7 - B * RATE)
+
+
+def test_bursts_and_not_the_mean_rate_decide():
+    """Half the time twice the rate: an interval that fits the mean rate would miss the target in every burst."""
+    target = Target.of("1s", None, None, None)
+    steady = chosen_s(law(b=4e-4), target)
+    bursty = chosen_s(law(b=4e-4), target, arrivals=bursts(on="4s", off="4s", rate_on=2 * RATE - 1, rate_off=1))
+
+    assert bursty < 0.85 * steady
+
+
+def test_the_knee_lies_between_the_fastest_and_the_cheapest():
+    """The best trade is neither end."""
+    limits = dict(p95="5s", p99=None, load=0.9)
+    fastest, knee, cheapest = (
+        chosen_s(law(), Target.of(*limits.values(), objective)) for objective in ("fastest", "knee", "cheapest")
+    )
+
+    assert fastest < knee < cheapest
+
+
+# -- refusing -----------------------------------------------------------------------------------------------------
+
+
+def refused(model, target, **kwargs):
+    """The sentence of a refusal."""
+    bundle, trace = bundle_of(model, **kwargs)
+    choice = choose(bundle, target)
+
+    assert choice.index is None
+    return refusal(bundle, choice, model, trace)
+
+
+def test_work_that_outgrows_every_interval_is_refused():
+    """bλ = 1.5: no interval helps, and the sentence says what would."""
+    assert "need 1.5 seconds of work a second" in refused(law(b=1.5e-3), Target.of("1s", None, None, None))
+
+
+def test_a_target_below_what_any_interval_can_do_is_refused():
+    """p95 under T* alone is out of reach; the nearest is named."""
+    assert "the nearest, " in refused(law(), Target.of("150ms", None, None, None))
+
+
+def test_sizes_that_were_not_tried_are_not_promised():
+    """Only intervals whose batches are larger than any probe would do: the cure is a larger budget."""
+    text = refused(law(b=1e-6, high=200), Target.of(None, None, 0.05, "fastest"), low="500ms")
+
+    assert "a larger budget= reaches further" in text
+
+
+def test_every_doubt_is_a_sentence_with_its_figure():
+    """No pause in 30 probes, noise of 30 %, a cliff that is near."""
+    p99 = Target.of(None, "5s", None, None)
+    quiet, noisy = law(count=30), law(count=30, noise=0.3)
+    pipeline = Lab(mblab.simulate(lambda n, rng, t: {"x": t}, arrivals=constant(10)), interval="1s").pipeline
+
+    def said(model, at=40):
+        bundle, _ = bundle_of(model, count=48)
+        return " ".join(doubts(bundle, p99, at, model, pipeline, effects=False))
+
+    assert said(quiet) == "No pause seen in 30 probes: p99 is not promised."
+    assert "differ by" in said(noisy)
+    assert "The cliff is near" in said(law(host_sd=0.1), at=12)
+    assert "2 of 60 probes paused for 1 s: too few to know" in said(law(pause=2))
+
+
+def test_a_target_is_checked_in_one_sentence():
+    """Which knob, the rule, the value."""
+    for arguments, sentence in [
+        (("0ms", None, None, None), "p95 must be at least 1 ms"),
+        ((None, None, 1.2, None), "load must be above 0 and at most 1"),
+        ((None, None, "high", None), "load must be a number"),
+        ((None, None, None, "cheepest"), "did you mean 'cheapest'"),
+    ]:
+        with pytest.raises(SettingError, match=sentence):
+            Target.of(*arguments)
+
+
+def test_a_latency_asks_for_the_cheapest_and_nothing_for_the_fastest():
+    """The defaults of the contract."""
+    assert Target.of("1s", None, None, None).objective == "cheapest"
+    assert Target.of(None, None, None, None).objective == "fastest"
+    assert str(Target.of("1s", None, None, None)) == "p95 ≤ 1 s and load ≤ 0.8"
+
+
+# -- the whole way ------------------------------------------------------------------------------------------------
+
+
+def service(base=0.02, slope=1e-5, rate=2000, **knobs):
+    """A lab whose function sleeps base + slope·n seconds."""
+    source = mblab.simulate(lambda n, rng, t: {"x": rng.random(n)}, arrivals=poisson(rate), duration="60s", seed=3)
+    lab = Lab(source, interval="1s", **knobs)
+
+    @lab.batch
+    def serve(batch):
+        time.sleep(base + slope * len(batch))
+        return len(batch)
+
+    return lab
+
+
+def test_tune_advises_applies_and_proves_within_its_budget():
+    """A sleeping service: the answer is near the closed form, in time, and a real run lands where it was said."""
+    lab = service()
+    begun = time.perf_counter()
+    advice = lab.tune(p95="300ms", budget="1500ms")
+    took = time.perf_counter() - begun
+    exact = (0.3 - 0.02) / (0.95 + 1e-5 * 2000)
+
+    assert took < 1.5 + 1.0 + 0.1
+    assert advice.verdict in ("trusted", "check")
+    assert 0.75 * exact < advice.interval < 1.01 * exact
+    assert lab.interval == 1.0
+    advice.apply()
+    assert lab.interval == pytest.approx(advice.interval)
+    check = advice.verify("3s")
+    p95 = check.table.set_index("measure").loc["latency_p95_s"]
+    assert p95.measured == pytest.approx(p95.predicted, rel=0.2)
+    assert len(lab.ledger) == 5
+    assert check.run.status == "finished"
+
+
+def test_advice_shows_itself():
+    """A chart and the sentence, headless too; the sentence holds interval, band, objective and law."""
+    advice = service().tune(p95="300ms", budget="600ms")
+    bundle = advice._repr_mimebundle_()
+
+    assert charts.render.MIME in bundle
+    assert "A batch takes" in bundle["text/plain"]
+    assert "Verdict: " in bundle["text/plain"]
+    assert "it is the cheapest" in advice.why
+    assert advice.plot_cost().to_dict()["layer"]
+    assert {"latency_p95_s_lo", "cost_per_hour"} <= set(advice.curve.table.columns)
+
+
+def test_a_refused_advice_applies_nothing():
+    """interval is None, apply and verify raise with the reason, and the chart still shows the curve."""
+    lab = service(base=0.0, slope=1e-3)
+    advice = lab.tune(p95="100ms", budget="600ms")
+
+    assert advice.interval is None
+    assert advice.verdict == "refuse"
+    with pytest.raises(SettingError, match="none was advised"):
+        advice.apply()
+    with pytest.raises(SettingError, match="none was advised"):
+        advice.verify()
+    assert lab.interval == 1.0
+    assert advice.plot().to_dict()
+
+
+def test_a_dry_sink_is_a_reason_to_check():
+    """Its time is not in the figures."""
+    lab = service()
+    sink = ListSink()
+    sink.effects = True
+    lab.to(sink)
+    advice = lab.tune(p95="300ms", budget="500ms")
+
+    assert advice.verdict == "check"
+    assert "list stayed dry" in advice.why
+    assert "stayed dry" not in lab.tune(p95="300ms", budget="500ms", effects=True).why
+
+
+def test_a_source_judged_in_part_says_so():
+    """A stream longer than a minute is judged by its first minute; a duration of one's own moves that."""
+    source = mblab.simulate(lambda n, rng, t: {"x": t}, arrivals=constant(50), duration="10min")
+    advice = Lab(source).tune(budget="200ms", duration="20s")
+
+    assert any("first 20 s" in note for note in advice.notes)
+
+
+# -- the ledger ---------------------------------------------------------------------------------------------------
+
+
+def test_misses_widen_the_bands_and_hits_narrow_them():
+    """A conformal factor, with a dozen checks' worth of belief in the bands as they are."""
+    missed, hit = Ledger(), Ledger()
+    missed.add([Checked(1.0, "load", 0.5, 0.45, 0.55, 0.7)] * 4)
+    hit.add([Checked(1.0, "load", 0.5, 0.45, 0.55, 0.501)] * 200)
+
+    assert missed.widen > 1.5
+    assert hit.widen < 0.8
+    assert Ledger().widen == 1.0
+
+
+def test_a_ledger_outlives_its_lab(tmp_path):
+    """Kept in a file of JSON lines; what it holds already is taken in."""
+    first, second = Ledger(), Ledger()
+    first.keep(tmp_path / "tuning.jsonl")
+    first.add([Checked(1.0, "load", 0.5, 0.45, 0.55, 0.7)])
+    second.add([Checked(2.0, "load", 0.5, 0.45, 0.55, 0.7)])
+    second.keep(tmp_path / "tuning.jsonl")
+
+    assert list(second.table.interval_s) == [1.0, 2.0]
+    assert len((tmp_path / "tuning.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_file_of_something_else_is_no_ledger(tmp_path):
+    """It is named with the line, and left alone."""
+    path = tmp_path / "notes.txt"
+    path.write_text("buy milk\n")
+    with pytest.raises(SettingError, match="line 1 of"):
+        Ledger().keep(path)
+
+    assert path.read_text() == "buy milk\n"
+
+
+def test_a_wider_ledger_means_wider_bands():
+    """The factor acts on the half width, on a log scale, and leaves the middle."""
+    bundle, _ = bundle_of(law(noise=0.05, host_sd=0.05), count=8)
+    usual, wide = bundle.table(), bundle.table(widen=2.0)
+
+    assert (wide.latency_p95_s == usual.latency_p95_s).all()
+    assert np.log(wide.load_hi / wide.load).to_numpy() == pytest.approx(2 * np.log(usual.load_hi / usual.load))
+
+
+# -- the trace ----------------------------------------------------------------------------------------------------
+
+
+def test_a_simulations_trace_is_what_its_run_sees():
+    """Same law, same seed, same nanoseconds, without making a row."""
+    source = mblab.simulate(
+        lambda n, rng, t: {"x": t}, arrivals=bursts(on=1, off=2, rate_on=900, rate_off=10), duration="9s", seed=4
+    )
+    run = Lab(source, interval="500ms").run("10s", clock="virtual", cost=0)
+    trace = trace_of(source, 10 * 10**9)
+
+    assert (trace.arrival_ns / 1e9).tolist() == run.records.arrival_s.tolist()
+    assert trace.whole
+
+
+def test_more_load_is_the_same_rows_sooner():
+    """Twice the load: half the time."""
+    trace = Trace(np.array([10, 20, 40]), 100, True).at_load(2)
+
+    assert trace.arrival_ns.tolist() == [5, 10, 20]
+    assert trace.horizon_ns == 50
