@@ -31,27 +31,24 @@ def verdict_of(choice: Choice, reasons: list[str]) -> Verdict:
 def refusal(bundle: Bundle, choice: Choice, model: CostModel, trace: Trace) -> str:
     """Return why no interval is advised, and the way on."""
     at, load = choice.nearest, bundle.middle("load")
-    within = ~bundle.extrapolated
-    if not (load[within] < 1).any():
-        low, high = bundle.intervals[[0, -1]] / NS
-        text = (
-            f"the work does not fit into any interval from {format_s(low)} to {format_s(high)} ({model.explain()[:-1]})"
-        )
-        slope = float(model(model.rows_probed[1])) / model.rows_probed[1] * trace.rate
-        if slope >= 1:
-            text += f"; {trace.rate:,.0f} rows a second need {slope:.1f} seconds of work a second"
-        return f"{text} ({model.explain()[:-1]}). A faster function, fewer rows or more workers are needed."
     if choice.chance[bundle.extrapolated].max(initial=0.0) >= SURE:
         need = float(bundle.middle("num_input_rows_max")[bundle.extrapolated].min())
         return (
             f"intervals that might do bring batches of {need:,.0f} rows and more, and the largest tried has "
             f"{bundle.rows_largest:,}; a larger budget= reaches further."
         )
-    said = (
-        f"the nearest, {format_s(bundle.intervals[at] / NS)}, keeps the limits with {choice.chance[at]:.0%} probability"
+    if not (load[~bundle.extrapolated] < 1).any():
+        low, high = bundle.intervals[[0, -1]] / NS
+        text = f"the work does not fit into any interval from {format_s(low)} to {format_s(high)}"
+        slope = float(model(model.rows_probed[1])) / model.rows_probed[1] * trace.rate
+        if slope >= 1:
+            text += f"; {trace.rate:,.0f} rows a second need {slope:.1f} seconds of work a second"
+        return f"{text} ({model.explain()[:-1]}). A faster function, fewer rows or more workers are needed."
+    p95, named = format_s(bundle.middle("latency_p95_s")[at]), format_s(bundle.intervals[at] / NS)
+    return (
+        f"the nearest, {named}, keeps the limits with {choice.chance[at]:.0%} probability (p95 {p95}, "
+        f"load {load[at]:.2f}); loosen a limit or give a larger budget=."
     )
-    p95, fuller = bundle.middle("latency_p95_s")[at], load[at]
-    return f"{said} (p95 {format_s(p95)}, load {fuller:.2f}); loosen a limit or give a larger budget=."
 
 
 def doubts(

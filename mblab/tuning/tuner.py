@@ -32,8 +32,9 @@ HORIZON_NS = 60 * NS
 LOWEST_NS = 1_000_000
 LONGEST_NS = 600 * NS
 SCOUT_S = (0.02, 0.1, 0.5, 2.0)  # what arrives in this long is tried first, to see which intervals are worth a look
-GRID, FINER, STEP = 48, 9, 1.12  # intervals looked at, those added around the choice, and how far around it
-ROUGH = 10  # lanes of a first look
+GRID, FINER, STEP = 40, 9, 1.12  # intervals looked at, those added around the choice, and how far around it
+ROUGH, ROUGH_NS = 8, 20 * NS  # lanes of a first look, and how far it looks
+MANY_BATCHES = 500
 MOST_LOAD = 16.0
 SCOUT_SHARE, WARM_SHARE, READ_SHARE = 0.12, 0.2, 0.1  # of the budget
 
@@ -179,7 +180,7 @@ class Tuner:
         marginal = max(0.0, float(law(most)) - fixed) / most
         shortest = fixed / (1 - marginal * rate) if marginal * rate < 0.95 else 20 * fixed
         high = longest_ns or min(LONGEST_NS, round(max(16 * shortest, 0.2) * NS))
-        low = round(min(max(shortest / 4, 0.002), high / NS / 8) * NS)
+        low = round(min(max(shortest / 1.5, 0.002), high / NS / 8) * NS)  # below the shortest that fits all is the same
         return Span(max(LOWEST_NS, low), max(high, 4 * LOWEST_NS))
 
     def refine(self, sizes: np.ndarray[tuple[int], np.dtype[np.int64]], budget_s: float) -> None:
@@ -255,34 +256,33 @@ def find(
     latency = target.latency_s
     longest = None if latency is None else max(4 * LOWEST_NS, round(latency / 0.9 * NS))
 
-    def bundle_of(model: CostModel, intervals: list[int], lanes: int = LANES) -> Bundle:
+    def bundle_of(model: CostModel, intervals: list[int], lanes: int, horizon_ns: int) -> Bundle:
         return Bundle.of(
             trace.arrival_ns,
             np.array(intervals, np.int64),
             cost=model,
-            horizon_ns=trace.horizon_ns,
+            horizon_ns=horizon_ns,
             policy=settings.policy,
             max_rows_per_batch=settings.max_rows_per_batch,
             lanes=lanes,
             price=price,
         )
 
-    tuner.budget_s -= min(0.4, 0.1 * tuner.budget_s)  # the arithmetic takes its share
-    span = tuner.calibrate(span, longest_ns=longest, share=0.75)
-    grid = span.grid(GRID)
-    while tuner.left_s > 0.05 * tuner.budget_s:
-        first = bundle_of(tuner.law(), grid, ROUGH)
-        at = choose(first, target, widen).nearest
-        sizes = first.sizes[at]
-        before = tuner.prober.spent_s
-        tuner.refine(sizes[sizes <= 1.3 * first.rows_largest], min(0.12 * tuner.budget_s, tuner.left_s))
-        if tuner.prober.spent_s == before:
+    span = tuner.calibrate(span, longest_ns=longest, share=0.7)
+    grid, near = span.grid(GRID), 0
+    while True:
+        begun = tuner.elapsed_s
+        rough = bundle_of(tuner.law(), grid, ROUGH, max(grid[-1], min(trace.horizon_ns, ROUGH_NS)))
+        near = choose(rough, target, widen).nearest
+        last_look = (tuner.elapsed_s - begun) * trace.horizon_ns / min(trace.horizon_ns, ROUGH_NS) * LANES / ROUGH / 2
+        left = tuner.left_s - last_look
+        sizes = rough.sizes[near][rough.sizes[near] <= 1.3 * rough.rows_largest]
+        if left < 0.05 * tuner.budget_s or not len(sizes):
             break
+        tuner.refine(sizes, min(max(0.12 * tuner.budget_s, left / 3), left))
     model = tuner.law()
-    first = bundle_of(model, grid, ROUGH)
-    near = grid[choose(first, target, widen).nearest]
-    finer = Span(max(LOWEST_NS, round(near / STEP)), round(near * STEP)).grid(FINER)
-    bundle = bundle_of(model, sorted({*grid, *finer}))
+    around = Span(max(LOWEST_NS, round(grid[near] / STEP)), round(grid[near] * STEP))
+    bundle = bundle_of(model, sorted({*grid, *around.grid(FINER)}), LANES, trace.horizon_ns)
     choice = choose(bundle, target, widen)
     notes = notes_on(model, target, trace, bundle)
     fits = _fits(bundle)
@@ -313,7 +313,7 @@ def _headroom(model: CostModel, trace: Trace, interval_ns: int, settings: Settin
             faster.arrival_ns,
             np.array([interval_ns]),
             cost=law.ns,
-            horizon_ns=max(faster.horizon_ns, interval_ns),
+            horizon_ns=max(interval_ns, min(faster.horizon_ns, MANY_BATCHES * interval_ns)),
             policy=settings.policy,
             max_rows_per_batch=settings.max_rows_per_batch,
         )
