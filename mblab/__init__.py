@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from mblab.lab import Lab, load_run
     from mblab.run import Run
-    from mblab.sources import replay, simulate
+    from mblab.sources import poll, record, replay, simulate, watch
     from mblab.tuning.whatif import predict
 
 __version__ = "0.1.0"
@@ -66,11 +66,14 @@ __all__ = [
     "datasets",
     "errors",
     "load_run",
+    "poll",
     "predict",
+    "record",
     "replay",
     "simulate",
     "sinks",
     "testing",
+    "watch",
 ]
 
 _ROOM_OF = {
@@ -78,9 +81,12 @@ _ROOM_OF = {
     "Run": "mblab.run",
     "compare": "mblab.comparison",
     "load_run": "mblab.lab",
+    "poll": "mblab.sources",
     "predict": "mblab.tuning.whatif",
+    "record": "mblab.sources",
     "replay": "mblab.sources",
     "simulate": "mblab.sources",
+    "watch": "mblab.sources",
 }
 
 

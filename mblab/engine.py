@@ -30,6 +30,7 @@ from mblab.records import Attempt, BatchRecord, Control, Group
 from mblab.schedule import Timetable, Trigger
 from mblab.sinks.base import Delivery, Savepoint, Sink
 from mblab.sources.feed import Cut, Feed
+from mblab.sources.live import refuse_speedup
 from mblab.state import StateStore, savepoint, size_bytes, tidy_key
 from mblab.steps import Step, as_rows, user_line
 
@@ -175,7 +176,9 @@ class Engine:
         self._adopted: tuple[Sink, ...] = ()  # the pipeline's sinks that `_sinks` was made from
         self._sampled_s = -math.inf
         self.last_end_ns = 0
-        self.feed = Feed(pipeline.source, settings.speedup)
+        if settings.speedup is not None or any("speedup" in c.change for c in controls):
+            refuse_speedup(pipeline.source)
+        self.feed = Feed(pipeline.source, settings.speedup, None if clock.virtual else clock.now_ns)
 
     def open(self) -> None:
         """Get the sinks ready; the source's first block is decoded already."""
@@ -184,6 +187,7 @@ class Engine:
 
     def close(self) -> None:
         """Close the sinks; the last one is closed even if an earlier one fails."""
+        self.feed.close()
         failures = []
         for sink in (*self._sinks, self._output):
             try:

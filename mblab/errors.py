@@ -158,9 +158,10 @@ def _place(filename: str) -> str:
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """Return a short repr for a message, never longer than `limit` characters and never raising."""
+    """Return a short repr for a message: one line, never longer than `limit` characters and never raising."""
     try:
         text = repr(value)
+        text = " ".join(text.split()) if "\n" in text else text
     except Exception:
         text = f"<{type(value).__name__} whose repr() fails>"
     return text if len(text) <= limit else text[: limit - 1] + "…"

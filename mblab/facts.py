@@ -165,8 +165,7 @@ class LiveFacts:
         if not self._driver.idle:  # the feed belongs to the thread that turns the engine
             last = self._log.last()
             return (int(last["backlog_rows"]) if last else 0), None
-        count = engine.feed.waiting(horizon_ns)
-        oldest = engine.feed.oldest_waiting_ns(horizon_ns)
+        count, oldest = engine.feed.left(horizon_ns)
         if failed is not None and failed.arrival_ns is not None and len(failed.arrival_ns):
             count, oldest = count + len(failed.arrival_ns), int(failed.arrival_ns[0])
         return count, oldest

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from mblab import host
-from mblab.clock import Clock, VirtualClock
+from mblab.clock import Clock, VirtualClock, WallClock
 from mblab.drivers import Driver
 from mblab.durations import NS, Duration, duration_ns, format_s, interval_ns, seconds
 from mblab.engine import Engine, check_cost
@@ -36,6 +36,7 @@ from mblab.schedule import Policy, check_cap, check_policy
 from mblab.sinks.base import Sink
 from mblab.sinks.memory import MemorySink
 from mblab.sources.base import Source
+from mblab.sources.live import Live, refuse_speedup
 from mblab.steps import Chain, Kind, Step, make_step, names_of
 
 if TYPE_CHECKING:
@@ -271,6 +272,8 @@ class Lab:
         Raises:
             SettingError: A value breaks its rule; nothing is changed then.
         """
+        if "speedup" in knobs:
+            refuse_speedup(self._source)
         with self._lock:
             change = checked_change(knobs, self._settings)
             self._settings = settings_after(self._settings, change)
@@ -459,8 +462,12 @@ class Lab:
         """Return what the steps make of the first n rows, as one batch, from an empty state; nothing else happens."""
         rows = whole_number(n, "n")
         pipeline = replace(self.pipeline, sinks=())
-        engine = Engine(pipeline, VirtualClock(), run_id="0" * 12, note=lambda _: None, output=MemorySink(1))
-        return engine.trial(rows)
+        clock = WallClock() if isinstance(self._source, Live) else VirtualClock()
+        engine = Engine(pipeline, clock, run_id="0" * 12, note=lambda _: None, output=MemorySink(1))
+        try:
+            return engine.trial(rows)
+        finally:
+            engine.feed.close()
 
     def rerun(self, k: int) -> Rerun:
         """Run batch k of the newest run again, with today's steps and the state it had; return both and their diff.

@@ -224,6 +224,76 @@ def test_a_simulation_brings_its_function_along(tmp_path):
     assert_the_script_gives_the_same(lab, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        mblab.simulate.orders(duration="3s").with_gaps("1s", ("100ms", "300ms")).with_poison(0.1, "price", "range"),
+        mblab.simulate.clicks(duration="3s").with_gaps("1s", "200ms", "drop").with_poison(0.1, "page", "null"),
+        mblab.simulate.requests(duration="30s").with_late(0.1, "2s"),
+        mblab.replay(flights(20), arrival="at", loop=True, limit=50),
+    ],
+    ids=["orders", "clicks", "requests", "loop"],
+)
+def test_every_source_and_modifier_is_written_as_it_is(source, tmp_path):
+    """With seeds and limits, so the rows are the same."""
+    lab = Lab(source, interval="500ms")
+
+    @lab.batch
+    def count(batch):
+        return {"rows": len(batch), "nulls": int(batch.isna().sum().sum())}
+
+    assert_the_script_gives_the_same(lab, tmp_path)
+
+
+def test_many_files_stay_an_input_with_wildcards(tmp_path, run):
+    """JSONL by wildcards: the script reads what matches, and another pattern on request."""
+    for i in range(3):
+        flights(40).iloc[i * 10 : i * 10 + 10].to_json(
+            tmp_path / f"in-{i}.jsonl", orient="records", lines=True, date_format="iso"
+        )
+    path = counted(tmp_path, mblab.replay(tmp_path / "in-*.jsonl", arrival="at", sort=True))
+
+    assert "beside(__file__, 'in-*.jsonl')" in path.read_text()
+    assert run(path)[1].startswith("lab: 30 rows")
+    assert run(path, "--input", str(tmp_path / "in-[01].jsonl"))[1].startswith("lab: 20 rows")
+
+
+def test_a_watch_is_exported_and_runs_on_the_real_clock(tmp_path, run):
+    """Also with the default pace; it needs no duration, for it is stopped by hand, but --once does."""
+    (tmp_path / "in").mkdir()
+    flights(8).to_parquet(tmp_path / "in" / "a.parquet")
+    path = counted(tmp_path, mblab.watch(tmp_path / "in" / "*.parquet", every="10ms"))
+
+    assert "mblab.watch(options.input, every=0.01, settle=1)" in path.read_text()
+    assert run(path, "--duration", "300ms", "--interval", "100ms")[1].startswith(
+        "lab: 8 rows in 3 batches, p95 latency"
+    )
+    assert run(path, "--once")[0] == 2
+    assert run(path, "--once", "--duration", "200ms")[1].startswith("lab: 8 rows in 1 batch")
+
+
+def ask(position):
+    """Rows above a position, with what the module around it holds."""
+    return ({"n": [LATE]}, 1) if position is None else None
+
+
+def test_a_polled_function_comes_along(tmp_path, run):
+    """With what it reads; one without a name of its own is refused, and so is a method."""
+    lab = Lab(mblab.poll(ask, every="10ms"), interval="100ms")
+    path = exported(lab, tmp_path)
+
+    assert "mblab.poll(ask, every=0.01)" in path.read_text()
+    assert run(path, "--duration", "200ms")[1].startswith("lab: 1 row in 2 batches")
+    for fn in (lambda: None, DataFrameMaker().make):
+        with pytest.raises(ExportError):
+            exported(Lab(mblab.poll(fn), interval="1s"), tmp_path)
+
+
+class DataFrameMaker:
+    def make(self):
+        return None
+
+
 def test_whatever_a_step_reads_comes_along(tmp_path):
     """Modules, objects out of modules, constants, tables, classes, enums, wrapped and mutually recursive functions."""
     lab = replayed()

@@ -28,11 +28,14 @@ NAMES = [
     "datasets",
     "errors",
     "load_run",
+    "poll",
     "predict",
+    "record",
     "replay",
     "simulate",
     "sinks",
     "testing",
+    "watch",
 ]
 HEAVY = ["altair", "IPython", "ipywidgets", "pyarrow.parquet", "pyspark", "typer", "tqdm", "vl_convert", "papermill"]
 

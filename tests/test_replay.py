@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import mblab.sources.files as files
 from mblab.errors import ColumnError, MblabError, SettingError, SettingTypeError, SourceChanged, SourceError
-from mblab.sources import Source, SourceWarning, replay
+from mblab.sources import Source, SourceWarning, csv, parquet, replay, tables
 
 TIMES = pd.to_datetime(
     ["2026-01-01 10:00", "2026-01-01 10:00:00.25", "2026-01-01 10:00:00.25", "2026-01-01 10:01"], format="ISO8601"
@@ -51,7 +50,8 @@ def save(tmp_path):
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Decode files four rows at a time."""
-    monkeypatch.setattr(files, "DECODE_ROWS", 4)
+    monkeypatch.setattr(tables, "DECODE_ROWS", 4)
+    monkeypatch.setattr(parquet, "DECODE_ROWS", 4)
 
 
 # What a replay gives
@@ -329,7 +329,7 @@ def test_a_saved_index_is_no_trouble(tmp_path):
 )
 def test_a_csv_column_has_the_one_dtype_that_fits_all_of_it(first, last, dtype, tmp_path, small_pieces, monkeypatch):
     """Also when only the last of many rows tells: the reader sees 64 bytes at a time."""
-    monkeypatch.setattr(files, "PARSE_BYTES", 64)
+    monkeypatch.setattr(csv, "PARSE_BYTES", 64)
     (tmp_path / "long.csv").write_text("t,v\n" + f"0,{first}\n" * 100 + f"0,{last}\n")
     dtypes = [str(b.rows["v"].dtype) for b in replay(tmp_path / "long.csv", arrival="t").open()]
 
@@ -564,7 +564,7 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path):
     assert "did you mean 'flights.parquet'?" in refused(SourceError, tmp_path / "flihgts.parquet", rate=1)
     assert "there is no folder" in refused(SourceError, tmp_path / "no" / "flights.parquet", rate=1)
     assert "is a folder" in refused(SourceError, tmp_path, rate=1)
-    assert "must end in .parquet or .csv" in refused(SourceError, tmp_path / "rows.xlsx", rate=1)
+    assert "must end in .parquet, .csv, .jsonl or .ndjson" in refused(SourceError, tmp_path / "rows.xlsx", rate=1)
     assert "magic bytes" in refused(SourceError, tmp_path / "flights.parquet", rate=1)
     assert "Empty CSV file" in refused(SourceError, tmp_path / "empty.csv", rate=1)
     assert "UTF-8" in refused(SourceError, tmp_path / "coded.csv", rate=1)

@@ -30,7 +30,8 @@ EVERYTHING: Final = "36500 days"  # the interval of --once: one batch takes all 
 SHOWN_ROWS: Final = 20
 ABSENT: Final = ""
 EPILOG: Final = """\
-drain reads as fast as the batches complete and cuts them where the interval says; replay waits for each row's arrival.
+drain reads as fast as the batches complete and cuts them where the interval says; replay waits for each row's arrival,
+as a live source always does, which runs until it is stopped (Ctrl-C, SIGTERM) or for --duration.
 Exit codes: 0 done, 1 a step, the source or a sink failed, 2 wrong use, 130 interrupted. Progress goes to stderr."""
 
 
@@ -72,28 +73,32 @@ class Options:
             _complain(str(error))
             return FAILED
         try:
-            self._report(run)
+            self._report(run, live=getattr(lab.source, "live", False))
             sys.stdout.flush()
         except BrokenPipeError:  # whoever reads, such as `head`, has seen enough; the results stand
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
 
     def _start(self, lab: Any) -> Any:
-        if self.duration is None and lab.source.endless:
+        live = getattr(lab.source, "live", False)
+        if self.duration is None and lab.source.endless and (self.once or not live):
             raise SettingError("this source never ends by itself: give --duration, for example --duration 10min.")
         if self.once:
             lab.policy, lab.max_rows_per_batch = "asap", None
+        if live:  # until somebody stops it; what was delivered stays
+            return lab.run(self.duration or EVERYTHING)
         if self.pace == "replay":
             return lab.run(self.duration)
         return lab.run(self.duration, clock="virtual", cost=0)
 
-    def _report(self, run: Any) -> None:
+    def _report(self, run: Any, *, live: bool) -> None:
         summary = {k: _plain(v) for k, v in run.summary().items()}
         if self.json:
             facts = {"name": self.name, "status": run.status, "output": self.output or None, **summary}
             _say(json.dumps(facts))
             return
-        waits = f", p95 latency {format_s(summary['latency_p95_s'] or 0)}" if self.pace == "replay" else ""
+        paced = self.pace == "replay" or live
+        waits = f", p95 latency {format_s(summary['latency_p95_s'] or 0)}" if paced else ""
         target = f" → {self.output}" if self.output else ""
         rows, batches = (_counted(summary[what], what) for what in ("rows", "batches"))
         _say(_one_line(f"{self.name}: {rows} in {batches}{waits}{target}"))
@@ -198,7 +203,7 @@ def _checked(rule: Callable[[str], int]) -> Callable[[str], str]:
 
 
 def _readable(path: str) -> str:
-    if not os.path.exists(path) and not glob.glob(path):  # noqa: PTH110, PTH207 - the text is passed on as it was given
+    if not os.path.exists(path) and not glob.has_magic(path):  # noqa: PTH110 - the text is passed on as it was given
         raise argparse.ArgumentTypeError(f"there is no file {path!r}")
     return path
 

@@ -19,6 +19,7 @@ from functools import partial
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
+from types import MethodType
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -472,7 +473,7 @@ def _read_functions(
             capture.read(text.text or str(text.function), reader)
     for function in called:
         name = getattr(function, "__name__", "")
-        if not name.isidentifier():
+        if not name.isidentifier() or isinstance(function, MethodType):
             raise ExportError(
                 f"{shown(function, 60)} has no name of its own; define it with def, so that a script can."
             )

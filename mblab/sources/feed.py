@@ -10,7 +10,7 @@ the batch's size.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mblab.errors import MblabError, SettingError
 from mblab.sources.base import Block, Source, Times
+from mblab.sources.live import Listener, Live
 
 __all__ = ["Cut", "Feed"]
 
@@ -87,15 +89,32 @@ class Cut(NamedTuple):
 
 
 class Feed:
-    """The rows of one run, in arrival order, on the run's clock."""
+    """The rows of one run, in arrival order, on the run's clock.
 
-    def __init__(self, source: Source, speedup: float | None = None) -> None:
+    Args:
+        source: Where rows come from.
+        speedup: Source seconds in one second of the run; None leaves it to the source.
+        now_ns: Tells the time on the run's clock, by which a live source's rows arrive; None on a virtual one.
+
+    Raises:
+        SettingError: The source is live, and the clock is not.
+    """
+
+    def __init__(self, source: Source, speedup: float | None = None, now_ns: Callable[[], int] | None = None) -> None:
         self.taken = 0
         self.event_time = source.event_time
         self.speedup = speedup or source.speedup
         self._pace = self.speedup
         self._changes: list[tuple[int, float, float]] = []
-        self._blocks: Iterator[Block] = source.open()
+        self._listener: Listener | None = None
+        if isinstance(source, Live):
+            if now_ns is None:
+                raise SettingError(
+                    f"{source.name} is live, so its rows cannot be had ahead of time, as clock='virtual' and predict "
+                    "need them; record it with mblab.record(source, path, duration), then replay the recording."
+                )
+            self._listener = source.listen(now_ns)
+        self._blocks: Iterator[Block] = iter(()) if self._listener else source.open()
         self._held: deque[_Held] = deque()
         self._decoded = 0  # rows decoded so far, taken ones included
         self._last_ns = -1  # arrival of the newest decoded row
@@ -103,20 +122,18 @@ class Feed:
         self._failure: Exception | None = None
         self._empty: pd.DataFrame | None = None
         self._peak: Any = None  # newest event time of the blocks that were let go
-        self._decode()
+        try:
+            self._decode()
+        except BaseException:
+            self.close()
+            raise
 
     def _decode(self) -> bool:
-        """Decode the next block; return False at the end of the source."""
+        """Decode the next block; return False at the end of the source, or when a live one has none now."""
         while not self._over:
-            if self._failure is not None:  # a generator that raised looks exhausted: that would lose rows silently
-                raise self._failure
-            try:
-                block = next(self._blocks, None)
-            except Exception as error:
-                self._failure = error
-                raise
+            block = self._next_block()
             if block is None:
-                self._over = True
+                self._over = self._listener is None or self._listener.over
                 return False
             if self._empty is None:
                 self._empty = block.rows.iloc[:0].reset_index(drop=True)
@@ -129,6 +146,22 @@ class Feed:
                 self._last_ns = int(arrival[-1])
                 return True
         return False
+
+    def _next_block(self) -> Block | None:
+        if self._listener is not None:
+            return self._listener.next(quiet=bool(self._held))  # rows that came before a failure are taken first
+        if self._failure is not None:  # a generator that raised looks exhausted: that would lose rows silently
+            raise self._failure
+        try:
+            return next(self._blocks, None)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def close(self) -> None:
+        """Stop listening to a live source; what it brought can still be taken."""
+        if self._listener is not None:
+            self._listener.close()
 
     def reach(self, time_ns: int) -> None:
         """Decode until every row with A < time_ns is held."""
@@ -159,7 +192,7 @@ class Feed:
 
     @property
     def next_arrival_ns(self) -> int | None:
-        """Arrival of the oldest untaken row, or None when the source is exhausted."""
+        """Arrival of the oldest untaken row, or None when there is none."""
         if not self._held and not self._decode():
             return None
         held = self._held[0]
@@ -168,7 +201,7 @@ class Feed:
     @property
     def drained(self) -> bool:
         """Whether every row there will ever be has been taken."""
-        return not self._held and not self._decode()
+        return not self._held and not self._decode() and self._over
 
     def take(self, count: int) -> Cut:
         """Take the next `count` rows; they must be held (see `waiting`)."""
@@ -216,11 +249,13 @@ class Feed:
             held.arrival_ns = _rescaled(held.arrival_ns, at_ns, old, speedup)
             self._last_ns = int(held.arrival_ns[-1])
 
-    def oldest_waiting_ns(self, time_ns: int) -> int | None:
-        """Return the arrival of the oldest untaken row with A < time_ns, if there is one."""
-        if not self.waiting(time_ns):
-            return None
-        return self.next_arrival_ns
+    def left(self, time_ns: int) -> tuple[int, int | None]:
+        """Return how many untaken rows have A < time_ns, as far as they can be read, and the arrival of the oldest."""
+        try:
+            count = self.waiting(time_ns)
+        except MblabError:
+            count = sum(int(h.arrival_ns.searchsorted(time_ns)) - h.taken for h in self._held)
+        return count, self.next_arrival_ns if count else None
 
 
 def _rescaled(arrival: Times, at_ns: int, old: float, new: float) -> Times:

@@ -1,16 +1,17 @@
 """A real data set as a stream: its rows arrive when they arrived then.
 
-The arrival of a row is its arrival time minus the first one; a replay so begins at 0. Rows stay as they are. This room
-knows what a column of times means and how files are read, but no clock: `speedup` is carried to the feed.
+The arrival of a row is its arrival time minus the first one; a replay so begins at 0, but for a recording, whose times
+are kept. Rows stay as they are, but for the times in them when a loop begins again. This room knows what a column of
+times means and how files are read, but no clock: `speedup` is carried to the feed.
 
-    frame or file -> files, timestamps -> [replay] -> disorder -> feed
+    frame, files, recording -> files, sorting, timestamps -> [replay] -> disorder -> feed
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,14 @@ from mblab.arrivals import check_number, check_whole, plain
 from mblab.durations import NS
 from mblab.errors import ColumnError, SettingError, SettingTypeError, SourceError, missing_column, shown
 from mblab.sources.base import Block, Position, Times
+from mblab.sources.columns import column_name, column_names
 from mblab.sources.disorder import Modifiable
-from mblab.sources.files import FrameTable, Table, open_table, tidy_frame
-from mblab.sources.timestamps import check_tz, check_unit, epoch_ns
+from mblab.sources.files import ENDINGS, FilesTable, open_path
+from mblab.sources.parquet import ParquetTable
+from mblab.sources.record import Recording, recording_in
+from mblab.sources.sorting import SortedTable
+from mblab.sources.tables import ArrowTable, FrameTable, Table, tidy_frame
+from mblab.sources.timestamps import UNITS, check_tz, check_unit, epoch_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +53,7 @@ class Replay(Modifiable):
         rate: Rows per second; the rows then arrive in file order at i/rate.
         columns: Columns the rows have; None means all.
         limit: Number of rows after which it ends; None means all.
+        loop: Whether it begins again, and again, when it comes to its end.
         sort: Whether the rows were, or a file will be, put in order of arrival.
         tz: Where naive arrival times were taken; None means UTC.
         unit: What numeric arrival times count in.
@@ -59,15 +66,21 @@ class Replay(Modifiable):
     rate: float | None = None
     columns: tuple[str, ...] | None = None
     limit: int | None = None
+    loop: bool = False
     sort: bool = False
     tz: str | None = None
     unit: str = "s"
+    recording: Recording | None = field(init=False, compare=False)
     table: Table = field(init=False, compare=False)
     same: object = field(init=False)  # two replays are equal when they read the same file, or share one frame
 
     def __post_init__(self) -> None:
-        table = FrameTable(self.data) if isinstance(self.data, pd.DataFrame) else open_table(self.data)
+        table = FrameTable(self.data) if isinstance(self.data, pd.DataFrame) else open_path(self.data)
+        found = recording_in(table.schema) if isinstance(table, ParquetTable) else None
         object.__setattr__(self, "table", table)
+        object.__setattr__(self, "recording", found)
+        if found is not None and self.event_time is None:
+            object.__setattr__(self, "event_time", found.event_time)
         object.__setattr__(self, "same", self.data if isinstance(self.data, Path) else id(self.data))
 
     @property
@@ -77,8 +90,8 @@ class Replay(Modifiable):
 
     @property
     def endless(self) -> bool:
-        """Whether it never ends by itself: never."""
-        return False
+        """Whether it never ends by itself: a loop without a limit."""
+        return self.loop and self.limit is None
 
     @property
     def input_path(self) -> Path | None:
@@ -93,27 +106,40 @@ class Replay(Modifiable):
     @property
     def clock_column(self) -> str | None:
         """The column that tells when rows arrive; None with `rate`."""
-        return None if self.rate is not None else self.arrival or self.event_time
+        if self.rate is not None:
+            return None
+        return self.arrival or (self.recording.arrival if self.recording else self.event_time)
+
+    @property
+    def keeps_times(self) -> bool:
+        """Whether arrivals are kept as the data has them, as in a recording, and not counted from the first one."""
+        return self.recording is not None and self.clock_column == self.recording.arrival
+
+    @property
+    def kept(self) -> list[str]:
+        """The columns the rows have."""
+        hidden = self.recording.arrival if self.recording else None
+        return list(self.columns or [c for c in self.table.names if c != hidden])
 
     def open(self, position: Position | None = None) -> Iterator[Block]:
-        """Return the blocks from a position {"row": n} on: a frame in one, a file in pieces of 100,000 rows.
+        """Return the blocks from a position on: a frame in one, files in pieces of 100,000 rows.
+
+        A position is {"row": n}, and in a loop {"round": r, "row": n} with n counted within the round.
 
         Raises:
             SourceError: The file cannot be read, or its arrival times have nulls or step back.
             SourceChanged: The file was written to since `replay` looked at it.
         """
-        return self._blocks(0 if position is None else int(position["row"]))
+        start = position or {"row": 0}
+        return self._blocks(int(start.get("round", 0)), int(start["row"]))
 
     def describe(self) -> str:
         """Return one line for people."""
         rows = self.table.num_rows
         known = "" if rows is None else f": {rows if self.limit is None else min(rows, self.limit):,} rows"
-        pace = (
-            f"{plain(self.rate)} rows/s"
-            if self.rate
-            else f"by {self.clock_column}, {plain(self.speedup)} times real speed"
-        )
-        return f"replay of {self.name}{known}, {pace}"
+        by = "as recorded" if self.keeps_times else f"by {self.clock_column}"
+        pace = f"{plain(self.rate)} rows/s" if self.rate else f"{by}, {plain(self.speedup)} times real speed"
+        return f"replay of {self.name}{known}, {pace}{', over and over' if self.loop else ''}"
 
     def code(self, input: str) -> str:  # noqa: A002
         """Return the Python expression that makes this source again from `input`, a file or a frame."""
@@ -132,38 +158,86 @@ class Replay(Modifiable):
             "rate": self.rate and plain(self.rate),
             "columns": self.columns and repr(list(self.columns)),
             "limit": self.limit,
+            "loop": self.loop or None,
             "sort": self.sort or None,
             "tz": self.tz and repr(self.tz),
             "unit": None if self.unit == "s" else repr(self.unit),
         }
         return f"replay({', '.join([data, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
 
-    def _blocks(self, start: int) -> Iterator[Block]:
-        table = self._sorted_file() if self.sort and isinstance(self.data, Path) else self.table
-        kept = list(self.columns or self.table.sample.columns)
-        clock = self.clock_column
+    def _blocks(self, turn: int, start: int) -> Iterator[Block]:
+        table, columns = self._table, self.kept
+        extent = self._measured(table) if turn else None
+        while True:
+            given = turn * extent.rows if extent else 0
+            shift = turn * extent.period_ns if extent else 0
+            measure = _Measure(self)
+            row = start
+            for frame, times in self._pass(table, start, given):
+                rows = frame if self.limit is None else frame.iloc[: max(0, self.limit - given - row)]
+                if not len(rows):
+                    return
+                where = {"round": turn, "row": row} if self.loop else {"row": row}
+                kept = rows[columns] if list(rows.columns) != columns else rows
+                if extent and turn:
+                    kept = _moved(kept, extent.moved, turn)
+                yield Block(kept, times[: len(rows)] + shift, where)
+                if self.loop and extent is None:
+                    measure.add(frame, times)
+                row += len(rows)
+            if not self.loop:
+                return
+            extent = extent or measure.extent()
+            turn, start = turn + 1, 0
+
+    def _pass(self, table: Table, start: int, given: int) -> Iterator[tuple[pd.DataFrame, Times]]:
+        """Yield all rows from number `start` on, with their arrivals; `given` rows were in rounds before."""
+        kept, clock = self.kept, self.clock_column
         read = kept if clock is None or clock in kept else [*kept, clock]
-        zero = self._first_ns(table) if start else None
+        zero = 0 if self.keeps_times else self._first_ns(table) if start else None
         row, before = start, None
         for frame in table.read(read, start):
-            rows = frame if self.limit is None else frame.iloc[: max(0, self.limit - row)]
-            if not len(rows):
-                return
             if clock is None:
-                times = _even_ns(row, len(rows), self.rate or 1)
+                yield frame, _even_ns(given + row, len(frame), self.rate or 1)
             else:
-                times = epoch_ns(rows[clock], tz=self.tz, unit=self.unit, row=row)
-                before = self._check_order(times, rows[clock], row, before)
+                times = self.times_of(frame, row)
+                before = self._check_order(times, frame[clock], row, before)
                 zero = times[0] if zero is None else zero
-                times = times - zero
-            yield Block(rows[kept] if len(read) > len(kept) else rows, times, {"row": row})
-            row += len(rows)
+                yield frame, times - zero
+            row += len(frame)
+
+    def times_of(self, frame: pd.DataFrame, row: int = 0) -> Times:
+        """Return the arrival times of rows in ns, as the column has them."""
+        unit = "ns" if self.keeps_times else self.unit
+        return epoch_ns(frame[self.clock_column], tz=self.tz, unit=unit, row=row)
+
+    @cached_property
+    def _table(self) -> Table:
+        """The rows in the order in which they are read: sorted, or the files by their first arrival."""
+        table, clock = self.table, self.clock_column
+        if clock is None or not isinstance(table, ArrowTable):
+            return table
+        if self.sort:
+            return SortedTable(table, clock, self.tz, "ns" if self.keeps_times else self.unit)
+        if isinstance(table, FilesTable):
+            firsts = [(next(part.read([clock]), None), part) for part in table.parts]
+            begun = [
+                (int(self.times_of(frame.iloc[:1])[0]), i) for i, (frame, _) in enumerate(firsts) if frame is not None
+            ]
+            return replace(table, parts=tuple(table.parts[i] for _, i in sorted(begun)))
+        return table
+
+    def _measured(self, table: Table) -> _Extent:
+        """Return what one round measures, by reading what is needed for it."""
+        measure = _Measure(self)
+        for frame, times in self._pass(table, 0, 0):
+            measure.add(frame, times)
+        return measure.extent()
 
     def _first_ns(self, table: Table) -> Any:
         if self.clock_column is None:
             return None
-        first = next(table.read([self.clock_column])).iloc[:1]
-        return epoch_ns(first[self.clock_column], tz=self.tz, unit=self.unit)[0]
+        return self.times_of(next(table.read([self.clock_column])).iloc[:1])[0]
 
     def _check_order(self, times: Times, shown_times: pd.Series, row: int, before: tuple[int, Any] | None) -> Any:
         """Return the last time, as ns and as it is written, or raise at the first one that steps back."""
@@ -174,14 +248,106 @@ class Replay(Modifiable):
             earlier = shown_times.iloc[at - 1] if at else last[1]
             raise SourceError(
                 f"column {shown_times.name!r} of {self.name} must not step back, but row {row + at} (from 0) has "
-                f"{shown_times.iloc[at]} after {earlier}; pass sort=True, which sorts in memory, or sort the file."
+                f"{shown_times.iloc[at]} after {earlier}; pass sort=True, or sort the file."
             )
         return int(times[-1]), shown_times.iloc[-1]
 
-    def _sorted_file(self) -> FrameTable:
-        pieces = list(self.table.read(list(self.table.sample.columns)))
-        whole = pd.concat(pieces, ignore_index=True) if pieces else self.table.sample
-        return FrameTable(_in_order(whole, self.clock_column or "", self.tz, self.unit)[0])
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """What one round of a loop measures.
+
+    Attributes:
+        rows: How many there are.
+        period_ns: By how much the arrivals of a round are later than those of the one before; 0 with `rate`.
+        moved: Column of times to what is added to it in each round, in the column's own unit.
+    """
+
+    rows: int
+    period_ns: int
+    moved: dict[str, Any]
+
+
+class _Measure:
+    """Measures a round while it is read."""
+
+    def __init__(self, source: Replay) -> None:
+        self._source = source
+        self._rows = 0
+        self._first = self._last = 0
+        self._low: Any = None
+        self._high: Any = None
+        self._frame: pd.DataFrame | None = None
+
+    def add(self, frame: pd.DataFrame, times: Times) -> None:
+        """Take in rows and their arrivals."""
+        source = self._source
+        if not self._rows:
+            self._first, self._frame = int(times[0]), frame.iloc[:0]
+        self._rows, self._last = self._rows + len(times), int(times[-1])
+        if source.rate is not None and source.event_time in frame.columns:
+            happened = frame[source.event_time]
+            if _is_time(happened.dtype) and happened.notna().any():
+                low, high = happened.min(), happened.max()
+                self._low = low if self._low is None else min(low, self._low)
+                self._high = high if self._high is None else max(high, self._high)
+
+    def extent(self) -> _Extent:
+        """Return what was measured.
+
+        Raises:
+            SourceError: There are no two different times, so no gap to leave between rounds.
+        """
+        source, frame = self._source, self._frame
+        if frame is None or (source.rate is None and self._first == self._last):
+            raise SourceError(
+                f"{source.name} has only one time of arrival, so loop=True cannot tell how long to wait before it "
+                "begins again; give rate= instead."
+            )
+        names = dict.fromkeys(c for c in (source.event_time, source.clock_column) if c in source.kept)
+        units = {c: _unit_ns(frame[c].dtype, source.unit) for c in names if _is_time(frame[c].dtype)}
+        if source.rate is None:
+            span = self._last - self._first
+            gap = max(1, round(span / (self._rows - 1)))
+            coarsest = max([1, *units.values()])
+            period = -(-(span + gap) // coarsest) * coarsest
+            return _Extent(self._rows, period, {c: _step(frame[c].dtype, period, source.unit) for c in units})
+        if self._low is None or self._low == self._high:
+            return _Extent(self._rows, 0, {})
+        span = self._high - self._low
+        gap = span / max(1, self._rows - 1)
+        return _Extent(self._rows, 0, {c: span + (gap if frame[c].dtype.kind != "i" else round(gap)) for c in units})
+
+
+def _is_time(dtype: Any) -> bool:
+    return getattr(dtype, "kind", "O") in "Mmiuf"
+
+
+def _unit_of(dtype: Any) -> Any:
+    return getattr(dtype, "unit", None) or np.datetime_data(dtype)[0]
+
+
+def _unit_ns(dtype: Any, unit: str) -> int:
+    if dtype.kind in "Mm":
+        return UNITS[_unit_of(dtype)]
+    return 1 if dtype.kind == "f" else UNITS[unit]
+
+
+def _step(dtype: Any, period_ns: int, unit: str) -> Any:
+    if dtype.kind in "Mm":
+        return pd.Timedelta(period_ns, "ns")
+    return period_ns / UNITS[unit] if dtype.kind == "f" else period_ns // UNITS[unit]
+
+
+def _moved(rows: pd.DataFrame, by: dict[str, Any], turn: int) -> pd.DataFrame:
+    """Return rows with their times moved on by so many rounds; dtypes stay."""
+    later = {}
+    for name, step in by.items():
+        column, shift = rows[name], step * turn
+        if column.dtype.kind in "Mm":
+            shift = shift.as_unit(_unit_of(column.dtype))
+        later[name] = column + shift
+    return rows.assign(**later) if later else rows
 
 
 def replay(
@@ -193,6 +359,7 @@ def replay(
     rate: float | None = None,
     columns: Sequence[str] | None = None,
     limit: int | None = None,
+    loop: bool = False,
     sort: bool = False,
     tz: str | None = None,
     unit: str = "s",
@@ -200,15 +367,22 @@ def replay(
     """Return a data set as a source.
 
     Args:
-        data: DataFrame, Arrow table or record batch, or the path of a .parquet or .csv file. Later changes to a frame
-            do not show; of its index, named levels become columns and others are dropped.
-        arrival: Column that tells when the lab could first see a row; without it `event_time` serves.
+        data: DataFrame, Arrow table or record batch, or the path of a .parquet, .csv, .jsonl or .ndjson file. Wildcards
+            take many files, all with the same columns, in order of their first arrivals (with `rate`: by name, part-2
+            before part-10). Later changes to a frame do not show; of its index, named levels become columns and others
+            are dropped.
+        arrival: Column that tells when the lab could first see a row; without it `event_time` serves. The file of
+            `mblab.record` needs neither: it has its own.
         event_time: Column that tells when a row happened.
         speedup: Source seconds that pass in one second of a run.
         rate: Rows per second, for data without times: row i arrives at i/rate, in the data's order.
         columns: Columns that the rows keep; the arrival column need not be one of them.
         limit: Number of rows, in arrival order, after which the replay ends.
-        sort: Sort by arrival (stable): a frame without the warning, a file in memory.
+        loop: Begin again at the end, for ever (or up to `limit`): each round arrives later than the one before by the
+            span of the arrivals and one mean gap. Event times and arrival times in the rows move on by as much, so that
+            time does not step back; with `rate` event times move on by their own span.
+        sort: Sort by arrival (stable): a frame without the warning; files of more than a million rows through sorted
+            runs in a temporary folder, so memory stays flat.
         tz: Time zone that timestamps without one were taken in; None means UTC.
         unit: What numeric arrival times count in: s ms us ns min h.
 
@@ -225,16 +399,18 @@ def replay(
     """
     if rate is not None:
         _check_rate(rate, arrival, speedup, sort)
-    if not isinstance(sort, bool | np.bool_):
-        raise SettingTypeError(f"sort must be True or False, got {shown(sort)}.")
+    for knob, value in (("sort", sort), ("loop", loop)):
+        if not isinstance(value, bool | np.bool_):
+            raise SettingTypeError(f"{knob} must be True or False, got {shown(value)}.")
     source = Replay(
         _data(data),
-        arrival=_column_name(arrival, "arrival"),
-        event_time=_column_name(event_time, "event_time"),
+        arrival=column_name(arrival, "arrival"),
+        event_time=column_name(event_time, "event_time"),
         speedup=check_number(speedup, "speedup"),
         rate=None if rate is None else check_number(rate, "rate"),
-        columns=_column_names(columns),
+        columns=column_names(columns),
         limit=None if limit is None else check_whole(limit, "limit", 1),
+        loop=bool(loop),
         sort=bool(sort),
         tz=check_tz(tz),
         unit=check_unit(unit),
@@ -266,26 +442,9 @@ def _data(data: Any) -> Path | pd.DataFrame:
     if isinstance(data, pa.Table | pa.RecordBatch):
         return tidy_frame(data.to_pandas(date_as_object=False))
     raise SettingTypeError(
-        f"data must be a DataFrame, an Arrow table, or the path of a .parquet or .csv file, got {shown(data)} "
+        f"data must be a DataFrame, an Arrow table, or the path of a {ENDINGS} file, got {shown(data)} "
         f"({type(data).__name__})."
     )
-
-
-def _column_name(value: object, knob: str) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise SettingTypeError(f"{knob} must be the name of a column, got {shown(value)} ({type(value).__name__}).")
-    return value
-
-
-def _column_names(values: object) -> tuple[str, ...] | None:
-    if values is None:
-        return None
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise SettingTypeError(f"columns must be a list of column names, got {shown(values)}.")
-    names = tuple(_column_name(value, "columns") or "" for value in values)
-    if not names or len(set(names)) < len(names):
-        raise SettingError(f"columns must name at least one column, each once, got {shown(list(names))}.")
-    return names
 
 
 def _check_rate(rate: object, arrival: object, speedup: object, sort: object) -> None:
@@ -308,8 +467,8 @@ def _check_columns(source: Replay) -> None:
         *(("columns", c) for c in source.columns or ()),
     ]
     for knob, name in asked:
-        if name is not None and name not in sample.columns:
-            raise missing_column(knob, name, sample.columns)
+        if name is not None and name not in sample.columns and name not in source.table.names:
+            raise missing_column(knob, name, source.table.names)
     if source.table.num_rows == 0:
         raise SourceError(f"{source.name} has no rows to replay; it has the columns {shown(list(sample.columns))}.")
     if source.rate is None and source.clock_column is None:
@@ -318,8 +477,8 @@ def _check_columns(source: Replay) -> None:
             f"replay() must know when rows arrive: name arrival= or event_time= (columns that hold times: {likely}), "
             "or give rate= in rows per second."
         )
-    if source.frame is None and source.clock_column is not None:
-        epoch_ns(sample[source.clock_column], tz=source.tz, unit=source.unit)
+    if source.frame is None and source.clock_column in sample.columns:
+        source.times_of(sample)
 
 
 def _in_order(frame: pd.DataFrame, clock: str, tz: str | None, unit: str) -> tuple[pd.DataFrame, int]:

@@ -1,0 +1,78 @@
+"""Rows out of a Parquet file.
+
+.parquet -> [parquet] -> files
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mblab.sources.tables import DECODE_ROWS, FileTable, as_pandas, plain_index, reading, recut
+
+__all__ = ["ParquetTable"]
+
+
+@dataclass(frozen=True)
+class ParquetTable(FileTable):
+    """A Parquet file."""
+
+    @cached_property
+    def schema(self) -> Any:
+        """Return the Arrow schema, without the index that pandas may have put in."""
+        with reading(self.path):
+            return plain_index(self._open().schema_arrow)
+
+    @cached_property
+    def sample(self) -> pd.DataFrame:
+        """Return no rows, with columns and dtypes."""
+        return as_pandas(self.schema.empty_table())
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Return the number of rows, from the file's footer."""
+        with reading(self.path):
+            return int(self._open().metadata.num_rows)
+
+    def arrow(self, columns: Sequence[str], start: int = 0, types: Mapping[str, Any] | None = None) -> Iterator[Any]:
+        """Return the rows from `start` on in tables that end at multiples of 100,000 rows."""
+        import pyarrow as pa
+
+        self.check_unchanged()
+        with reading(self.path):
+            file = self._open()
+            group_rows = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+            begins = np.concatenate([[0], np.cumsum(group_rows)]).astype(int)
+            first = int(np.searchsorted(begins, start, side="right")) - 1
+            groups = list(range(first, len(group_rows)))
+            wanted = pa.schema([(c, (types or {}).get(c, self.schema.field(c).type)) for c in columns])
+            if groups:
+                batches = file.iter_batches(DECODE_ROWS, row_groups=groups, columns=list(columns))
+                for table in recut(batches, int(begins[first]), start):
+                    chosen = table.select(list(columns))
+                    yield chosen.cast(wanted) if types else chosen
+
+    def holes(self, column: str) -> bool:
+        """Return whether the column has nulls anywhere: from the footer, else by reading it."""
+        with reading(self.path):
+            file = self._open()
+            at = file.schema_arrow.get_field_index(column)
+            footer = [file.metadata.row_group(g).column(at) for g in range(file.num_row_groups)]
+            if all(c.path_in_schema == column and c.statistics and c.statistics.has_null_count for c in footer):
+                return any(c.statistics.null_count for c in footer)
+            return any(batch.column(0).null_count for batch in file.iter_batches(columns=[column]))
+
+    def dictionaries(self, column: str) -> Iterator[Any]:
+        """Return the categories of the column, piece by piece."""
+        with reading(self.path):
+            yield from (batch.column(0).dictionary for batch in self._open().iter_batches(columns=[column]))
+
+    def _open(self) -> Any:
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(self.path, pre_buffer=False)  # with it, iter_batches keeps all it has read
