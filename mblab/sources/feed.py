@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mblab.errors import MblabError, SettingError
+from mblab.errors import MblabError
 from mblab.sources.base import Block, Source, Times
-from mblab.sources.live import Listener, Live
+from mblab.sources.live import Listener, Live, refuse_ahead
 
 __all__ = ["Cut", "Feed"]
 
@@ -107,12 +107,9 @@ class Feed:
         self._pace = self.speedup
         self._changes: list[tuple[int, float, float]] = []
         self._listener: Listener | None = None
-        if isinstance(source, Live):
-            if now_ns is None:
-                raise SettingError(
-                    f"{source.name} is live, so its rows cannot be had ahead of time, as clock='virtual' and predict "
-                    "need them; record it with mblab.record(source, path, duration), then replay the recording."
-                )
+        if now_ns is None:
+            refuse_ahead(source)
+        elif isinstance(source, Live):
             self._listener = source.listen(now_ns)
         self._blocks: Iterator[Block] = iter(()) if self._listener else source.open()
         self._held: deque[_Held] = deque()

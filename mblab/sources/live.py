@@ -23,7 +23,7 @@ import pandas as pd
 from mblab.errors import MblabError, SettingError, SourceError
 from mblab.sources.base import Block, Position
 
-__all__ = ["Find", "Listener", "Live", "Lookout", "refuse_speedup"]
+__all__ = ["Find", "Listener", "Live", "Lookout", "refuse_ahead", "refuse_speedup"]
 
 FIRST_LOOK_S: Final = 5.0  # how long opening waits for the first look, so that what is there already arrives at 0
 REST: Final = 9  # a look that takes long is followed by a rest this many times longer: at most a tenth of a core
@@ -240,6 +240,15 @@ class Listener:
             self._nudge.wait(max(self._every_s, REST * took_s))
             while self._rows > ROWS_AHEAD and not self._closed:
                 self._nudge.wait(self._every_s)
+
+
+def refuse_ahead(source: object) -> None:
+    """Raise when a source is live and its rows are needed ahead of time."""
+    if isinstance(source, Live):
+        raise SettingError(
+            f"{source.name} is live, so its rows cannot be had ahead of time, as the virtual clock, predict, tune and "
+            "check need them; record it with mblab.record(source, path, duration), then replay the recording."
+        )
 
 
 def refuse_speedup(source: object) -> None:

@@ -17,6 +17,7 @@ from mblab.durations import NS
 from mblab.errors import SettingTypeError, shown
 from mblab.sources.base import Source
 from mblab.sources.feed import scale_ns
+from mblab.sources.live import refuse_ahead
 from mblab.sources.simulate import Simulation
 
 __all__ = ["Trace", "trace_of"]
@@ -68,6 +69,7 @@ def trace_of(
             f"predict needs arrivals or a source, got {shown(source, 40)}; "
             "for measured times use mblab.arrivals.trace(times)."
         )
+    refuse_ahead(source)
     pace = speedup or source.speedup
     parts: list[Ints] = []
     rows, ended, limit = 0, True, time.perf_counter() + (within_s or 1e9)
