@@ -80,7 +80,7 @@ class History:
 
     def find(self, batch_id: int) -> Remembered | None:
         """Return a batch, or None when it is not kept (an empty one never is)."""
-        return next((batch for batch, _, _ in list(self._held) if batch.batch_id == batch_id), None)
+        return next((batch for batch, _, _ in reversed(list(self._held)) if batch.batch_id == batch_id), None)
 
     @property
     def ids(self) -> list[int]:

@@ -48,7 +48,7 @@ class Listeners:
 
     def unwatch(self, watcher: Watcher) -> None:
         """Stop calling it."""
-        self._watchers = tuple(w for w in self._watchers if w is not watcher)
+        self._watchers = tuple(w for w in self._watchers if w != watcher)
 
     def tell(self, engine: Engine, record: BatchRecord, progress: Callable[[], dict[str, Any] | None]) -> None:
         """Call everyone.

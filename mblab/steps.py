@@ -386,6 +386,25 @@ class Chain:
         if not run.watched:
             run.watched = host.on_cell_end(lambda succeeded: self._end(run, succeeded))
 
+    def meant(self, fn: object, name: str | None) -> Step:
+        """Return the step a new version is meant for: the named one, the function's namesake, or the only one."""
+        steps = self.steps
+        wanted = getattr(fn, "__name__", None) if name is None else name
+        found = next((s for s in steps if s.name == wanted), None)
+        if found is None and name is None and len(steps) == 1:
+            found = steps[0]
+        if found is None:
+            have = [s.name for s in steps]
+            raise SettingError(f"no step is called {shown(wanted)}; there are {have}; say which with beside='name'.")
+        return found
+
+    @staticmethod
+    def version_of(old: Step, fn: object) -> Step:
+        """Return a function as the next version of a step: same name, kind and key, and so the same state."""
+        key = None if old.key is None else list(old.key)
+        step = make_step(fn, "map" if old.kind == "map" else "batch", key=key, name=old.name)
+        return replace(step, uid=old.uid, version=old.version + 1)
+
     def remove(self, name: str) -> bool:
         """Take a step out by name; return whether it was there."""
         keep = tuple(s for s in self.steps if s.name != name)

@@ -1,5 +1,7 @@
 """What the steps would do otherwise: cut elsewhere, run again."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 import mblab
 from mblab import BatchError, HistoryGone, Lab, SettingError
 from mblab.checks.cuts import ONE, cuts_of
+from mblab.checks.spectrum import latencies_s
 from mblab.checks.verdict import same_value
 from mblab.testing import ListSink, assert_cut_invariant, assert_same_as_batch, rows_at
 
@@ -569,3 +572,205 @@ def test_history_does_not_keep_large_states_two_hundred_times():
 def test_the_error_is_at_the_front_door():
     """A script catches it by name."""
     assert issubclass(mblab.HistoryGone, mblab.MblabError)
+
+
+# -- the spectrum --------------------------------------------------------------------------------------------------
+
+
+def lindley(arrival, size, cost):
+    """The latencies of batches of fixed size, one batch after the other."""
+    done, found = 0.0, []
+    for low in range(0, len(arrival), size):
+        part = arrival[low : low + size]
+        done = max(done, part[-1]) + cost
+        found += [done - a for a in part]
+    return found
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=60).map(sorted), st.integers(1, 70), st.integers(0, 500))
+@settings(max_examples=200, deadline=None)
+def test_the_latency_of_batches_of_fixed_size_is_that_of_a_queue(millis, size, cost):
+    """Any arrivals, sizes and costs, against the recursion row by row."""
+    size, arrival = min(size, len(millis)), np.array(millis) * 10**6
+    found = latencies_s(arrival, size, cost / 1000)
+
+    assert found.tolist() == pytest.approx(lindley([m / 1000 for m in millis], size, cost / 1000), abs=1e-9)
+
+
+def test_the_spectrum_reaches_from_row_at_a_time_to_one_batch():
+    """Fixed cost makes single rows dear and one batch late; somewhere between is best."""
+    rng = np.random.default_rng(0)
+    lab = Lab(rows_at(np.sort(rng.uniform(0, 4, 4000)), value=rng.normal(size=4000)), name="spectrum")
+
+    @lab.batch
+    def work(batch, state):
+        end = time.perf_counter() + 0.001
+        while time.perf_counter() < end:
+            pass
+        state["n"] = state.get("n", 0) + len(batch)
+        return state["n"]
+
+    found = lab.spectrum(budget="500ms")
+    t = found.table
+
+    assert t.batch_rows.tolist() == [1, 3, 10, 32, 100, 316, 1000, 4000]
+    assert (t.calls >= 3).all()
+    assert t.regime.tolist()[0] == "unsustainable"
+    assert t.regime.tolist()[-1] == "on_schedule"
+    assert 1 < found.best.batch_rows < 4000
+    assert t.overhead.iloc[0] > 0.99
+    assert t.overhead.iloc[-1] < 0.05
+    assert t.latency_mean_s.iloc[-1] == pytest.approx(2.0, rel=0.1)
+    assert "row at a time" in repr(found)
+    assert found._repr_mimebundle_()["image/png"]
+    assert lab.last_run is None
+
+
+def test_what_has_no_spectrum_is_said():
+    """No step, one row, a budget of nothing."""
+    with pytest.raises(SettingError, match="needs a step"):
+        Lab(readings()).spectrum()
+    one = Lab(rows_at([0.5]))
+    one.batch(count)
+    with pytest.raises(SettingError, match="at least 2 rows"):
+        one.spectrum()
+    with pytest.raises(SettingError, match="budget must be"):
+        lab_of(count).spectrum(budget=0)
+
+
+# -- a shadow ------------------------------------------------------------------------------------------------------
+
+
+def counting(batch, state):
+    state["n"] = state.get("n", 0) + len(batch)
+    return {"n": state["n"], "first": int(batch["row"].iloc[0])}
+
+
+def doubled(batch, state):
+    state["n"] = state.get("n", 0) + 2 * len(batch)
+    return {"n": state["n"], "first": int(batch["row"].iloc[0])}
+
+
+def same_but_slower(batch, state):
+    time.sleep(0.002)
+    return counting(batch, state)
+
+
+def shadowed(name="shadowed", **knobs):
+    lab = Lab(rows_at(np.arange(100) / 10), name=name, **knobs)
+    lab.batch(name="count")(counting)
+    return lab
+
+
+def test_a_shadow_tells_how_the_new_version_differs_and_changes_nothing():
+    """Output, state and sinks of the run are those of a run without it."""
+    plain = shadowed("plain").run(clock="virtual", cost=0)
+    lab, sink = shadowed(), ListSink()
+    lab.to(sink)
+    with lab.shadow(doubled) as shadow:
+        run = lab.run(clock="virtual", cost=0)
+    report = shadow.report()
+
+    assert run.output.equals(plain.output)
+    assert run.state == plain.state
+    assert len(sink.batches) == 10
+    assert run.batches.processing_time_s.eq(0).all()
+    assert report.table.same.tolist() == [False] * 10
+    assert report.table["columns"].unique().tolist() == ["n"]
+    assert report.diff.old.tolist() == [10 * k for k in range(1, 11)]
+    assert report.diff.new.tolist() == [20 * k for k in range(1, 11)]
+    assert report.text.startswith("the new count differs in 10 of 10 batches, in n; it takes")
+
+
+def test_a_shadow_that_is_the_same_says_so_and_what_it_costs():
+    """The cost of both, measured on the same batches."""
+    lab = shadowed()
+    shadow = lab.shadow(same_but_slower)
+    lab.run(clock="virtual")
+    report = shadow.report()
+
+    assert report.table.same.all()
+    assert report.cost_ratio > 1.5
+    assert (report.table.new_s >= 0.002).all()
+    assert "gives the same in all 10 batches" in repr(shadow)
+    assert report._repr_html_().startswith("<p>the new count gives the same")
+
+
+def test_a_shadow_joins_a_run_that_is_on_with_the_state_of_then():
+    """It begins with the state before its first batch, and ends when it is stopped."""
+    lab = shadowed()
+    lab.step(3)
+    shadow = lab.shadow(doubled)
+    lab.step(2)
+    shadow.stop()
+    lab.step(1)
+    lab.stop()
+
+    assert shadow.report().table.batch_id.tolist() == [3, 4]
+    assert shadow.report().diff.new.tolist() == [30 + 20, 30 + 40]
+
+
+def test_adopting_a_shadow_switches_and_keeps_the_run_s_state():
+    """As if the cell had been run again."""
+    lab = shadowed()
+    lab.step(3)
+    shadow = lab.shadow(doubled)
+    lab.step(2)
+    shadow.adopt()
+    lab.step(2)
+    lab.stop()
+    run = lab.last_run
+
+    assert run.output["n"].tolist() == [10, 20, 30, 40, 50, 70, 90]
+    assert run.batches.version.tolist() == [1] * 5 + [2] * 2
+    assert len(shadow.report().table) == 2
+    assert lab.steps[0].version == 2
+
+
+def test_a_failing_shadow_fails_alone():
+    """Its error stands in the table; the run goes on."""
+
+    def broken(batch, state):
+        return batch["rwo"]
+
+    lab = shadowed()
+    shadow = lab.shadow(broken)
+    run = lab.run(clock="virtual", cost=0)
+    report = shadow.report()
+
+    assert run.status == "finished"
+    assert "reads column 'rwo'" in report.table.error[0]
+    assert "fails on 10 of them" in report.text
+
+
+def test_a_keyed_step_is_shadowed_by_key():
+    """The new version is called as the old one, with a state by key."""
+    lab = Lab(rows_at(np.arange(40) / 10, k=["a", "b"] * 20), name="keyed shadow")
+
+    @lab.batch(key="k")
+    def total(batch, state):
+        state["n"] = state.get("n", 0) + len(batch)
+        return {"k": batch["k"].iloc[0], "n": state["n"]}
+
+    def other(batch, state):
+        state["n"] = state.get("n", 0) + len(batch)
+        return {"k": batch["k"].iloc[0], "n": state["n"] + (batch["k"].iloc[0] == "b")}
+
+    shadow = lab.shadow(other)
+    lab.run(clock="virtual", cost=0)
+
+    assert set(zip(shadow.report().diff.row, shadow.report().diff.column)) == {(1, "n")}
+    assert len(shadow.report().table) == 4
+
+
+def test_which_step_is_meant_must_be_clear():
+    """The namesake, the only one, or `beside=`."""
+    lab = shadowed()
+    lab.map(row_count := (lambda batch: batch.assign(twice=2 * batch["n"])), name="twice")
+    assert row_count
+    with pytest.raises(SettingError, match="no step is called 'doubled'"):
+        lab.shadow(doubled)
+    with pytest.raises(SettingError, match="no step is called 'cuont'"):
+        lab.shadow(doubled, beside="cuont")
+    assert lab.shadow(doubled, beside="count").name == "count"
+    assert "has seen no batch" in repr(lab.shadow(doubled, beside="count"))

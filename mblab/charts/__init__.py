@@ -1,12 +1,13 @@
 """A metrics frame in, an Altair chart out; and the chart as something a page shows without a network.
 
-run.batches, sweep.table -> facts -> style -> over_time, over_interval, over_runs, waterfall -> render -> notebook, page
+run.batches, sweep.table -> facts -> style -> over_time, over_interval, over_runs, over_size, waterfall -> render
 """
 
 from mblab.charts.facts import MARK_COLUMNS, marks_of, thinned
 from mblab.charts.over_cost import cost_chart, ribbon_chart
 from mblab.charts.over_interval import curve_chart
 from mblab.charts.over_runs import overlay_chart
+from mblab.charts.over_size import spectrum_chart
 from mblab.charts.over_time import run_chart
 from mblab.charts.render import enable, html_fragment, mimebundle, png_bytes, svg_text
 from mblab.charts.waterfall import waterfall_chart
@@ -23,6 +24,7 @@ __all__ = [
     "png_bytes",
     "ribbon_chart",
     "run_chart",
+    "spectrum_chart",
     "svg_text",
     "thinned",
     "waterfall_chart",

@@ -66,10 +66,20 @@ class Trial:
     """
 
     def __init__(self, pipeline: Pipeline, recording: Recording, run_id: str = "0" * 12) -> None:
-        settings = replace(pipeline.settings, speedup=None)  # the recording is on the run's clock already
-        recipe = replace(pipeline, source=recording, sinks=(), settings=settings)
-        self.engine = Engine(recipe, VirtualClock(), run_id=run_id, note=lambda _: None, output=MemorySink(1))
+        self._recording = recording
+        self.engine = Engine(
+            self._recipe(pipeline), VirtualClock(), run_id=run_id, note=lambda _: None, output=MemorySink(1)
+        )
         self._batches = 0
+
+    def _recipe(self, pipeline: Pipeline) -> Pipeline:
+        settings = replace(pipeline.settings, speedup=None)  # the recording is on the run's clock already
+        return replace(pipeline, source=self._recording, sinks=(), settings=settings)
+
+    def adopt(self, pipeline: Pipeline) -> None:
+        """Go on with another recipe's steps."""
+        if pipeline.steps != self.engine.pipeline.steps:
+            self.engine.pipeline = self._recipe(pipeline)
 
     def next(self, rows: int) -> pd.DataFrame | None:
         """Return what the steps make of the next rows as one batch, None for no rows.
