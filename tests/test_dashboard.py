@@ -205,6 +205,17 @@ def made(page: Page, source: str = "rows(600)", interval: str = "100ms", **knobs
 
 
 @pytest.mark.kernel
+def test_the_still_picture_is_a_png():
+    """It is drawn in a process of its own, since drawing holds the kernel for a while."""
+    from mblab import charts
+    from mblab.dashboard import vega
+    from mblab.testing import rows_at
+
+    run = mblab.Lab(rows_at([0.5, 1.5]), interval="1s").run(clock="virtual", cost=0.1)
+
+    assert vega.picture(run.plot().to_dict()) == charts.png_bytes(run.plot())
+
+
 def test_a_lab_shows_a_widget_and_leaves_room_for_a_still_picture(page):
     """The view, words beside it, and a place for a picture that is there when the kernel is not."""
     made(page)

@@ -31,8 +31,9 @@ text = vl_convert.javascript_bundle("export {vegaEmbed};", vl_version=sys.argv[1
 sys.stdout.buffer.write(gzip.compress(text.encode(), 9, mtime=0))
 """
 PICTURE = """
-import sys, vl_convert
-sys.stdout.buffer.write(vl_convert.vegalite_to_png(sys.stdin.read(), scale=1, background="white"))
+import json, sys, vl_convert
+spec = {**json.load(sys.stdin), "background": "white"}  # on a transparent ground what is half transparent turns grey
+sys.stdout.buffer.write(vl_convert.vegalite_to_png(spec, scale=1))
 """
 VEGA_LITE = "6.4"
 

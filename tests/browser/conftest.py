@@ -212,12 +212,14 @@ class Sheet:
 
     def fail(self, index: int, patience_s: float = PATIENCE_S) -> str:
         """Run a cell that may fail, wait until it has ended, and return what can be read in its output."""
-        before = self._count(index)
+        self.page.evaluate(
+            "(i) => { jupyterapp.shell.currentWidget.content.widgets[i].model.executionCount = null; }", index
+        )
         self.press(index)
         self.page.wait_for_function(
-            "([i, n]) => { const m = jupyterapp.shell.currentWidget.content.widgets[i].model;"
-            " return m.executionCount !== null && m.executionCount !== n && m.executionState !== 'running'; }",
-            arg=[index, before], timeout=patience_s * 1000,
+            "(i) => { const m = jupyterapp.shell.currentWidget.content.widgets[i].model;"
+            " return m.executionCount !== null && m.executionState !== 'running'; }",
+            arg=index, timeout=patience_s * 1000,
         )  # fmt: skip
         return self.text(index)
 
@@ -229,11 +231,6 @@ class Sheet:
     def code(self) -> list[int]:
         kinds = self.page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.map(w => w.model.type)")
         return [i for i, kind in enumerate(kinds) if kind == "code"]
-
-    def _count(self, index: int) -> int | None:
-        return self.page.evaluate(
-            "(i) => jupyterapp.shell.currentWidget.content.widgets[i].model.executionCount", index
-        )
 
     def text(self, index: int) -> str:
         return self.output(index).inner_text()

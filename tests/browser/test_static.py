@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pytest
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -42,6 +43,7 @@ def test_charts_of_a_run_and_a_sweep_render_offline(sheet):
     book.shot("static-narrow")
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs_from_top_to_bottom(sheet):
     """Cell after cell, as a newcomer presses them; no cell fails."""
     book = sheet(NOTEBOOKS / "01_quickstart.ipynb")
