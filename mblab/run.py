@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,8 @@ class Run:
 
     Frames are made when they are asked for; times in seconds of the run's clock.
     """
+
+    display_hook: ClassVar[Callable[[Run], Any] | None] = None
 
     def __init__(self, facts: Facts, what_if: Callable[..., Any]) -> None:
         self._facts = facts
@@ -231,6 +233,8 @@ class Run:
         return f"Run({self.name} {self.run_id}, {self.status}: {self._headline()})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
+        if Run.display_hook is not None and (bundle := Run.display_hook(self)) is not None:
+            return bundle
         from mblab import charts
 
         return charts.mimebundle(self.plot(), repr(self))

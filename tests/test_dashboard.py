@@ -227,6 +227,30 @@ def test_a_lab_shows_a_widget_and_leaves_room_for_a_still_picture(page):
 
 
 @pytest.mark.kernel
+def test_a_run_that_is_on_shows_the_dashboard_and_an_ended_one_its_chart(page):
+    """`lab.start()` as the last line of a cell is enough to see it run."""
+    made(page)
+    _, (_, on) = page.run("lab.start()")
+    _, (ended,) = page.run("lab.stop(); lab.last_run")
+
+    assert set(on) == {WIDGET, "text/plain"}
+    assert "application/vnd.vegalite.v5+json" in ended
+
+
+@pytest.mark.kernel
+def test_unloading_leaves_no_thread(page):
+    """`%unload_ext mblab` ends the panels too; a lab that is shown again has a new one."""
+    made(page)
+    page.run("%load_ext mblab")
+    page.run("lab.start()")
+    page.run("%unload_ext mblab")
+    page.run("until(lambda: not panels())")
+    page.run("lab")
+
+    assert page.value("panels()") == ["mblab-panel-panel"]
+
+
+@pytest.mark.kernel
 def test_without_a_person_a_lab_shows_a_table_and_a_chart(page):
     """Papermill gets no widget: the figures as a table, then the chart with its picture."""
     made(page, "rows(1)")
@@ -459,3 +483,22 @@ def test_the_page_is_valid_javascript(tmp_path):
     file.write_text(SCRIPT)
 
     assert subprocess.run(["node", "--check", str(file)], capture_output=True, text=True).stderr == ""
+
+
+# -- the still picture ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.kernel
+def test_a_run_that_comes_to_rest_leaves_a_picture_in_the_notebook(page):
+    """What was an empty place becomes an image, which a notebook without its kernel still shows."""
+    made(page, "rows(1)", "200ms")
+    page.open()
+    page.run("lab.start().wait()")
+    end, update = time.monotonic() + PATIENCE_S, None
+    while update is None and time.monotonic() < end:
+        message = page.take(0.5)
+        update = message if message and message["msg_type"] == "update_display_data" else None
+    markup = update["content"]["data"]["text/html"]
+
+    assert update["content"]["transient"]["display_id"].startswith("mblab-still-")
+    assert re.search(r'<img alt="Run\(panel \w{12}, finished: [^"]*" src="data:image/png;base64,iVBOR', markup)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from mblab.lab import Lab
+from mblab.lab import Lab, known_labs
+from mblab.records import ENDED
+from mblab.run import Run
 
-__all__ = ["show"]
+__all__ = ["show", "show_run"]
 
 
 def show(lab: Lab) -> dict[str, Any]:
@@ -22,4 +24,12 @@ def show(lab: Lab) -> dict[str, Any]:
     return face.bundle(lab)
 
 
+def show_run(run: Run) -> dict[str, Any] | None:
+    """Return the dashboard for a run that is on, as `lab.start()` at the end of a cell gives it; None for any other."""
+    if run.status in ENDED:
+        return None
+    return next((show(lab) for lab in known_labs() if lab.last_run is run and not lab.headless), None)
+
+
 Lab.display_hook = show
+Run.display_hook = show_run

@@ -9,10 +9,9 @@ dashboard lives and renewed whenever a run comes to rest.
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
+import logging
 import secrets
-import threading
 from collections import deque
 from typing import Any
 
@@ -23,16 +22,19 @@ from mblab.dashboard.panel import Panel
 from mblab.errors import MblabError
 from mblab.lab import Lab
 
-__all__ = ["bundle", "panel_of"]
+__all__ = ["bundle", "close_panels", "panel_of"]
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 STILLS_KEPT = 5
-REST = ("paused", "halted", "stopped", "finished")
+# where the picture stands in for a dashboard, JupyterLab's own line that the widget is missing helps nobody
+NO_WIDGET = ".jp-OutputArea:has(.mblab-still img) .jupyter-widgets:not(:has(*)) { display: none; }"
 
 TABLE = [
     "rows", "batches", "latency_p50_s", "latency_p95_s", "latency_p99_s", "load", "throughput", "backlog_rows",
     "regime",
 ]  # fmt: skip
+
+logger = logging.getLogger("mblab")
 
 _panels: dict[str, tuple[Panel, deque[str]]] = {}
 
@@ -53,6 +55,12 @@ def _known(lab: Lab) -> tuple[Panel, deque[str]]:
     return known
 
 
+def close_panels() -> None:
+    """Stop every panel; their pages say that it was asked for."""
+    while _panels:
+        _panels.popitem()[1][0].close("mblab was unloaded; show the lab again to see its dashboard.")
+
+
 def bundle(lab: Lab) -> dict[str, Any]:
     """Return the mime bundle of a lab, after the still picture or the table that goes before it."""
     if lab.headless:
@@ -60,8 +68,7 @@ def bundle(lab: Lab) -> dict[str, Any]:
     panel, stills = _known(lab)
     stills.append(f"mblab-still-{secrets.token_hex(8)}")
     display({"text/html": _still(None, ""), "text/plain": ""}, raw=True, display_id=stills[-1])
-    if lab.last_run is not None and lab.last_run.status in REST:
-        threading.Thread(target=_renew, args=(lab, stills), name="mblab-still", daemon=True).start()
+    panel.look_again()
     view = {"version_major": 2, "version_minor": 0, "model_id": panel.view.model_id}
     return {WIDGET: view, "text/plain": str(lab.describe())}
 
@@ -80,7 +87,8 @@ def _still(png: bytes | None, text: str) -> str:
     if png is None:
         return '<div class="mblab-still"></div>'
     data = base64.b64encode(png).decode("ascii")
-    return f'<div class="mblab-still"><img alt="{html.escape(text)}" src="data:image/png;base64,{data}"></div>'
+    picture = f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'
+    return f'<div class="mblab-still"><style>{NO_WIDGET}</style>{picture}</div>'
 
 
 def _renew(lab: Lab, stills: deque[str]) -> None:
@@ -88,8 +96,11 @@ def _renew(lab: Lab, stills: deque[str]) -> None:
     run = lab.last_run
     if run is None or run.last_progress is None:
         return
-    with contextlib.suppress(MblabError):
-        text = repr(run)
-        content = {"text/html": _still(vega.picture(run.plot().to_dict()), text), "text/plain": text}
-        for still in tuple(stills):
-            update_display(content, raw=True, display_id=still)
+    text = repr(run)
+    try:
+        png = vega.picture(run.plot().to_dict())
+    except MblabError as error:
+        logger.warning("no still picture of %s: %s", text, error)
+        return
+    for still in tuple(stills):
+        update_display({"text/html": _still(png, text), "text/plain": text}, raw=True, display_id=still)

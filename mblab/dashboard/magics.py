@@ -6,6 +6,7 @@ cell -> cells -> [magics] -> lab.batch
 from __future__ import annotations
 
 import ast
+import sys
 from typing import Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
@@ -34,6 +35,9 @@ def unload(shell: Any) -> None:
             shell.magics_manager.magics[kind].pop(name, None)
     for lab in known_labs():
         lab.stop()
+    face = sys.modules.get("mblab.dashboard.face")  # not there when no lab was ever shown
+    if face is not None:
+        face.close_panels()
 
 
 def labs_in(names: dict[str, Any]) -> dict[str, Lab]:

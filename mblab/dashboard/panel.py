@@ -30,6 +30,7 @@ from mblab.durations import NS, duration_ns, format_s
 from mblab.errors import MblabError
 from mblab.lab import Lab
 from mblab.metrics import regime
+from mblab.records import ENDED
 from mblab.run import Run
 
 __all__ = ["Panel", "name_in_notebook"]
@@ -39,6 +40,7 @@ IDLE_S = 0.5
 BEAT_S = 1.0
 REGIME_BATCHES = 300
 LOAD_BATCHES = 30
+REST = ("paused", "halted", *ENDED)
 
 spec_once = cache(live_spec)
 
@@ -79,7 +81,7 @@ class Panel:
 
     Args:
         lab: Held weakly: a lab that nobody else holds ends, and its panel says so.
-        on_rest: Called, in a thread of its own, when a run pauses, halts or ends.
+        on_rest: Called, in a thread of its own, when a run pauses, halts or ends, and when one at rest is first seen.
     """
 
     def __init__(self, lab: Lab, on_rest: Callable[[Lab], None] = lambda _: None) -> None:
@@ -96,6 +98,7 @@ class Panel:
         self._sent: dict[str, Any] = {}
         self._spoke = self._looked = 0.0
         self._target: str | None = None
+        self._rest: tuple[Any, Any] = (None, None)
         self._recent = _Recent()
         self._busy: set[str] = set()
         self._wish: Any = None
@@ -115,6 +118,11 @@ class Panel:
         atexit.unregister(self.close)
         if why:
             self._send({"k": "state", "state": {"gone": why}})
+
+    def look_again(self) -> None:
+        """Take a run that is at rest for a new one: its picture is wanted once more."""
+        self._rest = (None, None)
+        self._wake.set()
 
     @property
     def lab(self) -> Lab | None:
@@ -159,10 +167,11 @@ class Panel:
         if whole or now - self._looked >= BEAT_S or facts["status"] != self._sent.get("status"):
             self._looked = now
             facts |= progress_of(lab, run) | self._recent.facts() | self._over(run)
-        before = self._sent.get("status")
         self._send_state(facts, whole=whole)
-        if before == "running" and facts["status"] in ("paused", "halted", "stopped", "finished"):
+        rest = (facts["run"], facts["status"])
+        if rest != self._rest and facts["status"] in REST:
             self._aside(lambda: self._on_rest(lab))
+        self._rest = rest
         if time.monotonic() - self._spoke >= BEAT_S:
             self._send({"k": "beat"})
         return facts["status"] not in ("running", "stopping")

@@ -6,6 +6,7 @@ const DRAWN = ["start_s", "interval_s", "latency_p50_s", "latency_p95_s", "laten
 const COLOURS = { target: "#CC79A7", p50: "#0072B2", p95: "#009E73", p99: "#D55E00" };
 const LANES = 2;
 const CHARACTER = 6.2;
+const MANY = 1200; // more batches than this are drawn four times a second
 const NICE = [1, 1.5, 2, 3, 4, 5, 6, 8, 10];
 
 function nice(v) {
@@ -193,7 +194,8 @@ class Chart {
         data.drawn = this.drawn;
         data.last = last ? last.batch_id : "";
         if (last && this.store.ended) data.lag = Math.round(Date.now() - this.store.ended);
-        await new Promise((done) => (document.hidden ? setTimeout(done, 250) : requestAnimationFrame(done)));
+        const slow = document.hidden || this.copies.size > MANY; // a hidden page has no frames
+        await new Promise((done) => (slow ? setTimeout(done, 250) : requestAnimationFrame(done)));
       }
     } catch (error) {
       console.error("mblab: the charts stopped", error);
@@ -256,6 +258,7 @@ class Chart {
       limits.x0 = 0;
       limits.x1 = 10;
     }
+    if (this.zoom && first && this.zoom[1] < first.start_s) this.zoom = null; // it has left the window
     if (this.zoom) [limits.x0, limits.x1] = this.zoom;
     const seen = rows.filter((row) => row.start_s >= limits.x0 && row.start_s <= limits.x1);
     const levels = this.guides().map((line) => line.level_s);

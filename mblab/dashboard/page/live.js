@@ -57,10 +57,10 @@ function show(store, parent) {
   const ghost = () => {
     clearTimeout(fading);
     chart.ghost = store.ghost?.error ? null : store.ghost;
-    write(panel.hint, store.ghost ? store.ghost.text : "");
+    panel.predict(store.ghost ? store.ghost.text : "");
     fading = setTimeout(() => {
       chart.ghost = null;
-      write(panel.hint, "");
+      panel.predict("");
       chart.draw();
     }, 4000);
     chart.draw();

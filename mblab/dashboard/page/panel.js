@@ -139,7 +139,8 @@ class Panel {
       if (waiting.has(verb)) node.setAttribute("aria-busy", "true");
       else node.removeAttribute("aria-busy");
     }
-    write(this.hint, unanswered ? BUSY_NOTE : "");
+    this.busy = unanswered;
+    this.showHint();
     if (this.shown === lines[lines.length - 1]) return;
     this.shown = lines[lines.length - 1];
     this.log.replaceChildren(...lines.map((line) => el("li", line.error ? { class: "mb-bad" } : {},
@@ -147,6 +148,16 @@ class Panel {
     this.log.scrollTop = this.log.scrollHeight;
     this.showAdvice(this.shown);
     this.showState();
+  }
+
+  predict(text) {
+    this.prediction = text;
+    this.showHint();
+  }
+
+  showHint() {
+    this.hint.classList.toggle("mb-warn", !!this.busy);
+    write(this.hint, this.busy ? BUSY_NOTE : this.prediction || "");
   }
 
   showAdvice(line) {
