@@ -83,6 +83,11 @@ class History:
         return next((batch for batch, _, _ in reversed(list(self._held)) if batch.batch_id == batch_id), None)
 
     @property
+    def batches(self) -> list[Remembered]:
+        """The batches that are kept, oldest first."""
+        return [batch for batch, _, _ in list(self._held)]
+
+    @property
     def ids(self) -> list[int]:
         """Numbers of the batches that are kept, oldest first."""
-        return [batch.batch_id for batch, _, _ in list(self._held)]
+        return [batch.batch_id for batch in self.batches]

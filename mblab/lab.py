@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from mblab import host
+from mblab.checks.questions import Questions
 from mblab.clock import Clock, VirtualClock, WallClock
 from mblab.drivers import Driver
 from mblab.durations import NS, Duration, duration_ns, format_s, interval_ns, seconds
@@ -40,10 +41,6 @@ from mblab.sources.live import Live, refuse_speedup
 from mblab.steps import Chain, Kind, Step, make_step, names_of
 
 if TYPE_CHECKING:
-    from mblab.checks.recut import CutCheck
-    from mblab.checks.rerun import Rerun
-    from mblab.checks.shadow import Shadow
-    from mblab.checks.spectrum import Spectrum
     from mblab.tuning.advice import Advice
     from mblab.tuning.cost import CostModel
     from mblab.tuning.ledger import Ledger
@@ -75,7 +72,7 @@ class Description(str):
         return str(self)
 
 
-class Lab:
+class Lab(Questions):
     """A micro-batch pipeline under your hands.
 
     Args:
@@ -470,86 +467,6 @@ class Lab:
             return engine.trial(rows)
         finally:
             engine.feed.close()
-
-    def rerun(self, k: int) -> Rerun:
-        """Run batch k of the newest run again, with today's steps and the state it had; return both and their diff.
-
-        Nothing is delivered and no state changes. The batch that halted a run can be tried like this before
-        `resume()`. The newest 200 batches are kept (`history=`).
-
-        Raises:
-            HistoryGone: Batch k is no longer kept.
-            SettingError: There was no such batch, or it was empty.
-        """
-        from mblab.checks.rerun import check_batch_id, run_again
-
-        if self._driver is None:
-            raise SettingError("rerun() needs a run to take the batch from; begin one with lab.run() or lab.start().")
-        return run_again(self.pipeline, self._driver.engine, check_batch_id(k))
-
-    def check(self, rows: int = 5_000) -> CutCheck:
-        """Return whether the result depends on where the batches are cut, in words and as a table.
-
-        The source's first rows are put through the steps in several cuts, from an empty state; nothing is delivered or
-        remembered, but effects of the functions' own do happen. A result may pass in one of four ways: the same rows
-        (row-wise functions), the same running result at every row where two cuts both end a batch (functions with
-        state), numbers that add up (a count a batch), or, without output, the same state.
-
-        Args:
-            rows: How many rows to record at most; of these at most the first 64 batches are used.
-
-        Raises:
-            BatchError: A step fails on these rows however they are cut.
-        """
-        from mblab.checks.recut import check_cuts
-        from mblab.checks.trial import record
-
-        return check_cuts(self.pipeline, record(self._source, whole_number(rows, "rows"), self._settings.speedup))
-
-    def spectrum(self, rows: int = 20_000, *, budget: Duration = "3s") -> Spectrum:
-        """Measure batches of every size, from row at a time to one batch of all rows; return cost and latency of each.
-
-        The source's first rows are used, from an empty state; nothing is delivered or remembered.
-
-        Args:
-            rows: How many rows to record at most; the largest batch holds them all.
-            budget: How long to measure, in real time.
-
-        Raises:
-            BatchError: A step fails on one of the sizes.
-        """
-        from mblab.checks.spectrum import measure_spectrum
-        from mblab.checks.trial import record
-
-        recording = record(self._source, whole_number(rows, "rows"), self._settings.speedup)
-        return measure_spectrum(self.pipeline, recording, seconds(duration_ns(budget, "budget", minimum_ns=1)))
-
-    def shadow(self, fn: Callable[..., Any], *, beside: str | None = None) -> Shadow:
-        """Run a new version of a step beside the old one on the same batches, before switching; return the handle.
-
-        `.report()` says how its output differs and what it costs, `.stop()` ends it, `.adopt()` switches. It has a
-        state of its own, which begins as a copy of the run's; the run's output, state and sinks never see it, and later
-        runs of this lab are shadowed too until it is stopped.
-
-        Args:
-            fn: The new version, called as the old one is (same kind, same key).
-            beside: Name of the step; None takes the function's namesake, or the only step.
-
-        Raises:
-            SettingError: It is not clear which step is meant.
-        """
-        from mblab.checks.shadow import Shadow
-
-        old = self._chain.meant(fn, beside)
-        new = self._chain.version_of(old, fn)
-
-        def recipe() -> Pipeline | None:
-            pipeline = self.pipeline
-            if all(step.name != old.name for step in pipeline.steps):
-                return None
-            return replace(pipeline, steps=tuple(new if s.name == old.name else s for s in pipeline.steps))
-
-        return Shadow(old.name, recipe, self._listeners, lambda: self._chain.add(new))
 
     def describe(self) -> Description:
         """Return the lab in words: source, steps, sinks with what they guarantee, settings."""

@@ -345,6 +345,20 @@ def test_what_cannot_be_checked_is_said():
         lab_of(count).check(rows="all")
 
 
+def test_a_live_source_is_checked_on_what_a_run_remembers():
+    """Its rows cannot be had ahead of time; the newest run's are there."""
+    answers = iter([{"v": list(range(k, k + 5))} for k in range(0, 100, 5)])
+    lab = Lab(mblab.poll(lambda: next(answers), every="5ms"), interval="10ms", name="live check")
+    lab.batch(lambda batch: {"mean_v": batch["v"].mean()})
+    with pytest.raises(SettingError, match=r"is live, so check\(\) looks at the batches of a run"):
+        lab.check()
+    lab.run("2s")
+
+    assert lab.check().rows == 100
+    assert lab.check().text == "mean_v changes with the batch cut; keep sum and count in state"
+    assert lab.spectrum(budget="50ms").table.batch_rows.iloc[-1] == 100
+
+
 def test_a_check_shows_itself_and_lets_no_value_act():
     """Values of the user's are text in it."""
     lab = Lab(rows_at(np.arange(40) / 4, x=["<script>alert(1)</script>"] * 20 + ["<b>"] * 20), name="html")

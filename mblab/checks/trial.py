@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from mblab.clock import VirtualClock
@@ -18,7 +19,7 @@ from mblab.sinks.memory import MemorySink
 from mblab.sources.base import Block, Position, Source, Times
 from mblab.sources.feed import Cut, Feed
 
-__all__ = ["Recording", "Trial", "record"]
+__all__ = ["Recording", "Trial", "recall", "record"]
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,20 @@ class Recording:
 def record(source: Source, rows: int, speedup: float | None = None) -> Recording:
     """Return the first rows of a source, fewer when it ends before."""
     feed = Feed(source, speedup)
-    feed.hold(rows)
-    cut = feed.take(min(rows, feed.held))
-    return Recording(cut.rows(), cut.arrival_ns, source.event_time, source.name)
+    try:
+        feed.hold(rows)
+        cut = feed.take(min(rows, feed.held))
+        return Recording(cut.rows(), cut.arrival_ns, source.event_time, source.name)
+    finally:
+        feed.close()
+
+
+def recall(engine: Engine, rows: int) -> Recording:
+    """Return the oldest rows that a run still remembers, fewer when it remembers fewer."""
+    cuts = [batch.cut for batch in engine.history.batches]
+    frame = pd.concat([cut.rows() for cut in cuts], ignore_index=True).iloc[:rows]
+    arrival = np.concatenate([cut.arrival_ns for cut in cuts])[:rows]
+    return Recording(frame, arrival, engine.feed.event_time, engine.pipeline.source.name)
 
 
 class Trial:
