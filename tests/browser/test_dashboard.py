@@ -223,7 +223,9 @@ def test_a_restarted_kernel_leaves_a_note_and_a_picture(live):
     board.batches(5)
     board.press("stop")
     board.status("stopped")
-    book.page.wait_for_function("() => document.querySelectorAll('.mblab-still img').length > 0")
+    still = book.output(2).locator(".mblab-still img")
+    still.wait_for(state="attached")
+    alive = still.is_visible()
     board.press("play")
     board.batches(3)
     book.save()
@@ -231,6 +233,8 @@ def test_a_restarted_kernel_leaves_a_note_and_a_picture(live):
     board.wait("e.dataset.life === 'stopped'", patience_s=60)
     book.shot("live-restarted")
 
+    assert not alive  # a picture beside charts that live would only be in the way
+    assert not still.is_visible()
     assert "run this cell again" in board.root.locator(".mb-banner").inner_text()
     assert board.root.locator(".mb-body").get_attribute("inert") is not None
 

@@ -39,8 +39,6 @@ function show(store, parent) {
   body.append(controls, charts);
   root.append(banner, body);
   parent.append(root);
-  const outputs = parent.closest(".jp-OutputArea");
-  outputs?.classList.add("mb-alive"); // the still picture beside it is for when nobody is at home
   const panel = new Panel(store, controls);
   const chart = new Chart(store, charts);
   const range = rangeBar(store, chart);
@@ -91,7 +89,6 @@ function show(store, parent) {
     store.views.delete(listen);
     clearTimeout(fading);
     chart.close();
-    outputs?.classList.remove("mb-alive");
   };
 }
 
