@@ -35,6 +35,7 @@ print(json.dumps({
     "svg": charts.html_fragment(run.plot()).count("<svg"),
     "notebooks": [f.name for f in demo.notebooks_folder().glob("*.ipynb")],
     "template": (demo.PACKAGE / "demo.html").is_file(),
+    "page": run.to_html("run.html").stat().st_size,
 }))
 """
 
@@ -109,3 +110,8 @@ def test_the_notebooks_and_the_report_of_the_demo_are_found(found):
     """`mblab demo` and `mblab lab` work from a wheel."""
     assert found["notebooks"] == sorted(f.name for f in (ROOT / "notebooks").glob("*.ipynb"))
     assert found["template"]
+
+
+def test_a_run_is_written_as_a_page(found):
+    """Its template and script are in the wheel, and the bundle that draws is made without a network."""
+    assert found["page"] > 500_000

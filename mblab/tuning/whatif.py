@@ -105,22 +105,26 @@ def _cost_ns(cost: Callable[[Any], Any], workers: int) -> LaneCost:
     assert fixed is not None
 
     def cost_of(lane: Ints, rows: Ints, seen: Ints) -> Ints:  # noqa: ARG001
-        ns = np.zeros(len(rows), np.int64)
         full = np.flatnonzero(rows)
         if not len(full):
-            return ns
-        shares = -(-rows[full] // workers)
+            return np.zeros(len(rows), np.int64)
+        some = rows if len(full) == len(rows) else rows[full]
+        shares = some if workers == 1 else -(-some // workers)
         try:
             seconds = np.asarray(fixed(shares), np.float64)  # type: ignore[arg-type]
             if seconds.shape == ():
                 seconds = np.full(len(full), float(seconds))
         except (TypeError, ValueError):
             seconds = np.array([float(fixed(int(n))) for n in shares])
-        if seconds.shape != full.shape or not np.isfinite(seconds).all() or (seconds < 0).any():
+        if seconds.shape != full.shape or not (seconds.min() >= 0 and seconds.max() < np.inf):  # NaN is neither
             raise SettingError(
                 f"cost must give a finite number of seconds, 0 or more, for each batch, got {shown(seconds)}."
             )
-        ns[full] = np.rint(seconds * NS).astype(np.int64)
+        cost_ns = np.rint(seconds * NS).astype(np.int64)
+        if some is rows:
+            return cost_ns
+        ns = np.zeros(len(rows), np.int64)
+        ns[full] = cost_ns
         return ns
 
     return cost_of
