@@ -42,6 +42,7 @@ from mblab.steps import Chain, Kind, Step, make_step, names_of
 
 if TYPE_CHECKING:
     from mblab.tuning.advice import Advice
+    from mblab.tuning.autopilot import Autopilot
     from mblab.tuning.cost import CostModel
     from mblab.tuning.ledger import Ledger
     from mblab.tuning.sweep import Sweep
@@ -122,6 +123,7 @@ class Lab(Questions):
         self._history = whole_number(history, "history")
         self._ui = ui
         self._ledger: Ledger | None = None
+        self._pilot: Autopilot | None = None
         self._listeners = Listeners()
         self._sinks: tuple[Sink, ...] = ()
         self._runs: deque[Run] = deque(maxlen=RUNS_KEPT)
@@ -378,7 +380,7 @@ class Lab(Questions):
         )
         engine.open()
         driver = Driver(engine, the_clock, listeners, log.last)
-        return driver, Run(LiveFacts(self.name, engine, driver, log, output), what_if)
+        return driver, Run(LiveFacts(self.name, engine, driver, log, output), what_if, diagnosed)
 
     def _turn(self, driver: Driver) -> None:
         """Turn a driver in this thread, with a bar."""
@@ -593,6 +595,66 @@ class Lab(Questions):
             do_verify=lambda advice, length: self._verify(advice, pipeline, length, effects=effects),
         )
 
+    def autotune(
+        self,
+        duration: Duration | None = None,
+        *,
+        p95: Duration | None = None,
+        p99: Duration | None = None,
+        load: float | None = None,
+        objective: str | None = None,
+        budget: Duration = "2s",
+        intervals: Any = None,
+        clock: str | Clock = "wall",
+        cost: Any = None,
+        model: CostModel | None = None,
+    ) -> Run:
+        """Start a run whose interval moves by itself: as arrivals or the cost of a batch change, to where the law says.
+
+        It behaves as `start` does. Every move is in `run.controls`, and with its reason in `run.decisions`.
+
+        Args:
+            duration: How long, on the run's clock; None ends when the source is drained.
+            p95: Latency that 95 % of the rows must keep; p99, load and objective as for `tune`.
+            p99: Latency that 99 % of the rows must keep.
+            load: Largest share of an interval that its batch may take.
+            objective: fastest, cheapest, latency or knee.
+            budget: How long to try batches beforehand, in real time; nothing is tried when the cost is known.
+            intervals: Pair of durations: the range it may move in.
+            clock: `wall` or `virtual`.
+            cost: Declared cost, as for `run` (virtual clock only).
+            model: A law from `calibrate`, to begin with.
+
+        Raises:
+            SettingError: An argument breaks its rule.
+        """
+        from mblab.tuning.advice import Target
+        from mblab.tuning.autopilot import Autopilot
+        from mblab.tuning.trace import trace_of
+        from mblab.tuning.tuner import HORIZON_NS, check_span, declared_law, pilot_span
+
+        target = Target.of(p95, p99, load, objective)
+        span = pilot_span(target, check_span(intervals))
+        if model is None and cost is None:
+            model = self.calibrate(budget, intervals=(seconds(span.low_ns), seconds(span.high_ns)))
+        elif model is None:
+            model = declared_law(cost, trace_of(self._source, HORIZON_NS, speedup=self._settings.speedup), span)
+        pilot = Autopilot(model, target, span.low_ns, span.high_ns, self._move)
+        if self._pilot is not None:
+            self._listeners.unwatch(self._pilot)
+        self._pilot = pilot
+        self._listeners.watch(pilot)
+        run = self.start(duration, clock=clock, cost=cost)
+        run.follow(pilot)
+        return run
+
+    def _move(self, engine: Engine, to_ns: int, at_ns: int) -> None:
+        """Set the interval at a time of a run's clock: what the autopilot does, in the thread that turns the engine."""
+        with self._lock:
+            self._settings = replace(self._settings, interval_ns=to_ns)
+            engine.request({"interval_ns": to_ns}, at_ns)
+            engine.pipeline = self.pipeline
+
     def _verify(self, advice: Advice, pipeline: Pipeline, duration: Duration, *, effects: bool) -> Verification:
         from mblab.tuning.trace import trace_of
         from mblab.tuning.verification import verified
@@ -686,10 +748,17 @@ def what_if(run: Run, interval: Any, *, policy: str | None, max_rows_per_batch: 
     )
 
 
+def diagnosed(run: Run) -> Description:
+    """Return why a run falls behind, or not: what `run.diagnose` calls."""
+    from mblab.tuning.diagnosis import diagnosis
+
+    return Description(diagnosis(run))
+
+
 def load_run(folder: str | os.PathLike[str]) -> Run:
     """Return a run that `run.save` wrote.
 
     Raises:
         SettingError: The folder holds no run, or one that cannot be read.
     """
-    return read_run(folder, what_if)
+    return read_run(folder, what_if, diagnosed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,13 @@ class Slowest(pd.DataFrame):
         return charts.html_fragment(self.waterfall()) + str(pd.DataFrame(self).to_html(index=False))
 
 
+class _Pilot(Protocol):
+    """What moved a run's interval."""
+
+    @property
+    def decisions(self) -> pd.DataFrame: ...
+
+
 class Run:
     """One run of a lab: its figures so far, its output, its state.
 
@@ -48,9 +55,10 @@ class Run:
 
     display_hook: ClassVar[Callable[[Run], Any] | None] = None
 
-    def __init__(self, facts: Facts, what_if: Callable[..., Any]) -> None:
+    def __init__(self, facts: Facts, what_if: Callable[..., Any], diagnose: Callable[[Run], str]) -> None:
         self._facts = facts
-        self._what_if = what_if
+        self._what_if, self._diagnose = what_if, diagnose
+        self._pilot: _Pilot | None = None
 
     @property
     def run_id(self) -> str:
@@ -117,6 +125,19 @@ class Run:
         return self._facts.provenance()
 
     @property
+    def decisions(self) -> pd.DataFrame:
+        """What an autopilot did, one row a decision; without one there are no rows.
+
+        Columns: at_s (float64, end of the batch it followed), batch_id (int64), interval_s, before_s, rate (rows a
+        second it planned for), latency_p95_s, load (what it expected), reason (str).
+        """
+        return pd.DataFrame() if self._pilot is None else self._pilot.decisions
+
+    def follow(self, pilot: _Pilot) -> None:
+        """Take the decisions of an autopilot as this run's."""
+        self._pilot = pilot
+
+    @property
     def last_progress(self) -> dict[str, Any] | None:
         """The newest row of `batches` as a dict, or None."""
         return self._facts.last()
@@ -166,6 +187,14 @@ class Run:
             max_rows_per_batch: Cap, or None.
         """
         return self._what_if(self, interval, policy=policy, max_rows_per_batch=max_rows_per_batch)
+
+    def diagnose(self) -> str:
+        """Return in one paragraph why the run falls behind, or not, and what would help.
+
+        It judges the newest stretch under the same settings: where its rows spend their time, what a batch costs, and
+        which interval, cap or faster function would make it fit.
+        """
+        return self._diagnose(self)
 
     def slowest(self, n: int = 10) -> Slowest:
         """Return the n records that took longest, slowest first, with what each of their seconds was spent on.
@@ -240,7 +269,7 @@ class Run:
         return charts.mimebundle(self.plot(), repr(self))
 
 
-def read_run(folder: str | os.PathLike[str], what_if: Callable[..., Any]) -> Run:
+def read_run(folder: str | os.PathLike[str], what_if: Callable[..., Any], diagnose: Callable[[Run], str]) -> Run:
     """Return a run that `run.save` wrote.
 
     Raises:
@@ -250,7 +279,7 @@ def read_run(folder: str | os.PathLike[str], what_if: Callable[..., Any]) -> Run
     if not (source / "run.json").is_file():
         raise SettingError(f"load_run needs a folder that run.save() wrote, but {str(source)!r} holds no run.json.")
     try:
-        return Run(SavedFacts(source), what_if)
+        return Run(SavedFacts(source), what_if, diagnose)
     except MblabError:
         raise
     except (OSError, ValueError, KeyError) as error:

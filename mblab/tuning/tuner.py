@@ -11,8 +11,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mblab.durations import NS, Duration, duration_ns, format_s, interval_ns, seconds
+from mblab.engine import check_cost
 from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.pipeline import Pipeline, Settings
 from mblab.progress import Progress
@@ -26,7 +28,7 @@ from mblab.tuning.probe import Prober, ladder, rows_wanted, wake_lateness_s
 from mblab.tuning.trace import Trace, trace_of
 from mblab.tuning.whatif import Curve
 
-__all__ = ["Finding", "Span", "Tuner", "check_span", "find"]
+__all__ = ["Finding", "Span", "Tuner", "check_span", "declared_law", "find", "pilot_span"]
 
 HORIZON_NS = 60 * NS
 LOWEST_NS = 1_000_000
@@ -229,6 +231,33 @@ class Finding:
             took_s,
             **hands,
         )
+
+
+def declared_law(cost: Any, trace: Trace, span: Span) -> CostModel:
+    """Return the law of a declared cost: a number, a function of n, or a law already.
+
+    Args:
+        cost: As `lab.run` takes it.
+        trace: Arrivals, for the sizes that can occur.
+        span: Intervals, likewise.
+    """
+    if isinstance(cost, CostModel):
+        return cost
+    function = check_cost(cost)
+    assert function is not None
+    high = rows_wanted(trace.arrival_ns, span.low_ns, span.high_ns)[1]
+    sizes = sorted({round(float(n)) for n in np.geomspace(1, max(high, 2), 48)})
+    seconds_each = [float(function(n)) for n in sizes]
+    return CostModel.fit(pd.DataFrame({"num_input_rows": sizes, "seconds": seconds_each}), host_sd=0.0)
+
+
+def pilot_span(target: Target, span: Span | None) -> Span:
+    """Return the intervals an autopilot may set: up to what the latency asked for allows, else a minute."""
+    if span is not None:
+        return span
+    latency = target.latency_s
+    high = HORIZON_NS if latency is None else max(4 * LOWEST_NS, round(latency / 0.9 * NS))
+    return Span(max(LOWEST_NS, min(5 * LOWEST_NS, high // 200)), high)
 
 
 def find(

@@ -22,7 +22,7 @@ from mblab.tuning.lanes import Floats, Ints, LaneCost, Outcome, run_lanes
 from mblab.tuning.sweep import CURVE_COLUMNS, check_intervals
 from mblab.tuning.trace import trace_of
 
-__all__ = ["CostTable", "Curve", "curve_of", "predict"]
+__all__ = ["CostTable", "Curve", "curve_of", "lane_cost", "predict"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Curve:
         return charts.mimebundle(self.plot(), repr(self))
 
 
-def _cost_ns(cost: Callable[[Any], Any], workers: int) -> LaneCost:
+def lane_cost(cost: Callable[[Any], Any], workers: int = 1) -> LaneCost:
     """Return the declared cost in ns for an array of row counts; asked with the array, else row by row."""
     fixed = check_cost(cost)
     assert fixed is not None
@@ -160,7 +160,7 @@ def curve_of(
     outcome = run_lanes(
         arrivals,
         intervals,
-        cost=_cost_ns(cost, workers),
+        cost=lane_cost(cost, workers),
         horizon_ns=horizon_ns,
         policy=policy,
         max_rows_per_batch=max_rows_per_batch,
