@@ -564,6 +564,19 @@ def test_nobody_is_asked_while_a_million_rows_wait(monkeypatch):
     listener.close()
 
 
+def test_a_folder_full_of_files_is_not_decoded_at_once(tmp_path, monkeypatch):
+    """Only so many rows are in memory; the others follow batch by batch, with the arrival they had."""
+    monkeypatch.setattr("mblab.sources.feed.ROWS_AHEAD", 100)
+    for i in range(10):
+        put(numbers(*range(60 * i, 60 * i + 60)), tmp_path / f"{i}.parquet")
+        os.utime(tmp_path / f"{i}.parquet", (i, i))
+    run = Lab(watch(tmp_path), interval="20ms", ui=True).run("300ms")
+
+    assert got(run) == list(range(600))
+    assert run.batches.num_input_rows.tolist()[:5] == [120] * 5
+    assert set(run.records.arrival_s) == {0}
+
+
 def test_a_closed_listener_asks_no_more():
     """Its thread ends, also one that waits for somebody to mend the function."""
     calls = []

@@ -20,7 +20,7 @@ import pandas as pd
 
 from mblab.errors import MblabError
 from mblab.sources.base import Block, Source, Times
-from mblab.sources.live import Listener, Live, refuse_ahead
+from mblab.sources.live import ROWS_AHEAD, Listener, Live, refuse_ahead
 
 __all__ = ["Cut", "Feed"]
 
@@ -146,6 +146,8 @@ class Feed:
 
     def _next_block(self) -> Block | None:
         if self._listener is not None:
+            if self.held >= ROWS_AHEAD:  # a folder full of files must not be decoded at once
+                return None
             return self._listener.next(quiet=bool(self._held))  # rows that came before a failure are taken first
         if self._failure is not None:  # a generator that raised looks exhausted: that would lose rows silently
             raise self._failure

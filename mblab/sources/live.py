@@ -23,7 +23,7 @@ import pandas as pd
 from mblab.errors import MblabError, SettingError, SourceError
 from mblab.sources.base import Block, Position
 
-__all__ = ["Find", "Listener", "Live", "Lookout", "refuse_ahead", "refuse_speedup"]
+__all__ = ["ROWS_AHEAD", "Find", "Listener", "Live", "Lookout", "refuse_ahead", "refuse_speedup"]
 
 FIRST_LOOK_S: Final = 5.0  # how long opening waits for the first look, so that what is there already arrives at 0
 REST: Final = 9  # a look that takes long is followed by a rest this many times longer: at most a tenth of a core

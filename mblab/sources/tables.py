@@ -255,4 +255,5 @@ def _dtypes(
 def frame_of(table: Any, dtypes: dict[str, Any]) -> pd.DataFrame:
     """Return the table as a frame with exactly these dtypes."""
     frame = as_pandas(table)
-    return frame.astype({c: dtype for c, dtype in dtypes.items() if frame[c].dtype != dtype})
+    other = {c: dtypes[str(c)] for c, dtype in frame.dtypes.items() if dtypes[str(c)] != dtype}
+    return frame.astype(other) if other else frame
