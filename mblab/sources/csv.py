@@ -42,6 +42,12 @@ class CsvTable(FileTable):
             return self._survey[0]
 
     @cached_property
+    def names(self) -> list[str]:
+        """Return the names of all columns."""
+        with _reading(self.path):
+            return list(self._open().schema.names)
+
+    @cached_property
     def sample(self) -> pd.DataFrame:
         """Return no rows, with columns and dtypes as the beginning of the file has them."""
         with _reading(self.path):

@@ -33,6 +33,11 @@ class ParquetTable(FileTable):
         """Return no rows, with columns and dtypes."""
         return as_pandas(self.schema.empty_table())
 
+    @property
+    def names(self) -> list[str]:
+        """Return the names of all columns."""
+        return list(self.schema.names)
+
     @cached_property
     def num_rows(self) -> int:
         """Return the number of rows, from the file's footer."""

@@ -15,6 +15,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -240,8 +241,7 @@ def _dtypes(
     """
     import pyarrow as pa
 
-    full = as_pandas(schema.empty_table()).dtypes
-    holed = as_pandas(pa.table([pa.nulls(1, f.type) for f in schema], schema=schema)).dtypes
+    full, holed = _dtypes_of(schema.serialize().to_pybytes())
     found: dict[str, Any] = {}
     for name, kind in zip(schema.names, schema.types, strict=True):
         if pa.types.is_dictionary(kind):
@@ -250,6 +250,16 @@ def _dtypes(
         else:
             found[name] = holed[name] if holed[name] != full[name] and holes(name) else full[name]
     return found
+
+
+@lru_cache(64)
+def _dtypes_of(schema: bytes) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """Return what the columns of a serialised schema become without nulls, and with them; many files share one."""
+    import pyarrow as pa
+
+    read = pa.ipc.read_schema(pa.py_buffer(schema))
+    full, holed = read.empty_table(), pa.table([pa.nulls(1, f.type) for f in read], schema=read)
+    return as_pandas(full).dtypes.to_dict(), as_pandas(holed).dtypes.to_dict()
 
 
 def frame_of(table: Any, dtypes: dict[str, Any]) -> pd.DataFrame:
