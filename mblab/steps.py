@@ -201,7 +201,7 @@ def _frame_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
             "give each column one name."
         )
     if _plain_range(index):
-        return frame
+        return frame.copy(deep=False)  # the function may keep the frame and change it later, in place
     levels = [n for n in index.names if n is not None]
     if not levels:
         return frame.reset_index(drop=True)

@@ -411,3 +411,26 @@ def test_a_source_that_breaks_half_way_halts_the_run_instead_of_ending_it():
     assert lab.last_run.status == "halted"
     with pytest.raises(mblab.SourceError, match="row 11"):
         lab.resume()
+
+
+def test_what_a_step_returned_is_out_of_its_hands():
+    """A frame that it also keeps and changes in place later is not changed in the output, nor in a later step's input."""
+    lab = Lab(rows_at([0.1, 1.1, 2.1]), interval="1s")
+
+    @lab.batch
+    def keeps(batch, state):
+        if "last" in state:
+            state["last"]["row"] = -1
+        state["last"] = batch
+        return batch
+
+    @lab.batch
+    def spoils(batch):
+        result = batch.copy()
+        batch["row"] = -2
+        return result
+
+    run = lab.run(clock="virtual", cost=0)
+
+    assert run.output["row"].tolist() == [0, 1, 2]
+    assert run.state["keeps"]["last"]["row"].tolist() == [2]
