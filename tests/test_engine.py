@@ -434,3 +434,15 @@ def test_what_a_step_returned_is_out_of_its_hands():
 
     assert run.output["row"].tolist() == [0, 1, 2]
     assert run.state["keeps"]["last"]["row"].tolist() == [2]
+
+
+def test_a_row_without_event_time_does_not_take_the_watermark_back():
+    """The newest event time of all earlier batches, also when the row before the cut has none."""
+    at = pd.to_datetime(["2026-01-01 00:00:05", None, "2026-01-01 00:00:03", None, "2026-01-01 00:00:09"])
+    frame = pd.DataFrame({"seen": [0.1, 0.2, 1.1, 1.2, 2.1], "event_time": at})
+    lab = Lab(mblab.replay(frame, arrival="seen", event_time="event_time"), interval="1s")
+    marks = []
+    lab.batch(lambda batch, state, ctx: marks.append(ctx.watermark), name="watch")
+    lab.run(clock="virtual", cost=0)
+
+    assert marks == [None, at[0], at[0]]

@@ -83,7 +83,7 @@ class Cut(NamedTuple):
         low = self.pieces[0][1]
         if low:
             if held.watermarks is None:
-                held.watermarks = held.rows[event_time].cummax()
+                held.watermarks = held.rows[event_time].cummax().ffill()  # a missing time takes nothing back
             peak = _newer(peak, held.watermarks.iloc[low - 1])
         return peak
 
