@@ -29,7 +29,8 @@ from mblab.pipeline import Pipeline
 from mblab.records import Attempt, BatchRecord, Control, Group
 from mblab.schedule import Timetable, Trigger
 from mblab.sinks.base import Delivery, Savepoint, Sink
-from mblab.sources.feed import Cut, Feed
+from mblab.sources.base import Times
+from mblab.sources.feed import NO_TIMES, Cut, Feed
 from mblab.sources.live import refuse_speedup
 from mblab.state import StateStore, savepoint, size_bytes, tidy_key
 from mblab.steps import Step, as_rows, user_line
@@ -201,6 +202,11 @@ class Engine:
     def batches(self) -> int:
         """How many batches have been committed."""
         return self._batch_id
+
+    @property
+    def planned_arrivals(self) -> Times:
+        """Arrivals of the rows of a batch that was cut and is not committed, in ns; empty when there is none."""
+        return NO_TIMES if self._planned is None else self._planned.cut.arrival_ns
 
     # -- the schedule ---------------------------------------------------------------------------------------------
 

@@ -161,13 +161,14 @@ class LiveFacts:
 
     def _waiting(self, horizon_ns: int) -> tuple[int, int | None]:
         """Return (rows with A < horizon that no batch took, arrival of the oldest)."""
-        engine, failed = self._engine, self._engine.failed
+        engine = self._engine
         if not self._driver.idle:  # the feed belongs to the thread that turns the engine
             last = self._log.last()
             return (int(last["backlog_rows"]) if last else 0), None
         count, oldest = engine.feed.left(horizon_ns)
-        if failed is not None and failed.arrival_ns is not None and len(failed.arrival_ns):
-            count, oldest = count + len(failed.arrival_ns), int(failed.arrival_ns[0])
+        planned = engine.planned_arrivals  # cut, but failed or aborted
+        if len(planned):
+            count, oldest = count + len(planned), int(planned[0])
         return count, oldest
 
     def wait(self, timeout_s: float | None) -> bool:

@@ -446,3 +446,21 @@ def test_a_row_without_event_time_does_not_take_the_watermark_back():
     lab.run(clock="virtual", cost=0)
 
     assert marks == [None, at[0], at[0]]
+
+
+def test_an_aborted_batch_s_rows_stay_in_the_books():
+    """A second Ctrl-C aborts the batch in hand: its rows were taken by no batch, so the summary counts them as waiting."""
+    lab = Lab(rows_at([0.1, 0.2, 1.1, 1.2, 1.3]), interval="1s")
+
+    @lab.batch
+    def interrupted(batch):
+        if len(batch) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lab.run("3s", clock="virtual", cost=0)
+    summary = lab.last_run.summary()
+
+    assert lab.last_run.status == "stopped"
+    assert (summary.rows, summary.backlog_rows) == (2, 3)
+    assert summary.oldest_backlog_age_s == pytest.approx(0.9, abs=0.2)
