@@ -279,7 +279,8 @@ class Driver:
                         return
                     continue
                 engine.feed.reach(start)
-                if self._steps:
+                stepping = self._steps > 0  # an order that comes during the batch is about the ones after it
+                if stepping:
                     clock.jump(start)
                     clock.thaw()
                     clock.wait_until(start, threading.Event())
@@ -290,7 +291,7 @@ class Driver:
                 self._halt(error)
                 continue
             if record is not None:
-                self._passed(record)
+                self._passed(record, stepping)
 
     def _seen_out(self) -> bool:
         """Let a run of given length last that long; return False when an order came in meanwhile."""
@@ -302,7 +303,7 @@ class Driver:
             return True
         return self.clock.wait_until(duration, self._wake)
 
-    def _passed(self, record: BatchRecord) -> None:
+    def _passed(self, record: BatchRecord, stepping: bool) -> None:
         if logger.isEnabledFor(logging.DEBUG):
             self._log(
                 logging.DEBUG, "batch %d %s: %d rows in, %d out, %.6f s",
@@ -313,7 +314,7 @@ class Driver:
             self._listeners.tell(self.engine, record, self._progress)
         if self._ticks is not None:
             self._ticks()
-        if self._steps:
+        if stepping:
             with self._changed:
                 self._stepped.append(record)
                 self._steps -= 1

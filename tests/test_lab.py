@@ -476,3 +476,24 @@ def test_signals_end_a_blocking_run_after_the_batch_in_hand(signals, expected, c
 
     assert ["in", *[line for line in rest if line]] == expected
     assert process.returncode == code
+
+
+def test_a_step_ordered_during_a_batch_is_the_one_after_it():
+    """The batch in hand finishes first, as for a pause; its rows are not among those that step returns."""
+    lab = Lab(rows_at(np.arange(1000) / 1000), interval="100ms", name="midway")
+    entered = threading.Event()
+
+    @lab.batch
+    def slow(batch):
+        entered.set()
+        time.sleep(0.15)
+        return len(batch)
+
+    run = lab.start()
+    assert entered.wait(5)
+    stepped = lab.step()
+
+    assert stepped.batch_id.tolist() == [1]
+    assert run.status == "paused"
+    assert run.batches.batch_id.tolist() == [0, 1]
+    lab.stop()
