@@ -369,6 +369,53 @@ def test_a_check_shows_itself_and_lets_no_value_act():
     assert "<script>" not in html
 
 
+class Opaque:
+    """An object that does not say when it is equal."""
+
+    def __init__(self, n):
+        self.n = n
+
+
+def odd_state(batch, state):
+    state["model"] = Opaque(state["model"].n + len(batch) if "model" in state else len(batch))
+    state["fn"] = lambda: None
+    state[("a", 1)] = iter([1])
+
+
+ODD = {
+    "columns twice": (lambda b: pd.concat([b, b], axis=1), True),
+    "numbers as names": (lambda b: pd.DataFrame({0: b["row"], 1: b["delay"]}), True),
+    "a list in a cell": (lambda b: pd.DataFrame({"l": [[int(r)] for r in b["row"]]}), True),
+    "a list a batch": (lambda b: [{"l": b["row"].tolist()}], False),
+    "an array a batch": (lambda b: [{"a": np.arange(len(b))}], False),
+    "a dict in a cell": (lambda b: [{"d": {"a": int(b["row"].iloc[0])}}], False),
+    "spans add up": (lambda b: {"span": pd.Timedelta(seconds=len(b))}, True),
+    "complex": (lambda b: {"z": complex(len(b), 1)}, False),
+    "categories": (lambda b: b.assign(c=pd.Categorical(b["carrier"])), True),
+    "missing whole numbers": (lambda b: b.assign(i=b["row"].astype("Int64").where(b["row"] % 3 > 0)), True),
+    "columns that come and go": (lambda b: {f"c{len(b) % 3}": len(b)}, False),
+    "text": (lambda b: "x" * len(b), False),
+    "infinite": (lambda b: {"m": np.inf, "n": -np.inf}, True),
+    "no rows": (lambda b: b.iloc[:0], True),
+    "opaque state": (odd_state, True),
+}
+
+
+@pytest.mark.parametrize("odd", list(ODD), ids=lambda n: n.replace(" ", "_"))
+def test_whatever_a_step_returns_can_be_checked_run_again_and_shadowed(odd):
+    """Any values, names and states; also by key."""
+    fn, ok = ODD[odd]
+    lab = lab_of(fn)
+    keyed = lab_of(fn, key="carrier")
+    shadow = lab.shadow(fn)
+    lab.run("10s", clock="virtual", cost=0)
+
+    assert lab.check().ok is ok, lab.check().text
+    assert keyed.check().text
+    assert lab.rerun(3).same
+    assert shadow.report().table.same.all()
+
+
 @given(
     st.lists(st.integers(0, 10**10), min_size=2, max_size=200).map(sorted),
     st.integers(10**6, 10**10),

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mblab.checks.trial import Recording, Trial
-from mblab.checks.verdict import same_value
+from mblab.checks.verdict import equal, named_once
 from mblab.engine import Engine
 from mblab.errors import BatchError, HistoryGone, SettingError, shown
 from mblab.history import Remembered
@@ -105,26 +105,34 @@ def put_back(states: StateStore, batch: Remembered) -> None:
             states.restore_whole(step.uid, savepoint(saved))
 
 
-def difference(recorded: pd.DataFrame, output: pd.DataFrame) -> pd.DataFrame:
+def difference(recorded: pd.DataFrame, output: pd.DataFrame, most: int = 100_000) -> pd.DataFrame:
     """Return one row a cell in which two outputs differ; rows are compared by position, numbers within 1e-9.
+
+    Args:
+        recorded: One output.
+        output: The other.
+        most: How many cells of a column are listed at most.
 
     >>> difference(pd.DataFrame({"n": [1, 2]}), pd.DataFrame({"n": [1, 3]}))
        row column recorded output
     0    1      n        2      3
     """
     cells = []
-    columns = list(dict.fromkeys([*recorded.columns, *output.columns]))
-    length = max(len(recorded), len(output))
-    for column in columns:
-        one, other = (f[column].tolist() if column in f.columns else [] for f in (recorded, output))
-        for row in range(length):
-            a, b = (side[row] if row < len(side) else None for side in (one, other))
-            absent = (row < len(one)) != (row < len(other))
-            if absent or not same_value(a, b):
-                cells.append((row, str(column), a, b))
-    found = pd.DataFrame(cells, columns=list(DIFF_COLUMNS)).astype({"row": np.int64, "column": "str"})
-    found = found.astype({"recorded": object, "output": object})
+    one, other = named_once(recorded), named_once(output)
+    for name in dict.fromkeys([*one.columns, *other.columns]):
+        a, b = (f[name] if name in f.columns else pd.Series([], dtype=object) for f in (one, other))
+        both, longest = min(len(a), len(b)), max(len(a), len(b))
+        wrong = [*np.flatnonzero(~equal(a.iloc[:both], b.iloc[:both])).tolist(), *range(both, longest)]
+        for row in wrong[:most]:
+            values = [plain(side.iloc[row]) if row < len(side) else None for side in (a, b)]
+            cells.append((row, name, *values))
+    found = pd.DataFrame(cells, columns=list(DIFF_COLUMNS), dtype=object).astype({"row": np.int64, "column": "str"})
     return found.sort_values("row", kind="stable", ignore_index=True)
+
+
+def plain(value: object) -> object:
+    """Return a number of numpy's as Python's own; anything else as it is."""
+    return value.item() if isinstance(value, np.bool_ | np.integer | np.floating) else value
 
 
 def _no_difference() -> pd.DataFrame:

@@ -160,7 +160,7 @@ class Shadow:
             error = str(failure).partition("\n")[0]
         took = time.perf_counter() - began
         old, new = (pd.DataFrame() if frame is None else frame for frame in (batch.output, rows))
-        cells = pd.DataFrame() if error or old.equals(new) else difference(old, new)
+        cells = pd.DataFrame() if error or old.equals(new) else difference(old, new, CELLS_KEPT)
         if len(cells) and self._cells_held < CELLS_KEPT:
             kept = cells.head(CELLS_KEPT - self._cells_held).rename(columns={"recorded": "old", "output": "new"})
             kept.insert(0, "batch_id", record.batch_id)

@@ -23,7 +23,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-__all__ = ["ADDS", "CHANGES", "ORDER", "RUNNING", "SAME", "Emissions", "Verdict", "judge", "same_value", "worst"]
+__all__ = [
+    "ADDS", "CHANGES", "ORDER", "RUNNING", "SAME", "Emissions", "Verdict", "comparable", "equal", "judge", "named_once",
+    "same_value", "worst",
+]  # fmt: skip
 
 SAME: Final = "same rows"
 ORDER: Final = "same rows, another order"
@@ -71,8 +74,9 @@ def judge(
         key: Columns by which a keyed step's rows are known.
         adds: Whether to accept numbers that add up.
     """
+    one, other = ([(at, comparable(frame)) for at, frame in emissions] for emissions in (one, other))
     pairs = list(zip(_by_range(one, ends), _by_range(other, ends), strict=True))
-    columns = list(dict.fromkeys([str(c) for a, b in pairs for f in (a, b) for c in f.columns]))
+    columns = list(dict.fromkeys(c for a, b in pairs for f in (a, b) for c in f.columns))
     if all(len(a) == len(b) for a, b in pairs):
         return _same_rows(pairs, ends, columns)
     names = _key_of([frame for _, frame in (*one, *other)], key)
@@ -95,6 +99,54 @@ def judge(
     if values:  # the key itself is no result, unless it is what changes
         return {n: v for n, v in verdicts.items() if n in values or v.how == CHANGES}
     return {n: Verdict(CHANGES, v.at) if v.how == ADDS else v for n, v in verdicts.items()}
+
+
+def comparable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose columns can be sorted, grouped and summed whatever they hold.
+
+    Names become texts, each once; time spans seconds; what is in a column of objects and is no text, its written form.
+
+    >>> comparable(pd.DataFrame([[[1, 2], 3]], columns=["a", "a"])).to_dict("records")
+    [{'a': '[1, 2]', 'a.1': 3}]
+    """
+    found = named_once(frame)
+    for name in found.columns:
+        column = found[name]
+        if pd.api.types.is_timedelta64_dtype(column):
+            found[name] = column.dt.total_seconds()
+        elif (
+            column.dtype == object or pd.api.types.is_complex_dtype(column) or isinstance(column.dtype, pd.PeriodDtype)
+        ):
+            found[name] = [v if isinstance(v, str) or v is None else _written(v) for v in column]
+    return found
+
+
+def named_once(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a shallow copy of a frame whose column names are texts, each once."""
+    found, names = frame.copy(deep=False), list[str]()
+    for label in frame.columns:
+        name, count = str(label), 0
+        while name in names:
+            count += 1
+            name = f"{label}.{count}"
+        names.append(name)
+    found.columns = pd.Index(names, dtype=object)
+    return found
+
+
+def _written(value: Any) -> str | float | None:
+    """Return a value as text, numbers in it to nine digits."""
+    if isinstance(value, float | np.floating):
+        return None if np.isnan(value) else f"{value:.9g}"
+    if isinstance(value, complex | np.complexfloating):
+        return f"{value:.9g}"
+    if isinstance(value, np.ndarray):
+        return _written(value.tolist())
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k!r}: {_written(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(str(_written(v)) for v in value) + "]"
+    return repr(sorted(value, key=repr)) if isinstance(value, set | frozenset) else str(value)
 
 
 def _by_range(emissions: Emissions, ends: Sequence[int]) -> list[pd.DataFrame]:
@@ -178,7 +230,7 @@ def _same_bag(one: pd.DataFrame, other: pd.DataFrame, column: str) -> bool:
     if column not in one.columns or column not in other.columns:
         return one.empty and other.empty
     a, b = (f[column].sort_values(key=_sortable, ignore_index=True) for f in (one, other))
-    return bool(_equal(a, b).all())
+    return bool(equal(a, b).all())
 
 
 def _sortable(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -199,10 +251,12 @@ def _compared(
         for (one, other), end in zip(pairs, ends, strict=True):
             if len(one) == 0 and len(other) == 0:
                 continue
+            if name not in one.columns and name not in other.columns:
+                continue
             if name not in one.columns or name not in other.columns or len(one) != len(other):
                 found = Verdict(CHANGES, end)
                 break
-            wrong = np.flatnonzero(~_equal(one[name], other[name]))
+            wrong = np.flatnonzero(~equal(one[name], other[name]))
             if len(wrong):
                 found = Verdict(CHANGES, end, one[name].iloc[wrong[0]], other[name].iloc[wrong[0]])
                 break
@@ -210,29 +264,34 @@ def _compared(
     return verdicts
 
 
-def _equal(one: pd.Series[Any], other: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def equal(one: pd.Series[Any], other: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return where two columns of equal length hold the same value; missing equals missing."""
-    if pd.api.types.is_numeric_dtype(one) and pd.api.types.is_numeric_dtype(other):
+    if _is_real(one) and _is_real(other):
         a, b = (c.to_numpy(np.float64, na_value=np.nan) for c in (one, other))
         finite = np.abs(np.concatenate([a[np.isfinite(a)], b[np.isfinite(b)]]))
         near = np.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE * float(finite.max(initial=0.0)), equal_nan=True)
         return np.asarray(near, np.bool_)
+    if one.dtype == other.dtype and one.dtype != object and not isinstance(one.dtype, pd.CategoricalDtype):
+        left, right = one.reset_index(drop=True), other.reset_index(drop=True)
+        return np.asarray((left.isna() & right.isna()) | (left == right).fillna(value=False), np.bool_)
     return np.array([same_value(a, b) for a, b in zip(one, other, strict=True)], np.bool_)
 
 
-def same_value(one: Any, other: Any) -> bool:
-    """Return whether two values are the same, within the tolerance for numbers, also inside containers."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same_value(one[k], other[k]) for k in one)
-    if isinstance(one, pd.DataFrame) and isinstance(other, pd.DataFrame):
-        same_shape = list(one.columns) == list(other.columns) and len(one) == len(other)
-        return same_shape and all(_equal(one.iloc[:, i], other.iloc[:, i]).all() for i in range(one.shape[1]))
-    if isinstance(one, pd.Series | pd.Index) and isinstance(other, pd.Series | pd.Index):
-        return len(one) == len(other) and bool(_equal(pd.Series(one), pd.Series(other)).all())
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one.shape == other.shape and bool(_equal(pd.Series(one.ravel()), pd.Series(other.ravel())).all())
-    if isinstance(one, list | tuple) and type(one) is type(other):
-        return len(one) == len(other) and all(map(same_value, one, other))
+def _is_real(column: pd.Series[Any]) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(column)) and not pd.api.types.is_complex_dtype(column)
+
+
+def same_value(one: Any, other: Any, depth: int = 6) -> bool:
+    """Return whether two values are the same, within the tolerance for numbers, also inside containers.
+
+    Objects that do not say when they are equal are compared by what they hold; functions and the like, of which nobody
+    can tell, count as the same.
+    """
+    if depth == 0 or one is other:
+        return True
+    inside = _same_inside(one, other, depth - 1)
+    if inside is not None:
+        return inside
     if isinstance(one, int | float | np.number) and isinstance(other, int | float | np.number):
         return bool(np.isclose(float(one), float(other), rtol=TOLERANCE, atol=0.0, equal_nan=True))
     missing = [v is None or v is pd.NaT or v is pd.NA or (isinstance(v, float) and np.isnan(v)) for v in (one, other)]
@@ -242,3 +301,21 @@ def same_value(one: Any, other: Any) -> bool:
         return bool(one == other)
     except (TypeError, ValueError):
         return repr(one) == repr(other)
+
+
+def _same_inside(one: Any, other: Any, depth: int) -> bool | None:
+    """Return whether two containers or opaque objects hold the same; None for anything else."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same_value(one[k], other[k], depth) for k in one)
+    if isinstance(one, pd.DataFrame) and isinstance(other, pd.DataFrame):
+        same_shape = list(one.columns) == list(other.columns) and len(one) == len(other)
+        return same_shape and all(equal(one.iloc[:, i], other.iloc[:, i]).all() for i in range(one.shape[1]))
+    if isinstance(one, pd.Series | pd.Index) and isinstance(other, pd.Series | pd.Index):
+        return len(one) == len(other) and bool(equal(pd.Series(one), pd.Series(other)).all())
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.shape == other.shape and bool(equal(pd.Series(one.ravel()), pd.Series(other.ravel())).all())
+    if isinstance(one, list | tuple) and type(one) is type(other):
+        return len(one) == len(other) and all(same_value(a, b, depth) for a, b in zip(one, other, strict=True))
+    if type(one) is type(other) and getattr(type(one), "__eq__", None) is object.__eq__:
+        return same_value(getattr(one, "__dict__", {}), getattr(other, "__dict__", {}), depth)
+    return None
