@@ -423,6 +423,26 @@ def test_memory_holds_the_tail_of_all_rows(sizes, limit):
     assert sink.frame().get("at", pd.Series(dtype=int)).tolist() == list(range(sum(sizes)))[-limit:]
 
 
+@pytest.mark.parametrize("limit", [700, 100_000])
+def test_memory_joins_many_small_results_and_nobody_sees_it(limit):
+    """A week of one-row results must not be a week of frames; rows, ids, the tail and a rollback are as ever."""
+    sink = memory(limit=limit)
+    sink.open(RUN)
+    sizes = np.tile([1, 2, 1, 3], 500)
+    ends = np.cumsum([0, *sizes])
+    delivered(sink, *(rows(*range(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True)))
+    kept = sink.savepoint()
+    delivered(sink, rows(*range(ends[-1], ends[-1] + 9)), first=2000)
+    sink.rollback(kept)
+    frame = sink.frame()
+
+    assert frame["at"].tolist() == list(range(ends[-1]))[-len(frame) :]
+    assert len(frame) == min(limit, 3500)
+    assert frame["batch_id"].tolist() == np.repeat(np.arange(2000), sizes).tolist()[-len(frame) :]
+    assert sink.last().batch_id == 1999
+    assert len(sink._held) < 600
+
+
 def test_memory_without_rows_is_a_frame_with_batch_id():
     """`run.output` before the first batch."""
     frame = memory().frame()

@@ -1,6 +1,7 @@
 """Results kept in memory: what `run.output` reads.
 
-Delivering is one append; frames are put together when somebody looks.
+Delivering is one append; frames are put together when somebody looks. Many small frames take far more room than their
+rows, so the older ones are joined now and then.
 
     engine -> [memory] -> run.output
 """
@@ -8,6 +9,7 @@ Delivering is one append; frames are put together when somebody looks.
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,25 @@ from mblab.sinks.base import Delivery, Mode, Savepoint
 from mblab.sinks.files import is_held
 
 __all__ = ["MemorySink"]
+
+JOINED = 256  # frames at a time; as many of the newest always stay as they came
+SMALL_ROWS = 64  # a frame costs about 3 KB beside its rows
+
+
+class _Held(NamedTuple):
+    """The rows of one batch, or of several that follow each other.
+
+    Attributes:
+        last: The newest of their deliveries.
+        batch_ids: One a batch.
+        counts: Rows of each batch.
+        rows: Theirs, in order.
+    """
+
+    last: Delivery
+    batch_ids: list[int]
+    counts: list[int]
+    rows: pd.DataFrame
 
 
 class MemorySink:
@@ -42,7 +63,8 @@ class MemorySink:
 
     def _clear(self, run_id: str) -> None:
         self._run_id = run_id
-        self._held: deque[tuple[Delivery, pd.DataFrame, int]] = deque()
+        self._held: deque[_Held] = deque()
+        self._joined = 0  # how many of them, from the oldest on, are done with joining
         self._let_go = 0  # rows of batches that are no longer held
         self._rows = 0  # rows of those that are
         self._batches = 0  # delivered since the run began
@@ -65,24 +87,42 @@ class MemorySink:
     def rollback(self, savepoint: Savepoint | None) -> None:
         """Forget the batches delivered since."""
         while savepoint is not None and self._batches > savepoint["batches"] and self._held:
-            self._rows -= self._held.pop()[2]
+            self._rows -= len(self._held.pop().rows)
             self._batches -= 1
-        self._last = self._held[-1][0] if self._held else None
+        self._last = self._held[-1].last if self._held else None
 
     def deliver(self, rows: pd.DataFrame, delivery: Delivery) -> None:
-        """Keep the rows as they are, without a copy."""
+        """Keep the rows, without a copy."""
         last = self._last
         if last is not None and delivery.batch_id <= last.batch_id and is_held(last, delivery, self.target):
             return
-        count = len(rows)
-        self._held.append((delivery, rows, count))
+        self._held.append(_Held(delivery, [delivery.batch_id], [len(rows)], rows))
         self._last = delivery
         self._batches += 1
-        self._rows += count
-        while self._rows - self._held[0][2] >= self.limit:
-            count = self._held.popleft()[2]
-            self._rows -= count
-            self._let_go += count
+        self._rows += len(rows)
+        while self._rows - len(self._held[0].rows) >= self.limit:
+            gone = len(self._held.popleft().rows)
+            self._joined = max(0, self._joined - 1)
+            self._rows -= gone
+            self._let_go += gone
+        if len(self._held) - self._joined >= 2 * JOINED:
+            self._join()
+
+    def _join(self) -> None:
+        """Join the oldest frames that are still as they came, if they are small."""
+        held = list(self._held)
+        done, loose, newest = held[: self._joined], held[self._joined : -JOINED], held[-JOINED:]
+        if sum(len(h.rows) for h in loose) <= SMALL_ROWS * len(loose):
+            loose = [
+                _Held(
+                    loose[-1].last,
+                    [i for h in loose for i in h.batch_ids],
+                    [n for h in loose for n in h.counts],
+                    pd.concat([h.rows for h in loose], ignore_index=True),
+                )
+            ]
+        self._held = deque([*done, *loose, *newest])  # at once: somebody may be reading the old one
+        self._joined = len(done) + len(loose)
 
     def last(self) -> Delivery | None:
         """Return the newest delivery of this run."""
@@ -99,10 +139,12 @@ class MemorySink:
         held = list(self._held)  # one C call: no delivery can come between
         if not held:
             return pd.DataFrame({"batch_id": np.empty(0, np.int64)})
-        rows = pd.concat([r for _, r, _ in held], ignore_index=True)
+        rows = pd.concat([h.rows for h in held], ignore_index=True)
         if "batch_id" in rows.columns:
             rows = rows.rename(columns={"batch_id": "batch_id.1"})
-        rows.insert(0, "batch_id", np.repeat([d.batch_id for d, _, _ in held], [n for _, _, n in held]))
+        rows.insert(
+            0, "batch_id", np.repeat([i for h in held for i in h.batch_ids], [n for h in held for n in h.counts])
+        )
         return rows.tail(self.limit).reset_index(drop=True)
 
     def describe(self) -> str:
