@@ -77,10 +77,8 @@ def _latency(x: Any) -> list[Any]:
     dashes = alt.Scale(domain=["target", "p50", "p95", "p99"], range=[[1, 0], [1, 0], [6, 3], [2, 2]])
     lines = guides.mark_rule(strokeWidth=3, opacity=0.5, clip=True)
     lines = lines.encode(strokeDash=alt.StrokeDash("kind:N", scale=dashes, legend=None))
-    names = guides.mark_text(align="right", baseline="top", dx=-4, dy=4, fontSize=11, fontWeight=600)
-    names = names.encode(text="label:N", x=alt.value("width"))
     steps = _line(x, y("interval_s"), GREY, [1, 0], interpolate="step-after")
-    return [band, steps, *(_line(x, y(f), colour, dash) for f, _, colour, dash in LATENCY), lines, names]
+    return [band, steps, *(_line(x, y(f), colour, dash) for f, _, colour, dash in LATENCY), lines]
 
 
 def _throughput(x: Any) -> list[Any]:
@@ -123,7 +121,7 @@ def live_spec() -> dict[str, Any]:
     """Return the spec of the live chart: its named data are empty, its plots 600 px wide until the page says otherwise.
 
     Data `batches` has the columns of `run.batches`; `marks` has start_s, kind, label, lane (0 or 1) and side (left or
-    right); `guides` has kind (target, p50, p95 or p99), level_s, colour and label.
+    right); `guides` has kind (target, p50, p95 or p99), level_s and colour.
     """
     scale = alt.Scale(domain=[_limit("x0"), _limit("x1")], nice=False, zero=False, padding=0)  # bars would widen it
     quiet = alt.X("start_s:Q", scale=scale, axis=alt.Axis(labels=False, ticks=False, title=None, tickCount=6))
@@ -148,10 +146,10 @@ def live_spec() -> dict[str, Any]:
     panels = [strip.properties(width=600, height=15 * LANES)]
     panels += [alt.layer(*own).properties(width=600, height=height) for _, height, _, own in layers]
     chart = alt.vconcat(*panels, data=alt.NamedData("batches"), spacing=SPACING, bounds="flush")
-    chart = chart.add_params(*(alt.param(name=name, value=value) for name, value in PARAMETERS.items()))
     chart = chart.resolve_scale(x="independent", y="independent")
     spec: dict[str, Any] = chart.to_dict()
     spec.pop("config", None)
+    spec["params"] = [{"name": name, "value": value} for name, value in PARAMETERS.items()]  # altair takes a second
     spec["usermeta"] = {"panels": [{"title": title, "key": key} for title, _, key, _ in layers]}
     spec["padding"] = {"left": 4, "top": 4, "right": 14, "bottom": 4}
     return spec

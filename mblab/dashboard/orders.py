@@ -15,11 +15,9 @@ from mblab.durations import duration_ns, format_s
 from mblab.errors import SettingError, did_you_mean, shown
 from mblab.knobs import KNOBS
 from mblab.lab import Lab
+from mblab.tuning.advice import Advice
 
 __all__ = ["Answer", "Order", "order_of"]
-
-AROUND = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the interval in use: what Tune tries
-TRY_FOR = "20s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +26,11 @@ class Answer:
 
     Attributes:
         text: One line for the reader, or empty.
-        apply_s: An interval that is offered to be used, in seconds, or None.
+        advice: The tuner's, which the reader may apply; None from all other orders.
     """
 
     text: str = ""
-    apply_s: float | None = None
+    advice: Advice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,28 +84,28 @@ def _step(lab: Lab, var: str) -> Order:
     return Order(f"{var}.step()", call, slow=True)
 
 
-def _tune(lab: Lab, var: str, target: str | None) -> Order:
-    """Return the tuner's order where it is built, else a sweep around the interval in use."""
-    tune = getattr(lab, "tune", None)
-    if tune is not None:
-        given = {} if target is None else {"p95": target}
-        code = f"{var}.tune({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+def _tune(lab: Lab, var: str, target: Any) -> Order:
+    code = f"advice = {var}.tune({'' if target is None else f'p95={target!r}'})"
 
-        def advise() -> Answer:
-            advice = tune(**given)
-            why = str(getattr(advice, "why", "") or advice).strip().splitlines()
-            return Answer(f"{advice.verdict}: {why[0] if why else ''}", advice.interval)
+    def call() -> Answer:
+        advice = lab.tune(p95=target)
+        return Answer(f"{advice.verdict}: {advice.why}", advice)
 
-        return Order(code, advise, slow=True)
-    intervals = [f"{max(1, round(lab.interval * factor * 1000))}ms" for factor in AROUND]
-    code = f"{var}.sweep({intervals!r}, {TRY_FOR!r}, clock='virtual')"
+    return Order(code, call, slow=True)
 
-    def try_all() -> Answer:
-        sweep = lab.sweep(intervals, TRY_FOR, clock="virtual")
-        best = sweep.table.dropna(subset=["latency_p95_s"]).nsmallest(1, "latency_p95_s").interval_s
-        return Answer(repr(sweep), float(best.iloc[0]) if len(best) else None)
 
-    return Order(code, try_all, slow=True)
+def _apply(lab: Lab, var: str, advice: Any) -> Order:  # noqa: ARG001  the advice knows its lab
+    if advice is None:
+        raise SettingError("there is no advice yet; press Tune first.")
+    return Order("advice.apply()", _does(advice.apply))
+
+
+def _diagnose(lab: Lab, var: str) -> Order:
+    def call() -> Answer:
+        run = lab.last_run
+        return Answer("there is no run yet; press Play first." if run is None else str(run.diagnose()))
+
+    return Order(f"{var}.last_run.diagnose()", call, slow=True)
 
 
 def _export(lab: Lab, var: str) -> Order:
@@ -169,8 +167,8 @@ def order_of(lab: Lab, var: str, verb: str, arg: Any) -> Order:
     Args:
         lab: Whose control it is.
         var: The name the notebook knows the lab by.
-        verb: A key of `BUTTONS`, a knob of the lab, `target` or `summary`.
-        arg: What was typed or chosen: text or None; [from, to] in seconds for `summary`.
+        verb: A key of `BUTTONS` or `ASKING`, or a knob of the lab.
+        arg: What was typed or chosen: text or None; [from, to] in seconds for `summary`, the advice for `apply`.
 
     Raises:
         SettingError: What was typed is no value for the knob.
@@ -191,5 +189,11 @@ BUTTONS: Final[dict[str, Callable[[Lab, str], Order]]] = {
     "stop": lambda lab, var: Order(f"{var}.stop()", _does(lab.stop), slow=True),
     "reset": lambda lab, var: Order(f"{var}.reset()", _does(lab.reset), slow=True),
     "export": _export,
+    "diagnose": _diagnose,
 }
-ASKING: Final[dict[str, Callable[[Lab, str, Any], Order]]] = {"tune": _tune, "summary": _summary, "target": _target}
+ASKING: Final[dict[str, Callable[[Lab, str, Any], Order]]] = {
+    "tune": _tune,
+    "apply": _apply,
+    "summary": _summary,
+    "target": _target,
+}

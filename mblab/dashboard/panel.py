@@ -32,6 +32,7 @@ from mblab.lab import Lab
 from mblab.metrics import regime
 from mblab.records import ENDED
 from mblab.run import Run
+from mblab.tuning.advice import Advice
 
 __all__ = ["Panel", "name_in_notebook"]
 
@@ -98,6 +99,7 @@ class Panel:
         self._sent: dict[str, Any] = {}
         self._spoke = self._looked = 0.0
         self._target: str | None = None
+        self._advice: Advice | None = None
         self._rest: tuple[Any, Any] = (None, None)
         self._recent = _Recent()
         self._busy: set[str] = set()
@@ -255,7 +257,7 @@ class Panel:
             self._send({"k": "done", "id": number})
             return
         try:
-            order = order_of(lab, name_in_notebook(lab), verb, arg)
+            order = order_of(lab, name_in_notebook(lab), verb, self._advice if verb == "apply" else arg)
         except MblabError as error:
             self._send({"k": "done", "id": number, "code": verb, "text": str(error), "error": True})
             return
@@ -272,14 +274,17 @@ class Panel:
         done: dict[str, Any] = {"k": "done", "id": number, "code": order.code}
         try:
             answer = order.call()
-            done |= {"text": answer.text, "apply": answer.apply_s}
+            done["text"] = answer.text
+            if answer.advice is not None:
+                self._advice = answer.advice
+                done["apply"] = answer.advice.interval
         except Exception as error:
             text = str(error) if isinstance(error, MblabError) else f"{type(error).__name__}: {error}"
             done |= {"text": text.splitlines()[0] if text else type(error).__name__, "error": True}
         finally:
             self._busy.discard(verb)
-        if verb == "summary":
-            done["range"] = True
+        if verb in ("summary", "tune", "diagnose") and "error" not in done:
+            done["shows"] = verb
         self._send(done)
         self._wake.set()
 

@@ -163,8 +163,11 @@ class Chart {
       this.glass.style[{ x: "left", y: "top" }[name] || name] = value + "px";
     }
     const about = this.store.model.get("spec").usermeta.panels;
+    this.extra = el("span", {});
+    this.named = "";
     this.heads.replaceChildren(...panels.map((box, i) => {
       const head = el("div", { class: "mb-head" }, el("b", {}, about[i].title), ...about[i].key.map(keyOf));
+      if (i === 0) head.append(this.extra);
       head.style.top = box.y - HEADING + "px";
       head.style.left = box.x + "px";
       head.style.width = box.width + "px";
@@ -227,6 +230,7 @@ class Chart {
     const seen = marksOf(rows).filter((mark) => mark.start_s >= this.limits.x0 && mark.start_s <= this.limits.x1);
     this.replace(view, "marks", placed(seen, at, this.area.width));
     this.replace(view, "guides", this.guides());
+    this.nameGuides();
     this.showRead();
     this.showBrush();
   }
@@ -240,11 +244,19 @@ class Chart {
 
   guides() {
     const lines = this.ghost
-      ? ["p50", "p95", "p99"].map((kind) => ({ kind, level_s: this.ghost[kind], colour: COLOURS[kind], label: "" }))
+      ? ["p50", "p95", "p99"].map((kind) => ({ kind, level_s: this.ghost[kind], colour: COLOURS[kind] }))
       : [];
-    if (lines.length) lines[1].label = "p95 at " + duration(this.ghost.interval);
-    if (this.target) lines.push({ kind: "target", level_s: this.target, colour: COLOURS.target, label: "target" });
+    if (this.target) lines.push({ kind: "target", level_s: this.target, colour: COLOURS.target });
     return lines.filter((line) => line.level_s != null);
+  }
+
+  // The guides are named beside the panel's heading, where no line runs through the words.
+  nameGuides() {
+    const said = [this.target && "target " + duration(this.target), this.ghost && "predicted at " + duration(this.ghost.interval)];
+    if (String(said) === this.named) return;
+    this.named = String(said);
+    const key = (text, colour) => text && keyOf({ label: text, colour, dash: [1, 0], thick: true });
+    this.extra.replaceChildren(key(said[0], COLOURS.target) || "", key(said[1], COLOURS.p50) || "");
   }
 
   limit(rows) {
@@ -323,7 +335,7 @@ class Chart {
   clear() {
     this.range = this.zoom = null;
     this.store.range = null;
-    this.store.tell("range");
+    this.store.tell("said");
     this.draw();
   }
 
@@ -392,7 +404,7 @@ class Chart {
 function keyOf(entry) {
   const sign = entry.dash
     ? svg("svg", { width: 24, height: 8, "aria-hidden": "true" }, svg("line", {
-        x1: 0, x2: 24, y1: 4, y2: 4, stroke: entry.colour, "stroke-width": 2, "stroke-dasharray": entry.dash.join(" "),
+        x1: 0, x2: 24, y1: 4, y2: 4, stroke: entry.colour, "stroke-width": entry.thick ? 4 : 2, "stroke-opacity": entry.thick ? 0.5 : 1, "stroke-dasharray": entry.dash.join(" "),
       }))
     : el("i", { style: "color:" + entry.colour }, entry.shape);
   return el("span", {}, sign, entry.label);

@@ -76,7 +76,10 @@ function show(store, parent) {
       chart.draw();
     },
     orders: () => panel.showOrders(),
-    range: () => range.show(),
+    said: () => {
+      range.show();
+      panel.showAdvice(store.advice);
+    },
     ghost,
     life,
   };

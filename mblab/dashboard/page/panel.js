@@ -3,6 +3,7 @@
 const ICONS = {
   play: "M3 1.5v11l9-5.5z", pause: "M3 2h3v10H3zM8 2h3v10H8z", step: "M2 1.5v11l7-5.5zM10 2h2v10h-2z",
   stop: "M2.5 2.5h9v9h-9z", reset: "M7 2a5 5 0 1 0 4.9 6h-1.7A3.4 3.4 0 1 1 7 3.6V6l4-3-4-3z",
+  diagnose: "M6 1a5 5 0 1 0 3.100 8.900L12 12.900l1-1-2.900-2.900A5 5 0 0 0 6 1zm0 1.600a3.400 3.400 0 1 1 0 6.800 3.400 3.400 0 0 1 0-6.800z",
   tune: "M3 1v4H1.5v2H3v6h1V7h1.5V5H4V1zM9.500 1v7H8v2h1.500v3h1v-3H12V8h-1.500V1z",
   export: "M6 1h2v6h2.500L7 10.500 3.500 7H6zM2 11.500h10V13H2z",
 };
@@ -32,7 +33,8 @@ class Panel {
       step: button("step", "Step", "Run the next batch and pause"),
       stop: button("stop", "Stop", "End the run after the batch in hand"),
       reset: button("reset", "Reset", "Stop, and forget the runs; steps and settings stay"),
-      tune: button("tune", "Tune", "Look for a good interval, for the p95 target if there is one"),
+      diagnose: button("diagnose", "Diagnose", "Say in words what this run's latency is made of"),
+      tune: button("tune", "Tune", "Try batches for some seconds and advise an interval, for the p95 target if there is one"),
       export: button("export", "Export", "Write the pipeline as a script beside the notebook"),
     };
     this.name = el("b", { class: "mb-name" });
@@ -63,7 +65,7 @@ class Panel {
     this.error = el("pre", { class: "mb-error", role: "alert", tabindex: "0", hidden: true });
     this.log = el("ol", { class: "mb-log", "aria-label": "what the controls did, as Python", tabindex: "0" });
     this.hint = el("div", { class: "mb-hint", role: "status" });
-    this.advice = el("div", { class: "mb-range", hidden: true });
+    this.advice = el("div", { class: "mb-range mb-advice", role: "status", hidden: true });
     this.spoken = el("div", { class: "mb-sr", "aria-live": "polite" });
     root.append(
       el("div", { class: "mb-line" }, this.name, this.pill, this.about, el("span", { class: "mb-grow" }), this.progress, this.left),
@@ -144,9 +146,8 @@ class Panel {
     if (this.shown === lines[lines.length - 1]) return;
     this.shown = lines[lines.length - 1];
     this.log.replaceChildren(...lines.map((line) => el("li", line.error ? { class: "mb-bad" } : {},
-      el("code", {}, line.code), line.text ? el("span", {}, line.text) : null)));
+      el("code", {}, line.code), line.text && !line.shows ? el("span", {}, line.text) : null)));
     this.log.scrollTop = this.log.scrollHeight;
-    this.showAdvice(this.shown);
     this.showState();
   }
 
@@ -160,15 +161,16 @@ class Panel {
     write(this.hint, this.busy ? BUSY_NOTE : this.prediction || "");
   }
 
-  showAdvice(line) {
-    if (!line || line.apply == null) {
-      this.advice.hidden = true;
-      return;
-    }
-    const apply = el("button", { type: "button", class: "mb-button" }, "Use " + duration(line.apply));
-    apply.addEventListener("click", () => this.store.order("interval", durationCode(line.apply)));
-    this.advice.replaceChildren(el("span", {}, line.text), apply);
-    this.advice.hidden = false;
+  showAdvice(said) {
+    this.advice.hidden = !said;
+    if (!said) return;
+    const button = (label, act) => el("button", { type: "button", class: "mb-button", onclick: act }, label);
+    const close = () => {
+      this.store.advice = null;
+      this.store.tell("said");
+    };
+    this.advice.replaceChildren(el("p", {}, said.text),
+      said.apply ? button("Use " + duration(said.apply), () => this.store.order("apply")) : "", button("Close", close));
   }
 
   showState() {
@@ -179,7 +181,7 @@ class Panel {
     this.pill.dataset.status = status;
     const able = {
       play: !["running", "stopping"].includes(status), pause: status === "running", step: status !== "stopping",
-      stop: ["running", "paused", "halted"].includes(status), reset: status !== "none", tune: true, export: true,
+      stop: ["running", "paused", "halted"].includes(status), reset: status !== "none", diagnose: status !== "none", tune: true, export: true,
     };
     for (const [verb, node] of Object.entries(this.buttons)) node.setAttribute("aria-disabled", String(!able[verb]));
     write(this.buttons.play.lastChild, ["paused", "halted"].includes(status) ? "Resume" : "Play");

@@ -99,9 +99,10 @@ class Store {
       this.orders.delete(message.id);
       if (message.code) this.lines.push(message);
       this.lines = this.lines.slice(-40);
-      if (message.range) this.range = message;
+      if (message.shows === "summary") this.range = message;
+      else if (message.shows) this.advice = message;
       this.tell("orders");
-      if (message.range) this.tell("range");
+      if (message.shows) this.tell("said");
     }
   }
 
