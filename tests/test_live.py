@@ -577,6 +577,18 @@ def test_a_folder_full_of_files_is_not_decoded_at_once(tmp_path, monkeypatch):
     assert set(run.records.arrival_s) == {0}
 
 
+def test_a_run_that_is_behind_notices_stop_and_pause(tmp_path, monkeypatch):
+    """Files are decoded for so long before a batch, not until all of them are: here one file a batch."""
+    monkeypatch.setattr("mblab.sources.feed.DECODE_S", 0.0)
+    for i in range(5):
+        put(numbers(i), tmp_path / f"{i}.parquet")
+        os.utime(tmp_path / f"{i}.parquet", (i, i))
+    run = Lab(watch(tmp_path), interval="20ms", ui=True).run("300ms")
+
+    assert got(run) == list(range(5))
+    assert run.batches.num_input_rows.max() <= 2
+
+
 def test_a_closed_listener_asks_no_more():
     """Its thread ends, also one that waits for somebody to mend the function."""
     calls = []

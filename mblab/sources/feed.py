@@ -9,6 +9,7 @@ the batch's size.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from mblab.sources.live import ROWS_AHEAD, Listener, Live, refuse_ahead
 
 __all__ = ["Cut", "Feed"]
 
+DECODE_S = 1.0
 NO_TIMES: Times = np.empty(0, np.int64)
 
 
@@ -107,6 +109,7 @@ class Feed:
         self._pace = self.speedup
         self._changes: list[tuple[int, float, float]] = []
         self._listener: Listener | None = None
+        self._spent_s = 0.0  # decoding what a live source brought, since the last batch was taken
         if now_ns is None:
             refuse_ahead(source)
         elif isinstance(source, Live):
@@ -146,9 +149,14 @@ class Feed:
 
     def _next_block(self) -> Block | None:
         if self._listener is not None:
-            if self.held >= ROWS_AHEAD:  # a folder full of files must not be decoded at once
+            # a folder full of files must not be decoded at once: memory would not hold it, and stop() not be noticed
+            if self.held >= ROWS_AHEAD or self._spent_s > DECODE_S:
                 return None
-            return self._listener.next(quiet=bool(self._held))  # rows that came before a failure are taken first
+            begun = time.perf_counter()
+            try:
+                return self._listener.next(quiet=bool(self._held))  # rows that came before a failure are taken first
+            finally:
+                self._spent_s += time.perf_counter() - begun
         if self._failure is not None:  # a generator that raised looks exhausted: that would lose rows silently
             raise self._failure
         try:
@@ -204,6 +212,7 @@ class Feed:
 
     def take(self, count: int) -> Cut:
         """Take the next `count` rows; they must be held (see `waiting`)."""
+        self._spent_s = 0.0
         first, held = self.taken, self._held[0] if self._held else None
         before = (self._peak, held)
         if count == 0 or held is None:

@@ -397,10 +397,11 @@ def watch(
         event_time: Column that tells when a row happened.
         existing: Whether files that are there at the start are read; they arrive at 0.
 
-    All rows of a file arrive when the lab found it complete. At most a million rows wait decoded in memory, so a batch
-    takes no more at once, and the others keep their arrival. A file that is removed, renamed or written again with the
-    same content after it was read changes nothing; one that was read and then has other content halts the run with
-    `SourceChanged`. A file that cannot be read halts it too; mend or remove it and call `lab.resume()`.
+    All rows of a file arrive when the lab found it complete. Before a batch, files are decoded for a second at most,
+    and until a million rows wait in memory; what is left over keeps its arrival and belongs to the next batch. A file
+    that is removed, renamed or written again with the same content after it was read changes nothing; one that was read
+    and then has other content halts the run with `SourceChanged`. A file that cannot be read halts it too; mend or
+    remove it and call `lab.resume()`.
 
     Raises:
         SettingError: An argument is out of its range.
