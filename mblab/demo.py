@@ -28,6 +28,7 @@ import pandas as pd
 from mblab import datasets
 from mblab.durations import format_s
 from mblab.errors import MblabError, SettingError
+from mblab.figures import SWEEP_HEAD, aligned, metric_rows, plain, plain_facts, sweep_facts, sweep_rows
 from mblab.lab import Lab
 from mblab.run import Run
 from mblab.sinks import parquet
@@ -98,9 +99,9 @@ class DemoResult:
     def facts(self) -> dict[str, Any]:
         """Return everything as JSON-able values; what is not a number is None."""
         return {
-            "summary": {k: _plain(v) for k, v in self.run.summary().items()},
-            "sweep": [{k: _plain(v) for k, v in row.items()} for row in self.sweep.table.to_dict("records")],
-            "shortest_interval_s": _plain(self.sweep.shortest_s),
+            "summary": plain_facts(self.run.summary()),
+            "sweep": sweep_facts(self.sweep),
+            "shortest_interval_s": plain(self.sweep.shortest_s),
             "interval_s": self.interval_s,
             "script_same_rows": self.delivered_rows,
             "took_s": round(self.took_s, 3),
@@ -110,8 +111,8 @@ class DemoResult:
     def text(self) -> str:
         """Return the figures and the paths for a terminal."""
         parts = [
-            "A month of flights in seven seconds\n" + aligned(metric_rows(self.run)),
-            "Which interval?\n" + aligned([SWEEP_HEAD, *sweep_rows(self.sweep)]),
+            "A month of flights in seven seconds\n" + aligned(metric_rows(plain_facts(self.run.summary()))),
+            "Which interval?\n" + aligned([SWEEP_HEAD, *sweep_rows(sweep_facts(self.sweep))]),
             _found(self),
             aligned([(what, str(path)) for what, path in self.files.items()]),
         ]
@@ -234,42 +235,6 @@ def copy_notebooks(folder: Path) -> list[str]:
 
 # -- the figures as text --------------------------------------------------------------------------------------------
 
-SWEEP_HEAD: Final = ("interval", "rows a batch", "latency p50", "latency p95", "load", "regime")
-
-
-def metric_rows(run: Run) -> list[tuple[str, str]]:
-    """Return a run's figures as label and text."""
-    s = run.summary()
-    return [
-        ("rows", f"{s.rows:,}"),
-        ("batches", f"{s.batches:,} ({s.batches_empty:,} empty)"),
-        ("duration", format_s(s.duration_s)),
-        ("latency mean", format_s(s.latency_mean_s)),
-        ("latency p50", format_s(s.latency_p50_s)),
-        ("latency p95", format_s(s.latency_p95_s)),
-        ("latency p99", format_s(s.latency_p99_s)),
-        ("latency max", format_s(s.latency_max_s)),
-        ("processing time mean", format_s(s.processing_time_mean_s)),
-        ("load", f"{s.load:.2f}"),
-        ("throughput", f"{s.throughput:,.0f} rows/s"),
-        ("regime", s.regime.replace("_", " ")),
-    ]
-
-
-def sweep_rows(sweep: Sweep) -> list[list[str]]:
-    """Return a sweep's figures as text, one row an interval."""
-    return [
-        [
-            format_s(row["interval_s"]),
-            f"{row['num_input_rows_mean']:,.0f}",
-            format_s(row["latency_p50_s"]),
-            format_s(row["latency_p95_s"]),
-            f"{row['load']:.2f}",
-            row["regime"].replace("_", " "),
-        ]
-        for row in sweep.table.to_dict("records")
-    ]
-
 
 def _found(result: DemoResult) -> str:
     shortest = result.sweep.shortest_s
@@ -278,18 +243,6 @@ def _found(result: DemoResult) -> str:
         f"{star}The shortest interval compared with load ≤ {FITS} is {format_s(result.interval_s)}.\n"
         f"The exported script ran in a process of its own and delivered the same {result.delivered_rows:,} rows."
     )
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of text in columns, indented by two spaces."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join("  " + line.rstrip() for line in lines)
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # -- the report -----------------------------------------------------------------------------------------------------
@@ -314,8 +267,8 @@ def report_page(result: DemoResult) -> str:
         tiles="".join(f"<li><b>{html.escape(v)}</b> {html.escape(what)}</li>" for v, what in tiles),
         run_chart=html_fragment(result.run.plot()),
         sweep_chart=html_fragment(result.sweep.plot()),
-        metrics=html_table(metric_rows(result.run)),
-        sweep=html_table(sweep_rows(result.sweep), SWEEP_HEAD),
+        metrics=html_table(metric_rows(plain_facts(s))),
+        sweep=html_table(sweep_rows(sweep_facts(result.sweep)), SWEEP_HEAD),
         found=html.escape(_found(result)),
         code=html.escape((result.folder / "pipeline.py").read_text(encoding="utf-8")),
         files="".join(

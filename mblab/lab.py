@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 import numpy as np
 import pandas as pd
 
-from mblab import host
+from mblab import host, overrides
 from mblab.checks.questions import Questions
 from mblab.clock import Clock, VirtualClock, WallClock
 from mblab.drivers import Driver
@@ -332,6 +332,7 @@ class Lab(Questions):
         return run
 
     def _begin(self, duration: Any, clock: Any, cost: Any, controls: Any, *, blocking: bool) -> tuple[Driver, Run]:
+        duration, clock, cost, effects = overrides.begin(self, duration, clock, cost)
         length = None if duration is None else duration_ns(duration, "duration", minimum_ns=1)
         if length is None and self._source.endless and blocking:
             raise SettingError(
@@ -339,7 +340,9 @@ class Lab(Questions):
             )
         if self._stop_active():
             host.say(f"mblab: stopped the run of {self.name!r} that was on.")
-        driver, run = self._prepare(self.pipeline, length, clock, cost, controls, listeners=self._listeners)
+        driver, run = self._prepare(
+            self.pipeline, length, clock, cost, controls, effects=effects, listeners=self._listeners
+        )
         if self._let_go is not None:
             self._let_go.detach()  # else every driver there ever was would live as long as the lab
         self._let_go = weakref.finalize(self, driver.stop, wait=False)

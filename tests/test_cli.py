@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -166,23 +167,63 @@ def test_figures_are_shown_as_aligned_text():
     assert lines == ["  rows         48,562", "  latency p95  210 ms"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["demo", "--fast"], "No such option"),
-        (["dmo"], "No such command"),
-        (["lab", "--port", "many"], "--port"),
-        (["lab", "--port", "0"], "--port"),
-        (["demo", "elsewhere"], "unexpected extra argument"),
-    ],
-)
-def test_wrong_use_is_exit_code_2(tmp_path, arguments, says):
-    """It says what is wrong on stderr, prints nothing else and writes nothing."""
-    done = mblab(*arguments, cwd=tmp_path)
+WRONG = [
+    (["demo", "--fast"], "No such option"),
+    (["dmo"], "No such command"),
+    (["lab", "--port", "many"], "--port"),
+    (["lab", "--port", "0"], "--port"),
+    (["demo", "elsewhere"], "unexpected extra argument"),
+    (["runn"], "Did you mean 'run'?"),
+    (["run"], "Missing argument 'FILE'"),
+    (["run", "absent.py"], "'absent.py' is not there"),
+    (["run", "home"], "'home' is a folder"),
+    (["run", "x.py", "--interval", "0ms"], "--interval must be at least 1 ms, got '0ms'"),
+    (["run", "x.py", "--duration", "soon"], "--duration='soon' is no duration"),
+    (["run", "x.py", "--policy", "queu"], "'queu' is not one of 'asap', 'skip', 'queue'"),
+    (["run", "x.py", "--policy", "queue", "--max-rows-per-batch", "5"], "cannot hold"),
+    (["sweep", "x.py"], "Missing option '--interval'"),
+    (["sweep", "x.py", "--interval", ","], "at least one interval"),
+    (["datasets", "path"], "needs a name"),
+    (["datasets", "path", "flights"], "did you mean 'nyc_flights'"),
+]
 
-    assert done.returncode == 2
-    assert says in done.stderr
-    assert done.stdout == ""
+MANY = """
+import contextlib, io, json, sys
+from mblab.cli import app
+found = []
+for arguments in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            app(arguments, prog_name="mblab")
+        except SystemExit as end:
+            found.append((end.code, out.getvalue(), err.getvalue()))
+json.dump(found, sys.stdout)
+"""
+
+
+def each_of(cases, cwd):
+    """Give several command lines to one process, and return (arguments, exit code, stdout, stderr) of each."""
+    given = [arguments for arguments, _ in cases]
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, json.dumps(given)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    return [(arguments, *found) for arguments, found in zip(given, json.loads(done.stdout), strict=True)]
+
+
+def test_wrong_use_is_exit_code_2(tmp_path):
+    """It says what is wrong on stderr, prints nothing else and writes nothing."""
+    (tmp_path / "home").mkdir()
+    for (arguments, code, out, said), (_, says) in zip(each_of(WRONG, tmp_path), WRONG, strict=True):
+        assert code == 2, arguments
+        assert says in said, arguments
+        assert "Traceback" not in said, arguments
+        assert out == "", arguments
     assert os.listdir(tmp_path) == ["home"]
 
 
@@ -194,10 +235,13 @@ def test_the_version_is_that_of_the_package(tmp_path):
 
 
 def test_help_lists_what_is_built_and_nothing_else(tmp_path):
-    """Two verbs; a verb whose room is not built yet is absent."""
-    text = mblab("--help", cwd=tmp_path).stdout
+    """A verb whose room is not built yet is absent, and each one's line is whole."""
+    listed = mblab("--help", cwd=tmp_path).stdout.split("Commands:")[1]
 
-    assert re.findall(r"^  (\w+) {2,}\S", text.split("Commands:")[1], re.MULTILINE) == ["demo", "lab"]
+    assert {"demo", "lab", "run", "sweep", "export", "datasets", "doctor"} <= set(
+        re.findall(r"^  (\w+) {2,}\S", listed, re.MULTILINE)
+    )
+    assert "..." not in listed
 
 
 def test_lab_opens_copies_of_the_notebooks(tmp_path):
@@ -205,7 +249,8 @@ def test_lab_opens_copies_of_the_notebooks(tmp_path):
     done = mblab("lab", "--print-command", "--port", "8890", "--", "--no-browser", cwd=tmp_path)
 
     assert done.stdout.split()[1:] == ["-m", "jupyterlab", "mblab-notebooks", "--ServerApp.port=8890", "--no-browser"]
-    assert [f.name for f in (tmp_path / "mblab-notebooks").iterdir()] == ["01_quickstart.ipynb"]
+    shipped = {f.name for f in demo.notebooks_folder().glob("*.ipynb")}
+    assert {f.name for f in (tmp_path / "mblab-notebooks").iterdir()} == shipped
 
 
 def test_lab_keeps_a_notebook_that_was_changed(tmp_path):
@@ -229,3 +274,239 @@ def test_the_shortest_interval_with_room_is_chosen():
 
     assert demo.choose_interval_s(table) == 0.4
     assert demo.choose_interval_s(table.assign(load=[1.5, 0.7, 0.3])) == 0.2
+
+
+# -- run, sweep, export -------------------------------------------------------------------------------------------
+
+PIPELINE = """
+import sys
+import mblab
+from mblab.testing import rows_at
+
+lab = mblab.Lab(mblab.simulate.sensors(devices=3, rate=100, duration="20s", seed=1), interval="1s", name="sensors")
+
+@lab.batch
+def counted(batch, state):
+    state["n"] = state.get("n", 0) + len(batch)
+    return {"n": state["n"], "said": " ".join(sys.argv[1:])}
+
+lab.to(mblab.sinks.jsonl("out.jsonl"))
+if __name__ == "__main__":
+    run = lab.run(clock="virtual", cost=0)
+    print("printed by the script")
+"""
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    """A script that makes a lab, delivers into out.jsonl and runs itself; (its folder)."""
+    (tmp_path / "pipeline.py").write_text(PIPELINE)
+    return tmp_path
+
+
+def test_a_script_runs_as_it_is_written(pipeline):
+    """What it prints and delivers is its own; then comes a summary. What follows -- is its own command line."""
+    done = mblab("run", "pipeline.py", "--", "--region", "eu", cwd=pipeline)
+    lines = [json.loads(line) for line in (pipeline / "out.jsonl").read_text().splitlines()]
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("printed by the script\nsensors, finished\n  rows ")
+    assert len(lines) == 20
+    assert lines[0]["said"] == "--region eu"
+
+
+def test_options_win_over_what_a_script_says(pipeline):
+    """Interval, duration and the like, with JSON alone on stdout."""
+    done = mblab("run", "pipeline.py", "--interval", "500ms", "--duration", "5s", "--json", cwd=pipeline)
+    (run,) = json.loads(done.stdout)["runs"]
+
+    assert (run["lab"], run["status"], run["batches"], run["duration_s"]) == ("sensors", "finished", 10, 5.0)
+    assert done.stderr == "printed by the script\n"
+
+
+def test_a_script_that_only_makes_a_lab_has_it_run(tmp_path):
+    """The file need not say run; with two labs it must be said which."""
+    (tmp_path / "labs.py").write_text(
+        "import mblab\nfrom mblab.testing import rows_at\n"
+        "one, two = (mblab.Lab(rows_at([0.0, 1.0]), name=n) for n in ('one', 'two'))\n"
+    )
+    unclear = mblab("run", "labs.py", "--clock", "virtual", cwd=tmp_path)
+    clear = mblab("run", "labs.py", "--clock", "virtual", "--lab", "two", "--json", cwd=tmp_path)
+
+    assert unclear.returncode == 2
+    assert unclear.stderr == "mblab: labs.py makes 2 labs, ['one', 'two']; say which one with --lab.\n"
+    assert [run["lab"] for run in json.loads(clear.stdout)["runs"]] == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ("def f():\n    return 1 / 0\nf()\n", 1, 'Traceback (most recent call last):\n  File "x.py", line 3'),
+        ("import sys\nsys.exit(3)\n", 3, ""),
+        ("print('hi')\n", 2, "mblab: x.py makes no lab"),
+        (
+            "import mblab\nlab = mblab.Lab(mblab.simulate.sensors(duration='1s'))\nlab.map(lambda rows: rows['colour'])\nlab.start()\n",
+            1,
+            "reads column 'colour'",
+        ),
+    ],
+)
+def test_a_script_that_fails_ends_with_its_own_code(tmp_path, text, code, says):
+    """A traceback begins in the user's file; what mblab raised, also in the background, is its sentence."""
+    (tmp_path / "x.py").write_text(text)
+    done = mblab("run", "x.py", cwd=tmp_path)
+
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "cli" not in done.stderr
+
+
+def test_ctrl_c_ends_a_run_with_130(tmp_path):
+    """The batch in hand is finished, one line says so."""
+    (tmp_path / "x.py").write_text(
+        "import mblab\nlab = mblab.Lab(mblab.simulate.sensors(rate=100, duration='10min'), interval='50ms')\n"
+        "lab.to(mblab.sinks.call(lambda rows: print('batch', flush=True)))\n"
+    )
+    child = subprocess.Popen(
+        [*COMMAND, "run", "x.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    child.stdout.readline()
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+
+    assert child.returncode == 130
+    assert said == "mblab: interrupted; what was written stays\n"
+
+
+def test_a_sweep_takes_the_place_of_the_first_run(pipeline):
+    """A table with T*, nothing delivered, nothing else executed; JSON has the same rows."""
+    done = mblab("sweep", "pipeline.py", "--interval", "100ms, 1s", "--clock", "virtual", "--json", cwd=pipeline)
+    found = json.loads(done.stdout)
+
+    assert [row["interval_s"] for row in found["sweep"]] == [0.1, 1.0]
+    assert found["lab"] == "sensors"
+    assert not (pipeline / "out.jsonl").exists()
+    assert "printed by the script" not in done.stderr
+
+
+def test_an_exported_script_delivers_what_the_file_delivers(pipeline):
+    """Exporting delivers nothing; the script stands alone, and `mblab run` takes it too."""
+    exported = mblab("export", "pipeline.py", "-o", "alone.py", cwd=pipeline)
+    nothing = not (pipeline / "out.jsonl").exists()
+    mblab("run", "pipeline.py", cwd=pipeline)
+    ours = (pipeline / "out.jsonl").read_text()
+    (pipeline / "out.jsonl").unlink()
+    (pipeline / ".out.jsonl.mblab.json").unlink()
+    alone = mblab("run", "alone.py", "--json", cwd=pipeline)
+
+    assert exported.stdout == "alone.py\n", exported.stderr
+    assert nothing
+    assert json.loads(alone.stdout)["runs"][0]["batches"] == 20, alone.stderr
+    assert (pipeline / "out.jsonl").read_text() == ours
+
+
+def notebook(folder, *cells):
+    """Write a notebook; a cell that begins with `# parameters` gets the tag."""
+    made = nbformat.v4.new_notebook(metadata={})
+    for source in cells:
+        tags = ["parameters"] if source.startswith("# parameters") else []
+        made.cells.append(nbformat.v4.new_code_cell(source, metadata={"tags": tags}))
+    nbformat.write(made, folder / "x.ipynb")
+
+
+NOTEBOOK = (
+    "# parameters\ninterval = '1s'\nfactor = 2",
+    "import mblab\nimport pandas as pd\nrows = mblab.replay(pd.DataFrame({'x': range(20)}), rate=10)",
+    "lab = mblab.Lab(rows, interval=interval)",
+    "@lab.batch\ndef times(batch):\n    return {'n': len(batch) * factor}",
+    "lab.run('2s', clock='virtual', cost=0).output",
+)
+
+
+@pytest.mark.kernel
+def test_a_notebook_runs_with_its_parameters(tmp_path):
+    """-p and an option of the same name go into the parameters cell; the executed copy has the results and no more."""
+    notebook(tmp_path, *NOTEBOOK)
+    done = mblab("run", "x.ipynb", "-p", "factor=5", "--interval", "500ms", "--json", cwd=tmp_path)
+    executed = nbformat.read(tmp_path / "x-run.ipynb", 4)
+    shown = executed.cells[-1].outputs[0]["data"]["text/plain"].split()
+
+    assert json.loads(done.stdout)["runs"][0]["batches"] == 4, done.stderr
+    assert shown.count("25") == 4
+    assert len(executed.cells) == len(NOTEBOOK) + 1
+    assert 'interval = "500ms"' in executed.cells[1].source
+    assert done.stderr == "mblab: the executed notebook is x-run.ipynb\n"
+
+
+@pytest.mark.kernel
+def test_a_notebook_is_swept_and_exported(tmp_path):
+    """In a kernel of its own, where a function's text is found as in JupyterLab."""
+    notebook(tmp_path, *NOTEBOOK, "lab.policy = 'skip'")
+    swept = mblab("sweep", "x.ipynb", "--interval", "200ms,1s", "--clock", "virtual", "--json", cwd=tmp_path)
+    exported = mblab("export", "x.ipynb", "-p", "factor=7", cwd=tmp_path)
+    text = (tmp_path / "pipeline.py").read_text()
+
+    assert len(json.loads(swept.stdout)["sweep"]) == 2, swept.stderr
+    assert exported.stdout == "pipeline.py\n"
+    assert "factor = 7" in text
+    assert "policy='skip'" in text
+
+
+NO_PARAMETER = [
+    (
+        ["-p", "factr=5"],
+        "x.ipynb has no parameter 'factr', there are ['interval', 'factor']: did you mean 'factor'?",
+    ),
+    (["-p", "factor=many"], "-p factor=many must be a number, like 2 in the notebook."),
+    (["-p", "factor"], "-p needs name=value, got 'factor'."),
+    (["-p", "factor=1", "-p", "factor=2"], "given twice"),
+    (["-p", "interval=1s", "--interval", "2s"], "interval is given twice"),
+    (["-p", "x=__import__('os').system('touch pwned')"], "no parameter 'x'"),
+    (["--out", "x.ipynb"], "is the notebook itself"),
+    (["--", "--region"], "a notebook takes parameters"),
+]
+
+
+def test_a_parameter_that_a_notebook_does_not_have_is_refused(tmp_path):
+    """Before anything is executed, and nothing of a name or a value ever is."""
+    notebook(tmp_path, *NOTEBOOK)
+    cases = [(["run", "x.ipynb", *arguments], says) for arguments, says in NO_PARAMETER]
+    for (arguments, code, _, said), (_, says) in zip(each_of(cases, tmp_path), cases, strict=True):
+        assert code == 2, arguments
+        assert says in said, arguments
+    assert os.listdir(tmp_path) == ["x.ipynb"]
+
+
+@pytest.mark.kernel
+def test_a_cell_that_fails_is_named(tmp_path):
+    """With its number as in the notebook, and where to look."""
+    notebook(tmp_path, "x = 1", "1 / 0")
+    done = mblab("run", "x.ipynb", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr == "mblab: x.ipynb in cell 2: ZeroDivisionError: division by zero; see x-run.ipynb\n"
+    assert (tmp_path / "x-run.ipynb").exists()
+
+
+# -- datasets, completion -----------------------------------------------------------------------------------------
+
+
+def test_datasets_are_listed_and_found(tmp_path):
+    """For people in columns, for programs as JSON with the path; one path alone for $(…)."""
+    listed = json.loads(mblab("datasets", "--json", cwd=tmp_path).stdout)
+    path = mblab("datasets", "path", "earthquakes", cwd=tmp_path).stdout
+
+    assert [d["name"] for d in listed] == ["nyc_flights", "nyc_weather", "earthquakes"]
+    assert all(Path(d["path"]).is_file() for d in listed)
+    assert path == listed[2]["path"] + "\n"
+
+
+def test_the_shell_completes_verbs_and_names(tmp_path):
+    """Completion asks the command itself; `--install-completion` only tells the shell to ask."""
+    asked = {"_MBLAB_COMPLETE": "complete_bash", "COMP_CWORD": "1", "COMP_WORDS": "mblab d"}
+    verbs = mblab(cwd=tmp_path, **asked).stdout.split()
+    names = mblab(cwd=tmp_path, **asked | {"COMP_CWORD": "3", "COMP_WORDS": "mblab datasets path e"}).stdout.split()
+
+    assert verbs == ["demo", "datasets", "doctor"]
+    assert names == ["earthquakes"]
+    assert "--install-completion" in mblab("--help", cwd=tmp_path).stdout

@@ -1,0 +1,126 @@
+"""What the verbs share: how they end, how they tell, and the options that several of them have.
+
+verb -> [common] -> stdout, stderr, exit code
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from mblab.errors import MblabError, SettingError
+
+__all__ = [
+    "AsJson",
+    "Cap",
+    "Clock",
+    "Duration",
+    "Failed",
+    "LabName",
+    "Parameters",
+    "Policy",
+    "Speedup",
+    "Target",
+    "checked_duration",
+    "checked_knobs",
+    "one_sentence",
+    "say",
+    "tell",
+]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Target = Annotated[Path, typer.Argument(metavar="FILE", help="A script (.py) or a notebook (.ipynb).")]
+Duration = Annotated[str | None, typer.Option(metavar="TIME", help="How long, such as 20s; default: as it is written.")]
+Clock = Annotated[Literal["wall", "virtual"] | None, typer.Option(help="The real clock, or one that skips idle time.")]
+Policy = Annotated[Literal["asap", "skip", "queue"] | None, typer.Option(help="What an overrun does.")]
+Cap = Annotated[int | None, typer.Option("--max-rows-per-batch", metavar="ROWS", help="Cap on a batch's rows.")]
+Speedup = Annotated[float | None, typer.Option(metavar="FACTOR", help="Source seconds in one second of the run.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A notebook's parameter; repeatable."),
+]
+LabName = Annotated[str | None, typer.Option("--lab", metavar="NAME", help="Which lab, where the file makes several.")]
+
+
+class Failed(MblabError):
+    """A user's file failed by itself, and has said so; its exit code is the command's.
+
+    Attributes:
+        code: What the process ends with.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"it ended with exit code {code}")
+        self.code = code
+
+
+def tell(line: str) -> None:
+    """Say one line on stderr."""
+    print(f"mblab: {line}", file=sys.stderr, flush=True)
+
+
+def say(facts: Any, text: Callable[[], str], *, as_json: bool) -> None:
+    """Print the result on stdout; whoever reads, such as `head`, may stop early."""
+    try:
+        print(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else text(), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn what went wrong into one line on stderr and an exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell("interrupted; what was written stays")
+        raise typer.Exit(130) from None
+    except Failed as failed:
+        raise typer.Exit(failed.code) from None
+    except SettingError as error:
+        tell(str(error))
+        raise typer.Exit(2) from None
+    except (MblabError, OSError) as error:
+        tell(str(error))
+        raise typer.Exit(1) from None
+
+
+def checked_knobs(
+    interval: str | None, policy: str | None, max_rows_per_batch: int | None, speedup: float | None
+) -> Mapping[str, Any]:
+    """Return the knobs that were given, checked before anything is executed.
+
+    Raises:
+        SettingError: One breaks its rule.
+    """
+    from mblab.durations import interval_ns
+    from mblab.pipeline import check_speedup
+    from mblab.schedule import check_cap, check_policy
+
+    if interval is not None:
+        interval_ns(interval, "--interval")
+    if speedup is not None:
+        check_speedup(speedup)
+    check_cap(max_rows_per_batch, check_policy(policy or "asap"))
+    given = {"interval": interval, "policy": policy, "max_rows_per_batch": max_rows_per_batch, "speedup": speedup}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def checked_duration(duration: str | None) -> str | None:
+    """Return a duration as it was given.
+
+    Raises:
+        SettingError: It is none.
+    """
+    from mblab.durations import duration_ns
+
+    if duration is not None:
+        duration_ns(duration, "--duration", minimum_ns=1)
+    return duration

@@ -1,0 +1,40 @@
+"""`mblab export`: a script's or notebook's lab as a script that stands alone.
+
+terminal -> [export] -> target -> pipeline.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mblab.cli.common import AsJson, LabName, Parameters, Target, one_sentence, say
+
+__all__ = ["export"]
+
+
+def export(
+    context: typer.Context,
+    file: Target,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The script to write.")] = Path("pipeline.py"),
+    parameter: Parameters = None,
+    lab: LabName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the lab of a script or notebook as a script that runs without it.
+
+    The file is executed to its end, with its runs on the virtual clock and nothing delivered; the lab is exported as it
+    stands then.
+    """
+    with one_sentence():
+        from mblab.cli.inside import Job
+        from mblab.cli.target import carry_out
+        from mblab.errors import SettingError
+
+        if out.exists() and file.exists() and out.samefile(file):
+            raise SettingError(f"--out {out} is the file itself; name another.")
+        job = Job("export", str(file), lab=lab, out=str(out))
+        found = carry_out(file, job, parameters=parameter or [], arguments=context.args, quiet=True)
+        say(found, lambda: str(found["path"]), as_json=as_json)

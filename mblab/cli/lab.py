@@ -1,0 +1,43 @@
+"""`mblab lab`: JupyterLab on copies of the notebooks.
+
+terminal -> [lab] -> JupyterLab
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mblab.cli.common import AsJson, one_sentence, say, tell
+
+__all__ = ["lab"]
+
+
+def lab(
+    context: typer.Context,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the server; JupyterLab chooses.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where your copies of the notebooks lie.")] = Path("mblab-notebooks"),
+    print_command: Annotated[
+        bool, typer.Option("--print-command", help="Copy the notebooks, print the command, and start nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Open JupyterLab on your own copies of the notebooks; what follows `--` goes to JupyterLab."""
+    with one_sentence():
+        from mblab.demo import copy_notebooks
+
+        for name in copy_notebooks(folder):
+            tell(f"{folder / name} differs from the shipped one and was left as it is")
+        command = [sys.executable, "-m", "jupyterlab", str(folder)]
+        command += [f"--ServerApp.port={port}"] if port is not None else []
+        command += context.args
+        if print_command or as_json:
+            say({"folder": str(folder), "command": command}, lambda: shlex.join(command), as_json=as_json)
+            return
+        sys.stdout.flush()
+        os.execv(command[0], command)  # noqa: S606  JupyterLab takes this process's place, and so its Ctrl-C

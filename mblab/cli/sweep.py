@@ -1,0 +1,69 @@
+"""`mblab sweep`: a script's or notebook's lab at several intervals.
+
+terminal -> [sweep] -> target -> table
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from mblab.cli.common import (
+    AsJson,
+    Cap,
+    Clock,
+    Duration,
+    LabName,
+    Parameters,
+    Policy,
+    Speedup,
+    Target,
+    checked_duration,
+    checked_knobs,
+    one_sentence,
+    say,
+)
+
+__all__ = ["sweep"]
+
+
+def sweep(
+    context: typer.Context,
+    file: Target,
+    interval: Annotated[str, typer.Option(metavar="TIMES", help="Intervals to compare, as 100ms,500ms,1s.")],
+    duration: Duration = None,
+    clock: Clock = None,
+    policy: Policy = None,
+    max_rows_per_batch: Cap = None,
+    speedup: Speedup = None,
+    parameter: Parameters = None,
+    lab: LabName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the lab of a script or notebook once at each interval, and print the table.
+
+    The file is executed up to its first run; the sweep takes that run's place, and nothing is delivered. On the virtual
+    clock the functions really run and idle time is skipped.
+    """
+    with one_sentence():
+        from mblab.cli.inside import Job
+        from mblab.cli.target import carry_out
+        from mblab.tuning.sweep import check_intervals
+
+        intervals = [part.strip() for part in interval.split(",") if part.strip()]
+        check_intervals(intervals)
+        knobs = checked_knobs(None, policy, max_rows_per_batch, speedup)
+        job = Job("sweep", str(file), dict(knobs), checked_duration(duration), clock, lab, intervals)
+        found = carry_out(file, job, parameters=parameter or [], arguments=context.args, quiet=True)
+        say(found, lambda: _text(found), as_json=as_json)
+
+
+def _text(found: dict[str, Any]) -> str:
+    from mblab.durations import format_s
+    from mblab.figures import SWEEP_HEAD, aligned, sweep_rows
+
+    table = aligned([SWEEP_HEAD, *sweep_rows(found["sweep"])])
+    star = found["shortest_interval_s"]
+    fits = "" if star is None else f"\n\nThe work fits into intervals from T* = {format_s(star)} on."
+    return f"{found['lab']}, on the {found['clock']} clock\n{table}{fits}"
