@@ -5,6 +5,7 @@ checks -> [questions] -> lab, which is one that can be asked
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from mblab.errors import SettingError
 from mblab.knobs import whole_number
 from mblab.listeners import Listeners
 from mblab.pipeline import Pipeline, Settings
+from mblab.run import Run
 from mblab.sources.base import Source
 from mblab.steps import Chain
 
 if TYPE_CHECKING:
+    from mblab.checks.inspection import Inspection
     from mblab.checks.recut import CutCheck
     from mblab.checks.rerun import Rerun
     from mblab.checks.shadow import Shadow
@@ -36,6 +39,7 @@ class Questions:
     _chain: Chain
     _listeners: Listeners
     _driver: Driver | None
+    _runs: deque[Run]
 
     @property
     def pipeline(self) -> Pipeline:
@@ -57,6 +61,25 @@ class Questions:
         if self._driver is None:
             raise SettingError("rerun() needs a run to take the batch from; begin one with lab.run() or lab.start().")
         return run_again(self.pipeline, self._driver.engine, check_batch_id(k))
+
+    def inspect(self, k: int | None = None) -> Inspection:
+        """Return batch k of the newest run opened: rows in, rows out, what each step remembered before, its error.
+
+        Without k the newest batch, which is the one that halted the run if one did. It shows itself in a notebook. The
+        newest 200 batches are kept (`history=`).
+
+        Raises:
+            HistoryGone: Batch k is no longer kept.
+            SettingError: There was no such batch, or it was empty.
+        """
+        from mblab.checks.inspection import inspect_batch
+        from mblab.checks.rerun import check_batch_id
+
+        if self._driver is None:
+            raise SettingError("inspect() needs a run to look into; begin one with lab.step() or lab.run().")
+        wanted = None if k is None else check_batch_id(k, "inspect")
+        run = self._runs[-1]
+        return inspect_batch(self._driver.engine, run.batches, run.error, wanted)
 
     def check(self, rows: int = 5_000) -> CutCheck:
         """Return whether the result depends on where the batches are cut, in words and as a table.

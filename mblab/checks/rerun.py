@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from mblab.checks import pages
 from mblab.checks.trial import Recording, Trial
 from mblab.checks.verdict import equal, named_once
 from mblab.engine import Engine
@@ -19,7 +20,7 @@ from mblab.history import Remembered
 from mblab.pipeline import Pipeline
 from mblab.state import StateStore, savepoint
 
-__all__ = ["DIFF_COLUMNS", "Rerun", "check_batch_id", "difference", "put_back", "run_again"]
+__all__ = ["DIFF_COLUMNS", "Rerun", "check_batch_id", "difference", "put_back", "remembered", "run_again"]
 
 DIFF_COLUMNS: Final = ("row", "column", "recorded", "output")
 
@@ -57,6 +58,49 @@ class Rerun:
         rows = self.diff["row"].nunique()
         return f"Rerun(batch {self.batch_id}: {rows:,} of {len(self.recorded):,} rows differ, in {columns})"
 
+    def _repr_html_(self) -> str:
+        parts = []
+        if self.error is not None:
+            parts.append(pages.block("Error today", pages.error_block(pages.error_text(self.error))))
+        elif not self.same:
+            count = len(self.diff)
+            cells = f"{count:,} cell{'s' if count > 1 else ''}"
+            parts.append(pages.block(f"What differs: {cells}", pages.difference_html(self.diff)))
+        sides = {"Recorded": self.recorded, "Today": self.output}
+        parts += [
+            pages.block(f"{name}: {len(rows):,} rows", pages.table_html(rows), unfolded=False)
+            for name, rows in sides.items()
+        ]
+        return pages.page(repr(self).removeprefix("Rerun(").removesuffix(")"), "", parts)
+
+
+def remembered(engine: Engine, batch_id: int, verb: str) -> Remembered:
+    """Return a batch as it was.
+
+    Args:
+        engine: What ran it.
+        batch_id: Its number; the batch that halted the run is one of them.
+        verb: Who asks, for the message.
+
+    Raises:
+        HistoryGone: The batch is older than what is kept.
+        SettingError: There was no such batch, or it was empty.
+    """
+    found = engine.remembered(batch_id)
+    if found is None:
+        done = engine.batches
+        if batch_id >= done:
+            newest = f"the newest is {done - 1}" if done else "none has run yet"
+            raise SettingError(f"{verb}({batch_id}): there is no such batch; {newest}.")
+        if engine.history.ids and batch_id > engine.history.ids[0]:
+            raise SettingError(f"{verb}({batch_id}): that batch was empty; it had no rows.")
+        oldest = f"the oldest is {engine.history.ids[0]}" if engine.history.ids else "there is none"
+        raise HistoryGone(
+            f"batch {batch_id} is no longer kept, {oldest}; Lab(history=…) keeps more than the newest "
+            "batches (at most a million rows of them)."
+        )
+    return found
+
 
 def run_again(pipeline: Pipeline, engine: Engine, batch_id: int) -> Rerun:
     """Return what a batch of a run gives now; nothing is delivered, no state changes.
@@ -70,19 +114,7 @@ def run_again(pipeline: Pipeline, engine: Engine, batch_id: int) -> Rerun:
         HistoryGone: The batch is older than what is kept.
         SettingError: There was no such batch.
     """
-    found = engine.remembered(batch_id)
-    if found is None:
-        done = engine.batches
-        if batch_id >= done:
-            newest = f"the newest is {done - 1}" if done else "none has run yet"
-            raise SettingError(f"rerun({batch_id}): there is no such batch; {newest}.")
-        if engine.history.ids and batch_id > engine.history.ids[0]:
-            raise SettingError(f"rerun({batch_id}): that batch was empty, so there is nothing to run again.")
-        oldest = f"the oldest is {engine.history.ids[0]}" if engine.history.ids else "there is none"
-        raise HistoryGone(
-            f"batch {batch_id} is no longer kept, {oldest}; Lab(history=…) keeps more than the newest "
-            "batches (at most a million rows of them)."
-        )
+    found = remembered(engine, batch_id, "rerun")
     cut = found.cut
     trial = Trial(pipeline, Recording(cut.rows(), cut.arrival_ns, engine.feed.event_time), engine.run_id)
     put_back(trial.engine.states, found)
@@ -139,8 +171,8 @@ def _no_difference() -> pd.DataFrame:
     return difference(pd.DataFrame(), pd.DataFrame())
 
 
-def check_batch_id(k: object) -> int:
+def check_batch_id(k: object, verb: str = "rerun") -> int:
     """Return a batch's number, or raise `SettingError`."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
-        raise SettingError(f"rerun needs the number of a batch, 0 or more, got {shown(k)}.")
+        raise SettingError(f"{verb} needs the number of a batch, 0 or more, got {shown(k)}.")
     return int(k)
