@@ -651,21 +651,22 @@ def test_a_polled_block_can_be_had_again():
 @pytest.mark.slow
 def test_ten_thousand_rows_in_single_calls_arrive_once(lab_on):
     """While the function fails every 500 calls, and the run is resumed each time."""
-    state = {"n": 0, "calls": 0}
+    state = {"calls": 0, "asked": 0}
 
     def ask(position):
         state["calls"] += 1
         if state["calls"] % 500 == 0:
             raise TimeoutError("slow")
-        n = position or 0
-        return ({"n": [n]}, n + 1) if n < 10_000 else None
+        state["asked"] = position or 0
+        return ({"n": [state["asked"]]}, state["asked"] + 1) if state["asked"] < 10_000 else None
 
     lab, run = lab_on(mblab.poll(ask, every="1ms"), interval="10ms")
-    end = time.monotonic() + 300
-    while len(got(run)) < 10_000 and time.monotonic() < end:
+    end = time.monotonic() + 400
+    while state["asked"] < 10_000 and time.monotonic() < end:
         if run.status == "halted":
             lab.resume()
-        time.sleep(0.02)
+        time.sleep(0.05)
+    until(lambda: len(got(run)) >= 10_000)
     print(f"\n{state['calls']:,} calls, {run.summary().to_dict()}")
 
     assert got(run) == list(range(10_000))

@@ -50,7 +50,11 @@ def test_a_batch_that_failed_comes_last_and_again_when_it_has_succeeded():
     lab.resume()
     mended = lab.last_run.batches_after(0)
 
-    assert (failed["batch_id"].tolist(), failed["status"].tolist(), failed["attempt"].tolist()) == ([1], ["failed"], [1])
+    assert (failed["batch_id"].tolist(), failed["status"].tolist(), failed["attempt"].tolist()) == (
+        [1],
+        ["failed"],
+        [1],
+    )
     assert mended["batch_id"].tolist() == [1, 2]
     assert (mended["status"][0], mended["attempt"][0]) == ("retried", 2)
 

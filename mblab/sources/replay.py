@@ -25,11 +25,12 @@ from mblab.sources.base import Block, Position, Times
 from mblab.sources.columns import column_name, column_names
 from mblab.sources.disorder import Modifiable
 from mblab.sources.files import ENDINGS, FilesTable, open_path
+from mblab.sources.looping import Extent, Measure, moved
 from mblab.sources.parquet import ParquetTable
 from mblab.sources.record import Recording, recording_in
 from mblab.sources.sorting import SortedTable
 from mblab.sources.tables import ArrowTable, FrameTable, Table, tidy_frame
-from mblab.sources.timestamps import UNITS, check_tz, check_unit, epoch_ns
+from mblab.sources.timestamps import check_tz, check_unit, epoch_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -171,7 +172,7 @@ class Replay(Modifiable):
         while True:
             given = turn * extent.rows if extent else 0
             shift = turn * extent.period_ns if extent else 0
-            measure = _Measure(self)
+            measure = Measure(self)
             row = start
             for frame, times in self._pass(table, start, given):
                 rows = frame if self.limit is None else frame.iloc[: max(0, self.limit - given - row)]
@@ -180,7 +181,7 @@ class Replay(Modifiable):
                 where = {"round": turn, "row": row} if self.loop else {"row": row}
                 kept = rows[columns] if list(rows.columns) != columns else rows
                 if extent and turn:
-                    kept = _moved(kept, extent.moved, turn)
+                    kept = moved(kept, extent.moved, turn)
                 yield Block(kept, times[: len(rows)] + shift, where)
                 if self.loop and extent is None:
                     measure.add(frame, times)
@@ -227,9 +228,9 @@ class Replay(Modifiable):
             return replace(table, parts=tuple(table.parts[i] for _, i in sorted(begun)))
         return table
 
-    def _measured(self, table: Table) -> _Extent:
+    def _measured(self, table: Table) -> Extent:
         """Return what one round measures, by reading what is needed for it."""
-        measure = _Measure(self)
+        measure = Measure(self)
         for frame, times in self._pass(table, 0, 0):
             measure.add(frame, times)
         return measure.extent()
@@ -251,103 +252,6 @@ class Replay(Modifiable):
                 f"{shown_times.iloc[at]} after {earlier}; pass sort=True, or sort the file."
             )
         return int(times[-1]), shown_times.iloc[-1]
-
-
-@dataclass(frozen=True, slots=True)
-class _Extent:
-    """What one round of a loop measures.
-
-    Attributes:
-        rows: How many there are.
-        period_ns: By how much the arrivals of a round are later than those of the one before; 0 with `rate`.
-        moved: Column of times to what is added to it in each round, in the column's own unit.
-    """
-
-    rows: int
-    period_ns: int
-    moved: dict[str, Any]
-
-
-class _Measure:
-    """Measures a round while it is read."""
-
-    def __init__(self, source: Replay) -> None:
-        self._source = source
-        self._rows = 0
-        self._first = self._last = 0
-        self._low: Any = None
-        self._high: Any = None
-        self._frame: pd.DataFrame | None = None
-
-    def add(self, frame: pd.DataFrame, times: Times) -> None:
-        """Take in rows and their arrivals."""
-        source = self._source
-        if not self._rows:
-            self._first, self._frame = int(times[0]), frame.iloc[:0]
-        self._rows, self._last = self._rows + len(times), int(times[-1])
-        if source.rate is not None and source.event_time in frame.columns:
-            happened = frame[source.event_time]
-            if _is_time(happened.dtype) and happened.notna().any():
-                low, high = happened.min(), happened.max()
-                self._low = low if self._low is None else min(low, self._low)
-                self._high = high if self._high is None else max(high, self._high)
-
-    def extent(self) -> _Extent:
-        """Return what was measured.
-
-        Raises:
-            SourceError: There are no two different times, so no gap to leave between rounds.
-        """
-        source, frame = self._source, self._frame
-        if frame is None or (source.rate is None and self._first == self._last):
-            raise SourceError(
-                f"{source.name} has only one time of arrival, so loop=True cannot tell how long to wait before it "
-                "begins again; give rate= instead."
-            )
-        names = dict.fromkeys(c for c in (source.event_time, source.clock_column) if c in source.kept)
-        units = {c: _unit_ns(frame[c].dtype, source.unit) for c in names if _is_time(frame[c].dtype)}
-        if source.rate is None:
-            span = self._last - self._first
-            gap = max(1, round(span / (self._rows - 1)))
-            coarsest = max([1, *units.values()])
-            period = -(-(span + gap) // coarsest) * coarsest
-            return _Extent(self._rows, period, {c: _step(frame[c].dtype, period, source.unit) for c in units})
-        if self._low is None or self._low == self._high:
-            return _Extent(self._rows, 0, {})
-        span = self._high - self._low
-        gap = span / max(1, self._rows - 1)
-        return _Extent(self._rows, 0, {c: span + (gap if frame[c].dtype.kind != "i" else round(gap)) for c in units})
-
-
-def _is_time(dtype: Any) -> bool:
-    return getattr(dtype, "kind", "O") in "Mmiuf"
-
-
-def _unit_of(dtype: Any) -> Any:
-    return getattr(dtype, "unit", None) or np.datetime_data(dtype)[0]
-
-
-def _unit_ns(dtype: Any, unit: str) -> int:
-    if dtype.kind in "Mm":
-        return UNITS[_unit_of(dtype)]
-    return 1 if dtype.kind == "f" else UNITS[unit]
-
-
-def _step(dtype: Any, period_ns: int, unit: str) -> Any:
-    if dtype.kind in "Mm":
-        return pd.Timedelta(period_ns, "ns")
-    return period_ns / UNITS[unit] if dtype.kind == "f" else period_ns // UNITS[unit]
-
-
-def _moved(rows: pd.DataFrame, by: dict[str, Any], turn: int) -> pd.DataFrame:
-    """Return rows with their times moved on by so many rounds; dtypes stay."""
-    later = {}
-    for name, step in by.items():
-        column, shift = rows[name], step * turn
-        if column.dtype.kind in "Mm":
-            shift = shift.as_unit(_unit_of(column.dtype))
-        later[name] = column + shift
-    return rows.assign(**later) if later else rows
 
 
 def replay(
