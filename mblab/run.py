@@ -45,6 +45,8 @@ class _Pilot(Protocol):
 
     @property
     def decisions(self) -> pd.DataFrame: ...
+    @property
+    def latency_s(self) -> float | None: ...
 
 
 class Run:
@@ -132,6 +134,14 @@ class Run:
         second it planned for), latency_p95_s, load (what it expected), reason (str).
         """
         return pd.DataFrame() if self._pilot is None else self._pilot.decisions
+
+    def plot_decisions(self) -> Any:
+        """Return the interval over time with the autopilot's decisions, above the latency they led to."""
+        from mblab import charts
+
+        limit = None if self._pilot is None else self._pilot.latency_s
+        title = f"{self.name}: {len(self.decisions)} decisions"
+        return charts.decisions_chart(self.batches, self.decisions, limit_s=limit, title=title)
 
     def follow(self, pilot: _Pilot) -> None:
         """Take the decisions of an autopilot as this run's."""

@@ -141,3 +141,37 @@ def test_more_workers_take_an_overloaded_interval_back_to_schedule():
     assert one.latency_p95_s > 10
     assert two.regime == "on_schedule"
     assert two.latency_p95_s == pytest.approx(0.36 + 0.95 * 0.6, abs=5e-3)
+
+
+def test_policies_caps_and_loads_come_in_one_table():
+    """Every combination that can be run, each as if it were predicted alone."""
+    cost = lambda n: 0.1 + 2e-4 * n
+    arrivals = mblab.arrivals.poisson(500)
+    curve = predict(
+        arrivals, ["200ms", "1s"], cost=cost, policy=["asap", "skip", "queue"], max_rows_per_batch=[None, 300],
+        load_factor=[1, 2], duration="20s",
+    )  # fmt: skip
+    alone = predict(arrivals, ["200ms", "1s"], cost=cost, policy="skip", max_rows_per_batch=300, duration="20s").table
+    part = curve.only(policy="skip", max_rows_per_batch=300, load_factor=1)
+
+    assert len(curve.table) == 2 * (2 * 2 + 1) * 2
+    assert part.table[alone.columns].equals(alone)
+    assert part.plot().to_dict()
+
+
+def test_twice_the_load_is_twice_the_rows():
+    """The same stream, twice as fast."""
+    table = predict(mblab.arrivals.constant(500), ["1s"], cost=0.1, load_factor=[1, 2]).table
+
+    assert table.num_input_rows_mean.tolist() == pytest.approx([500, 1000])
+
+
+def test_a_curve_of_several_settings_asks_which_one_to_draw():
+    """And names what there is to choose from."""
+    curve = predict(mblab.arrivals.constant(500), ["1s"], cost=0.1, policy=["asap", "skip"])
+    with pytest.raises(SettingError, match="a chart shows one setting"):
+        curve.plot()
+    with pytest.raises(SettingError, match=r"there are \['asap', 'skip'\]"):
+        curve.only(policy="queue")
+
+    assert "asap" in curve._repr_mimebundle_()["text/html"]

@@ -4,7 +4,7 @@ run.batches, sweep.table -> facts -> style -> over_time, over_interval, over_run
 """
 
 from mblab.charts.facts import MARK_COLUMNS, marks_of, thinned
-from mblab.charts.over_cost import cost_chart, ribbon_chart
+from mblab.charts.over_cost import cost_chart, decisions_chart, ribbon_chart
 from mblab.charts.over_interval import curve_chart
 from mblab.charts.over_runs import overlay_chart
 from mblab.charts.over_size import spectrum_chart
@@ -16,6 +16,7 @@ __all__ = [
     "MARK_COLUMNS",
     "cost_chart",
     "curve_chart",
+    "decisions_chart",
     "enable",
     "html_fragment",
     "marks_of",

@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 MARK_KINDS: Final = ("interval", "version", "failed", "retried", "dead_lettered")
 MARK_COLUMNS: Final = ("start_s", "batch_id", "kind", "label", "detail")
 PEAKS: Final = ("latency_p99_s", "num_input_rows", "backlog_rows", "load")
-TEXTS: Final = ("status", "policy", "error", "regime", "kind", "label", "detail", "side")
+TEXTS: Final = ("status", "policy", "error", "regime", "kind", "label", "detail", "side", "reason")
 COUNTS: Final = ("batch_id", "attempt", "version", "num_input_rows", "num_output_rows", "backlog_rows")
 TIMES: Final = ("due_s", "start_s", "end_s")
 

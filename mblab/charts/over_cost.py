@@ -23,13 +23,15 @@ from mblab.charts.style import (
     dressed,
     height_axis,
     panel,
+    stacked,
     time_unit,
 )  # fmt: skip
 from mblab.durations import format_s
 
-__all__ = ["cost_chart", "ribbon_chart", "unbeaten"]
+__all__ = ["cost_chart", "decisions_chart", "ribbon_chart", "unbeaten"]
 
 COST_COLUMNS = ("interval_s", "latency_p95_s", "latency_p95_s_lo", "latency_p95_s_hi", "cost_per_hour", "load")
+DECISION_COLUMNS = ("at_s", "batch_id", "interval_s", "before_s", "rate", "latency_p95_s", "load", "reason")
 RIBBON_COLUMNS = ("arrival_s", "predicted_s", "predicted_s_lo", "predicted_s_hi", "measured_s")
 
 
@@ -142,3 +144,59 @@ def ribbon_chart(ribbon: pd.DataFrame, *, limit_s: float | None = None, title: s
         limit = [at.mark_rule(color=VERMILION, strokeDash=[6, 3]).encode(y=y("limit"))]
     chart = panel("p95 latency, by when rows arrived", 240, [*limit, band, *lines]).properties(data=data(frame))
     return dressed(chart, title, "" if len(frame) else "no rows yet")
+
+
+def decisions_chart(
+    batches: pd.DataFrame, decisions: pd.DataFrame, *, limit_s: float | None = None, title: str | None = None
+) -> alt.VConcatChart:
+    """Draw what an autopilot did: the interval over time with its decisions, and below it the latency that came of it.
+
+    Args:
+        batches: A frame such as `run.batches`.
+        decisions: A frame such as `run.decisions`; its reasons are in the tooltips.
+        limit_s: The latency that was to be kept, or None.
+        title: Above the chart.
+    """
+    frame = checked_frame(batches, "batches", "start_s", ("start_s", "interval_s", "latency_p95_s"))
+    made = checked_frame(
+        decisions if len(decisions) else pd.DataFrame(columns=["at_s"]), "decisions", "at_s", DECISION_COLUMNS
+    )
+    end = float(frame.start_s.max()) if len(frame) else 1.0
+
+    def x(field: str, *, named: bool) -> Any:
+        axis = alt.Axis(title="time of the run (s)") if named else alt.Axis(labels=False, ticks=False, title=None)
+        return alt.X(f"{field}:Q", scale=alt.Scale(domain=[0, end], nice=False), axis=axis)
+
+    longest = max(largest(frame, ["interval_s"], 1.0), largest(made, ["interval_s"], 0.001))
+    unit, label = time_unit(longest)
+    y = height_axis("interval_s", f"interval ({unit})", (0.0, longest), label=label)
+    steps = alt.Chart().mark_line(color=BLUE, interpolate="step-after", strokeWidth=1.8)
+    marks = alt.Chart(data(made)).mark_point(
+        filled=True, size=70, shape="diamond", color=VERMILION, opacity=1, tooltip=RECORD
+    )
+    top = max(largest(frame, ["latency_p95_s"], 1.0), limit_s or 0.0)
+    unit_below, label_below = time_unit(top)
+
+    def below(field: str) -> Any:
+        return height_axis(field, f"p95 ({unit_below})", (0.0, top), label=label_below)
+
+    limit = []
+    if limit_s is not None:
+        at = alt.Chart(alt.InlineData([{"limit": limit_s}]))
+        limit = [at.mark_rule(color=VERMILION, strokeDash=[6, 3]).encode(y=below("limit"))]
+    latency = alt.Chart().mark_line(color=GREEN, strokeWidth=1.5)
+    panels = [
+        panel(
+            "Interval; a diamond is a decision",
+            150,
+            [
+                steps.encode(x=x("start_s", named=False), y=y),
+                marks.encode(x=alt.X("at_s:Q", scale=alt.Scale(domain=[0, end], nice=False)), y=y),
+            ],
+        ),
+        panel(
+            "p95 latency of each batch", 130,
+            [*limit, latency.encode(x=x("start_s", named=True), y=below("latency_p95_s"))],
+        ),
+    ]  # fmt: skip
+    return dressed(stacked(panels, frame), title, "" if len(frame) else "no batches yet")

@@ -23,6 +23,7 @@ from mblab.charts.style import (
     RECORD,
     VERMILION,
     WIDTH,
+    data,
     dressed,
     height_axis,
     keyed,
@@ -58,7 +59,11 @@ SHORT = "datum.value < 1 ? format(datum.value * 1000, ',~g') + ' ms' : format(da
 
 
 def curve_chart(
-    table: pd.DataFrame, *, marks: Sequence[tuple[float, str]] = (), title: str | None = None
+    table: pd.DataFrame,
+    *,
+    marks: Sequence[tuple[float, str]] = (),
+    measured: pd.DataFrame | None = None,
+    title: str | None = None,
 ) -> alt.VConcatChart:
     """Draw latency and load against the interval, on a logarithmic interval axis.
 
@@ -66,6 +71,7 @@ def curve_chart(
         table: A frame such as `sweep.table`, one row an interval, durations in seconds. A column `latency_p95_s_lo`
             with its `_hi` (likewise for mean, p50 and p99) is drawn as a band.
         marks: (interval in seconds, label) pairs, each a vertical rule: T*, the interval in use, an advised one.
+        measured: A frame of the same columns whose points are drawn as rings over the curve: what runs brought.
         title: Above the chart; long ones are wrapped.
 
     Raises:
@@ -73,8 +79,9 @@ def curve_chart(
     """
     frame = checked_frame(table, "table", "interval_s", COLUMNS).sort_values("interval_s", ignore_index=True)
     frame = frame[frame["interval_s"] > 0].reset_index(drop=True)
+    points = checked_frame(frame.head(0) if measured is None else measured, "measured", "interval_s", COLUMNS)
     pins = _pins(marks)
-    scale = _interval_scale([*frame["interval_s"], *pins["interval_s"]])
+    scale = _interval_scale([*frame["interval_s"], *points["interval_s"], *pins["interval_s"]])
     at = _scaled(pins, scale)
     bare = alt.X("interval_s:Q", scale=scale)
     values = frame["interval_s"].tolist() if len(frame) <= FEW else log_ticks(*scale["domain"])
@@ -84,7 +91,7 @@ def curve_chart(
     x_named = alt.X("interval_s:Q", scale=scale, axis=alt.Axis(**named, **ticks))
     across = [rules(at, bare)] if len(at) else []
     panels = [
-        panel("Latency of a record", 240, [*across, *_latency(frame, x)]),
+        panel("Latency of a record", 240, [*across, *_latency(frame, x, points)]),
         panel("Load: work / interval, where 1 is full", 110, [*across, *_load(frame, x_named)]),
     ]
     names = [strip(at, bare.axis(None))] if len(at) else []
@@ -110,10 +117,11 @@ def _scaled(pins: pd.DataFrame, scale: Any) -> pd.DataFrame:
     return placed(pins, at_px, WIDTH + GUTTER)
 
 
-def _latency(frame: pd.DataFrame, x: Any) -> list[Any]:
+def _latency(frame: pd.DataFrame, x: Any, points: pd.DataFrame) -> list[Any]:
     ends = [name for name in COLUMNS if name.startswith("latency") and frame[name].notna().any()]
-    top = largest(frame, ends, 1.0) if ends else 1.0
-    values = frame[ends].to_numpy()
+    both = pd.concat([frame[ends], points[ends]]) if len(points) else frame[ends]
+    top = largest(both, ends, 1.0) if ends else 1.0
+    values = both.to_numpy()
     low = values[values > 0].min() if (values > 0).any() else top
     log = bool(top > LOG_RATIO * low)
     unit, label = time_unit(top)
@@ -137,7 +145,16 @@ def _latency(frame: pd.DataFrame, x: Any) -> list[Any]:
     dots = folded.mark_point(filled=True, size=40 if len(frame) <= FEW else 12, opacity=1, tooltip=RECORD).encode(
         shape=shapes, strokeDash=alt.value([1, 0])
     )
-    return [*bands, folded.mark_line(strokeWidth=1.8), dots]
+    rings = []
+    if len(points):
+        placed = alt.Chart(data(points[["interval_s", *LATENCY, "load", "regime"]]))
+        rings = [
+            placed.transform_fold(list(LATENCY), as_=["measure", "value"])
+            .transform_filter("isValid(datum.value) && datum.value > 0")
+            .mark_point(filled=False, size=110, strokeWidth=2, opacity=1, tooltip=RECORD)
+            .encode(x=x, y=y("value"), **{k: v for k, v in keyed("measure", LATENCY).items() if k == "color"})
+        ]
+    return [*bands, folded.mark_line(strokeWidth=1.8), dots, *rings]
 
 
 def _regimes(part: int) -> Any:

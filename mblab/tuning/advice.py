@@ -197,8 +197,12 @@ class Advice:
         )
         return "\n".join(lines)
 
-    def plot(self) -> Any:
-        """Return the curve with bands as an Altair chart: the advised interval, the one in use, and T* marked."""
+    def plot(self, measured: Any = None) -> Any:
+        """Return the curve with bands as an Altair chart: the advised interval, the one in use, and T* marked.
+
+        Args:
+            measured: A sweep, or a table such as `sweep.table`, drawn as rings over the curve.
+        """
         from mblab import charts
 
         marks = [(self.now_s, f"now {format_s(self.now_s)}")]
@@ -206,7 +210,8 @@ class Advice:
             marks.append((self.fits[0], f"T* {format_s(self.fits[0])}"))
         if self.interval is not None:
             marks.append((self.interval, f"advised {format_s(self.interval)}"))
-        return charts.curve_chart(self.curve.table, marks=marks, title=self._headline())
+        points = getattr(measured, "table", measured)
+        return charts.curve_chart(self.curve.table, marks=marks, measured=points, title=self._headline())
 
     def plot_cost(self) -> Any:
         """Return latency against cost as an Altair chart, with the intervals nothing beats, and the advised one."""

@@ -39,6 +39,7 @@ PHASES: Final = (np.arange(64) + 0.5) / 64
 MEMORY_NS: Final = 60 * NS
 WINDOWS: Final = 64
 SLACK, ALARM = 0.75, 6.0  # of the CUSUM, in standard deviations (E. S. Page, "Continuous inspection schemes", 1954)
+WORTH: Final = 0.06  # a cost that is off by less is not worth a correction
 FRESH: Final = 40  # batches that a refitted law rests on
 
 
@@ -189,6 +190,11 @@ class Autopilot:
         """One row a decision: at_s, batch_id, interval_s, before_s, rate, latency_p95_s, load, reason."""
         return pd.DataFrame([asdict(d) for d in self._decisions], columns=list(DECISION_COLUMNS))
 
+    @property
+    def latency_s(self) -> float | None:
+        """The tightest latency that is to be kept, or None."""
+        return self._target.latency_s
+
     def __call__(self, engine: Engine, record: BatchRecord) -> None:
         """Take a batch's record; a run other than the first one is none of its business."""
         if self._engine is None:
@@ -298,8 +304,9 @@ class _Drift:
         if took <= 0 or law <= 0:
             return None
         off, sd = math.log(took / law), max(1.4826 * model.spread, 0.03)
-        step = min(max(off / sd, -3.0), 3.0)  # one pause is no drift
-        self._up, self._down = max(0.0, self._up + step - SLACK), max(0.0, self._down - step - SLACK)
+        slack = max(SLACK, WORTH / sd)
+        step = min(max(off / sd, -slack - 2.5), slack + 2.5)  # one pause is no drift
+        self._up, self._down = max(0.0, self._up + step - slack), max(0.0, self._down - step - slack)
         self._since = [*self._since, off] if self._up or self._down else []
         if max(self._up, self._down) < ALARM or len(self._since) < 3:
             return None

@@ -127,8 +127,8 @@ def notes_on(model: CostModel, target: Target, trace: Trace, bundle: Bundle) -> 
     """Return what is good to know and no reason for doubt."""
     found = []
     tried, seen = model.pauses.tried, model.pauses.count
-    for name, certain in (("p99", CERTAIN_P99), ("p95", CERTAIN_P95)):
-        if seen == 0 and f"latency_{name}_s" in target.limits and tried < certain:
+    for name, enough, certain in (("p99", CLEAN_P99, CERTAIN_P99), ("p95", CLEAN_P95, CERTAIN_P95)):
+        if seen == 0 and f"latency_{name}_s" in target.limits and enough <= tried < certain:
             found.append(
                 f"No pause was seen in {tried} batches; up to {3 / tried:.0%} could pause without having shown, "
                 f"and {name} would feel it."

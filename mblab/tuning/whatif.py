@@ -5,6 +5,7 @@ arrivals + cost -> lanes, bundle -> [whatif] -> curve
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +13,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mblab.arrivals import check_number
 from mblab.durations import NS, Duration, duration_ns, format_s
 from mblab.engine import check_cost
 from mblab.errors import SettingError, SettingTypeError, shown
-from mblab.schedule import check_cap, check_policy
+from mblab.schedule import Policy, check_cap, check_policy
 from mblab.tuning.bundle import LANES, Bundle
 from mblab.tuning.cost import CostModel
 from mblab.tuning.lanes import Floats, Ints, LaneCost, Outcome, run_lanes
 from mblab.tuning.sweep import CURVE_COLUMNS, check_intervals
 from mblab.tuning.trace import trace_of
+
+SETTINGS = ("policy", "max_rows_per_batch", "load_factor")
 
 __all__ = ["CostTable", "Curve", "curve_of", "lane_cost", "predict"]
 
@@ -79,11 +83,35 @@ class Curve:
 
     table: pd.DataFrame
 
-    def plot(self) -> Any:
-        """Return latency and load against the interval as an Altair chart."""
+    def only(self, **settings: Any) -> Curve:
+        """Return the part of a curve of several settings, such as `curve.only(policy="skip", load_factor=2)`.
+
+        Raises:
+            SettingError: A setting or its value is not in the table.
+        """
+        table = self.table
+        for name, value in settings.items():
+            if name not in SETTINGS or name not in table.columns:
+                have = [n for n in SETTINGS if n in table.columns]
+                raise SettingError(f"only({name}=…): the curve holds one of it; there are {have} to choose from.")
+            same = table[name].isna() if value is None else table[name] == value
+            if not same.fillna(value=False).any():
+                raise SettingError(f"only({name}={shown(value)}): there are {table[name].drop_duplicates().tolist()}.")
+            table = table[same.fillna(value=False)]
+        return Curve(table.reset_index(drop=True))
+
+    def plot(self, measured: Any = None) -> Any:
+        """Return latency and load against the interval as an Altair chart.
+
+        Args:
+            measured: A sweep, or a table such as `sweep.table`, drawn as rings over the curve.
+        """
         from mblab import charts
 
-        return charts.curve_chart(self.table, title="Predicted latency against interval")
+        if self.table.interval_s.duplicated().any():
+            raise SettingError("a chart shows one setting; choose with curve.only(policy=…, max_rows_per_batch=…, …).")
+        points = getattr(measured, "table", measured)
+        return charts.curve_chart(self.table, measured=points, title="Predicted latency against interval")
 
     def __repr__(self) -> str:
         best = self.table.dropna(subset=["latency_p95_s"]).nsmallest(1, "latency_p95_s")
@@ -96,6 +124,8 @@ class Curve:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
         from mblab import charts
 
+        if self.table.interval_s.duplicated().any():
+            return {"text/plain": repr(self), "text/html": self.table.to_html(index=False)}
         return charts.mimebundle(self.plot(), repr(self))
 
 
@@ -198,8 +228,9 @@ def predict(
     *,
     cost: Any,
     duration: Duration = "60s",
-    policy: str = "asap",
-    max_rows_per_batch: int | None = None,
+    policy: str | Sequence[str] = "asap",
+    max_rows_per_batch: int | Sequence[int | None] | None = None,
+    load_factor: float | Sequence[float] = 1.0,
     seed: int = 0,
     workers: int = 1,
 ) -> Curve:
@@ -212,8 +243,10 @@ def predict(
             can take one), the frame of a run's batches, whose measured durations are interpolated, or a `CostModel`,
             whose uncertainty becomes bands: columns ending in `_lo` and `_hi`, which hold 95 %.
         duration: Length of each run, on the run's clock.
-        policy: asap, skip or queue.
+        policy: asap, skip or queue; of policies, caps and loads a list may be given, and every combination that can be
+            run comes into the table, with columns policy, max_rows_per_batch and load_factor.
         max_rows_per_batch: Cap, or None.
+        load_factor: How many times as fast the rows come.
         seed: Of random arrivals.
         workers: How many processors share each batch, its rows dealt out evenly; it ends when the largest share is
             done, so a batch of n rows takes the cost of ⌈n/workers⌉.
@@ -230,18 +263,39 @@ def predict(
     """
     chosen = check_intervals(intervals)
     horizon = duration_ns(duration, "duration", minimum_ns=1)
-    cap = check_cap(max_rows_per_batch, check_policy(policy))
     declared = CostTable.of(cost) if isinstance(cost, pd.DataFrame) else cost
     if declared is None:
         raise SettingTypeError("cost must be a number of seconds, a function of n or a run's batches, got None.")
-    times = trace_of(arrivals, horizon, seed=seed).arrival_ns
-    return curve_of(
-        times,
-        chosen,
-        cost=declared,
-        horizon_ns=horizon,
-        policy=policy,
-        max_rows_per_batch=cap,
-        workers=check_workers(workers),
-        seed=seed,
-    )
+    settings, several = _combined(policy, max_rows_per_batch, load_factor)
+    trace = trace_of(arrivals, round(horizon * max(1.0, *(factor for _, _, factor in settings))), seed=seed)
+    shares = check_workers(workers)
+    parts = []
+    for rule, cap, factor in settings:
+        times = trace.arrival_ns if factor == 1 else trace.at_load(factor).arrival_ns
+        part = curve_of(
+            times[: times.searchsorted(horizon)],
+            chosen,
+            cost=declared,
+            horizon_ns=horizon,
+            policy=rule,
+            max_rows_per_batch=cap,
+            workers=shares,
+            seed=seed,
+        ).table
+        if several:
+            part = part.assign(policy=rule, max_rows_per_batch=pd.array([cap] * len(part), "Int64"), load_factor=factor)
+        parts.append(part)
+    return Curve(pd.concat(parts, ignore_index=True) if several else parts[0])
+
+
+def _combined(policy: Any, cap: Any, factor: Any) -> tuple[list[tuple[Policy, int | None, float]], bool]:
+    """Return every combination of policy, cap and load that can be run, and whether there were lists."""
+    several = any(isinstance(value, list | tuple) for value in (policy, cap, factor))
+    policies, caps, factors = (list(v) if isinstance(v, list | tuple) else [v] for v in (policy, cap, factor))
+    checked = [check_number(f, "load_factor") for f in factors]
+    found = []
+    for rule, most, f in itertools.product(map(check_policy, policies), caps, checked):
+        if several and rule == "queue" and most is not None and len(policies) > 1:
+            continue  # the grid fixes its rows, so no cap can hold; the other policies have it
+        found.append((rule, check_cap(most, rule), f))
+    return found, several

@@ -137,7 +137,9 @@ def _errors(frame, by="predicted"):
 
 def _floor(frame):
     """The difference of two real runs that differ by their seed only."""
-    pairs = frame.pivot_table(index=["law", "arrivals", "interval_s"], columns="seed", values="measured", aggfunc="first")
+    pairs = frame.pivot_table(
+        index=["law", "arrivals", "interval_s"], columns="seed", values="measured", aggfunc="first"
+    )
     out = {}
     for m in ("latency_p50_s", "latency_p95_s", "latency_p99_s", "load"):
         one, two = (np.array([r[m] for r in pairs[seed]]) for seed in (1, 2))
@@ -199,9 +201,9 @@ def report():
     main, held, tuned = (facts[facts.kind == k] for k in ("main", "held out", "tune"))
     lines = [
         "# The tuner against real runs of sleeping twins", "",
-        f"{len(main)} runs of {LENGTH_S} s from {len(main) // len(INTERVALS)} calibrations of {BUDGET_S} s; "
+        (f"{len(main)} runs of {LENGTH_S} s from {len(main) // len(INTERVALS)} calibrations of {BUDGET_S} s; "
         f"the calibrated seed is never the one that is run. Wake delay p99: median "
-        f"{1e3 * main.wake_p99_s.median():.1f} ms, largest {1e3 * main.wake_p99_s.max():.0f} ms.", "",
+        f"{1e3 * main.wake_p99_s.median():.1f} ms, largest {1e3 * main.wake_p99_s.max():.0f} ms."), "",
         "Relative error in %, median / p90:", "",
         "| | p50 | p95 | p99 | load |", "|---|---|---|---|---|",
         _line("tuner", _errors(main)),
@@ -222,8 +224,8 @@ def report():
     forms = main.drop_duplicates(["law", "arrivals", "seed"]).groupby("law").form.value_counts()
     lines += [
         "", f"95 % bands hold: {covered}; all together {100 * np.mean(list(inside.values())):.0f} %.",
-        f"Regime right: {100 * right:.1f} % of all runs; {100 * (away.regime == away.regime_predicted).mean():.1f} % of "
-        f"those not flagged as near the cliff ({100 * main.near.mean():.0f} % are flagged).",
+        (f"Regime right: {100 * right:.1f} % of all runs; {100 * (away.regime == away.regime_predicted).mean():.1f} % of "
+        f"those not flagged as near the cliff ({100 * main.near.mean():.0f} % are flagged)."),
         f"Calibration took {main.calibrated_s.median():.2f} s (median), {main.calibrated_s.max():.2f} s at most.", "",
         "| decisions | possible | same as exhaustive search | broken by > 5 % | mean regret | refused |",
         "|---|---|---|---|---|---|", *_decisions(main, "tuner"), *_decisions(main, "formula"), "",
@@ -234,11 +236,11 @@ def report():
         verdicts = ", ".join(f"{v} {n}" for v, n in tuned.verdict.value_counts().items())
         kept = tuned[tuned.interval_s.notna()]
         lines += [
-            "", f"tune(p95=0.7 s), then verify: {len(tuned)} cases, {verdicts}; target kept in {int(kept.kept.sum())} of "
+            "", (f"tune(p95=0.7 s), then verify: {len(tuned)} cases, {verdicts}; target kept in {int(kept.kept.sum())} of "
             f"{len(kept)}, {int(kept.inside.sum())} of {int(kept['of'].sum())} figures inside their band, p95 error median "
             f"{100 * kept.error_p95.abs().median():.1f} %; at most {over:.2f} s over budget + longest call. "
             f"Median {tuned.took_s.median():.2f} s: {6 * LENGTH_S / tuned.took_s.median():.0f}× faster than six runs of "
-            f"{LENGTH_S} s by hand, {200 * LENGTH_S / tuned.took_s.median():.0f}× than a curve of 200.",
+            f"{LENGTH_S} s by hand, {200 * LENGTH_S / tuned.took_s.median():.0f}× than a curve of 200."),
         ]  # fmt: skip
     text = "\n".join(lines)
     print(text)
