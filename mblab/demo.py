@@ -9,15 +9,13 @@ process of its own, must deliver exactly the same rows.
 
 from __future__ import annotations
 
-import html
 import math
 import shlex
 import shutil
-import string
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +28,7 @@ from mblab.durations import format_s
 from mblab.errors import MblabError, SettingError
 from mblab.figures import SWEEP_HEAD, aligned, metric_rows, plain, plain_facts, sweep_facts, sweep_rows
 from mblab.lab import Lab
+from mblab.report.page import Page, html_table
 from mblab.run import Run
 from mblab.sinks import parquet
 from mblab.sources import replay
@@ -252,43 +251,40 @@ def report_page(result: DemoResult) -> str:
     """Return the page: charts as SVG inside, no script, nothing fetched."""
     from mblab.charts import html_fragment
 
-    template = string.Template((PACKAGE / "demo.html").read_text(encoding="utf-8"))
-    s = result.run.summary()
-    shortest = result.sweep.shortest_s
-    tiles = [
-        (f"{s.rows:,}", "rows, 28 days of flights"),
-        (format_s(s.duration_s), "on the real clock"),
-        (format_s(s.latency_p95_s), "latency p95"),
-        (f"{s.load:.2f}", "load"),
-        ("–" if math.isnan(shortest) else format_s(shortest), "T*, the shortest interval that fits"),
-    ]
-    return template.substitute(
-        generator=GENERATOR,
-        tiles="".join(f"<li><b>{html.escape(v)}</b> {html.escape(what)}</li>" for v, what in tiles),
-        run_chart=html_fragment(result.run.plot()),
-        sweep_chart=html_fragment(result.sweep.plot()),
-        metrics=html_table(metric_rows(plain_facts(s))),
-        sweep=html_table(sweep_rows(sweep_facts(result.sweep)), SWEEP_HEAD),
-        found=html.escape(_found(result)),
-        code=html.escape((result.folder / "pipeline.py").read_text(encoding="utf-8")),
-        files="".join(
-            f'<li><a href="{html.escape(path.name)}">{html.escape(path.name)}</a></li>'
-            for what, path in result.files.items()
-            if what != "report"
-        ),
-        took=html.escape(format_s(result.took_s)),
+    page = Page("A month of flights in seven seconds", GENERATOR)
+    s, shortest = result.run.summary(), result.sweep.shortest_s
+    page.paragraph(
+        "Departures, landings and cancellations at New York's airports in February 2013, replayed at a hundred hours a "
+        "second. Rows collect for an interval, the batch is processed with state by carrier, the result is delivered."
     )
-
-
-def html_table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
-    """Return rows of text as an HTML table.
-
-    >>> html_table([("a", "<1 s")])
-    '<table><tr><th scope="row">a</th><td>&lt;1 s</td></tr></table>'
-    """
-    top = "<tr>" + "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head) + "</tr>" if head else ""
-    body = "".join(
-        f'<tr><th scope="row">{html.escape(first)}</th>' + "".join(f"<td>{html.escape(c)}</td>" for c in rest) + "</tr>"
-        for first, *rest in rows
+    page.tiles(
+        [
+            (f"{s.rows:,}", "rows, 28 days of flights"),
+            (format_s(s.duration_s), "on the real clock"),
+            (format_s(s.latency_p95_s), "latency p95"),
+            (f"{s.load:.2f}", "load"),
+            ("–" if math.isnan(shortest) else format_s(shortest), "T*, the shortest interval that fits"),
+        ]
     )
-    return f"<table>{top}{body}</table>"
+    page.heading(
+        "The run, on the real clock",
+        "Latency is counted for every row, from its arrival to the delivery of its result. At 4 s the interval was "
+        "moved from 200 to 100 ms while it ran.",
+    )
+    page.card(html_fragment(result.run.plot()))
+    page.heading("Its figures")
+    page.card(html_table(metric_rows(plain_facts(s))))
+    page.heading(
+        "Which interval?",
+        "The same pipeline on the virtual clock: the function really runs, its measured time moves the clock, waiting "
+        "is skipped. A long interval makes rows wait; one shorter than T* leaves no room for the work.",
+    )
+    page.card(html_fragment(result.sweep.plot()))
+    page.card(html_table(sweep_rows(sweep_facts(result.sweep)), SWEEP_HEAD))
+    page.paragraph(_found(result), "found")
+    page.heading("The pipeline, as it was exported")
+    page.code((result.folder / "pipeline.py").read_text(encoding="utf-8"))
+    page.heading("Files")
+    page.links(path.name for what, path in result.files.items() if what != "report")
+    page.paragraph(f"Made by mblab demo in {format_s(result.took_s)}.")
+    return page.text()

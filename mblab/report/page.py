@@ -71,9 +71,10 @@ class Page:
         """Add a paragraph; `kind` found sets it apart and keeps its line breaks."""
         self._body.append(f'<p class="{kind}">{html.escape(text)}</p>' if kind else f"<p>{html.escape(text)}</p>")
 
-    def markup(self, text: str) -> None:
-        """Add markup as it is; whoever wrote it has escaped what it holds."""
-        self._body.append(text)
+    def links(self, names: Iterable[str]) -> None:
+        """Add links to files beside the page."""
+        items = "".join(f'<li><a href="{html.escape(name)}">{html.escape(name)}</a></li>' for name in names)
+        self._body.append(f"<ul>{items}</ul>")
 
     def tiles(self, tiles: Iterable[tuple[str, str]]) -> None:
         """Add (figure, what it is) pairs as tiles."""
