@@ -512,6 +512,23 @@ def test_a_slow_function_never_holds_up_the_run(lab_on):
     assert got(run) == [1]
 
 
+def test_calls_begin_every_so_often_however_long_they_take():
+    """A call of 60 ms every 100 ms leaves 40 ms; one of 60 ms every 20 ms is followed by the next at once."""
+    for every, least in (("100ms", 0.095), ("20ms", 0.055)):
+        begun = []
+
+        def ask():
+            begun.append(time.monotonic())
+            time.sleep(0.06)
+
+        listener = mblab.poll(ask, every=every).listen(lambda: 0)
+        until(lambda: len(begun) == 6)
+        listener.close()
+        gaps = np.diff(begun)
+        assert gaps.min() > least
+        assert np.median(gaps) < least + 0.06
+
+
 def test_while_a_run_is_paused_rows_go_on_arriving_at_the_time_of_the_pause(lab_on):
     """The run's clock stands still, so they have waited for nothing when it goes on."""
     shop = Shop()

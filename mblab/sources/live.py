@@ -26,7 +26,6 @@ from mblab.sources.base import Block, Position
 __all__ = ["ROWS_AHEAD", "Find", "Listener", "Live", "Lookout", "refuse_ahead", "refuse_speedup"]
 
 FIRST_LOOK_S: Final = 5.0  # how long opening waits for the first look, so that what is there already arrives at 0
-REST: Final = 9  # a look that takes long is followed by a rest this many times longer: at most a tenth of a core
 ROWS_AHEAD: Final = 1_000_000  # rows in memory that nobody has taken; the lookout rests until there are fewer
 
 
@@ -51,6 +50,11 @@ class Lookout(Protocol):
     @property
     def over(self) -> bool:
         """Whether nothing new will ever come."""
+        ...
+
+    @property
+    def rest(self) -> float:
+        """How many times longer than a look the rest after it is at least; it matters when looking takes long."""
         ...
 
     def look(self) -> Sequence[Find | SourceError]:
@@ -237,7 +241,7 @@ class Listener:
             if failed:
                 self._again.wait()
                 continue
-            self._nudge.wait(max(self._every_s, REST * took_s))
+            self._nudge.wait(max(self._every_s - took_s, self._lookout.rest * took_s))
             while self._rows > ROWS_AHEAD and not self._closed:
                 self._nudge.wait(self._every_s)
 

@@ -83,6 +83,7 @@ class _Caller:
         self._row = row  # rows of the first call that were given out before
         self._columns: list[str] | None = None
         self.over = False
+        self.rest = 0.0  # a call mostly waits for somebody else
 
     def look(self) -> Sequence[Find]:
         """Call the function once.
@@ -176,7 +177,8 @@ def poll(fn: Callable[..., Any], *, every: Duration = "1s", event_time: str | No
             rows, `StopIteration` ends the stream. Rows are a DataFrame, an Arrow table, a list of dicts, or a dict of
             columns. It is called in a thread of its own and may take its time; while a million rows wait in memory it
             is not called.
-        every: Real time from one call to the next, at least 1 ms; a paused run goes on asking.
+        every: Real time from the beginning of one call to that of the next, at least 1 ms; a call that takes longer is
+            followed by the next at once. A paused run goes on asking.
         event_time: Column that tells when a row happened.
 
     When `fn` raises, the run halts with a `SourceError` after the rows that came before; `lab.resume()` calls it again

@@ -147,6 +147,7 @@ class _Folder:
     """
 
     over = False
+    rest = 9.0  # a look is work: at most a tenth of a core
 
     def __init__(self, source: Watch, position: Position | None) -> None:
         self._source = source
