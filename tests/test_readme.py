@@ -44,6 +44,54 @@ def test_the_first_program_is_short():
     assert len(lines) <= 12
 
 
+TABLES = README.partition("## Coming from Spark or streamz")[2].partition("\n## ")[0]
+SNIPPETS = [
+    snippet
+    for row in re.findall(r"^\|.*\| (.*) \|$", TABLES, re.MULTILINE)
+    for snippet in re.findall(r"`([^`]+)`", row)
+    if snippet != "state"  # the argument of a step
+]
+
+
+def test_each_snippet_of_the_migration_tables_runs(tmp_path, monkeypatch):
+    """One after the other, with a source, three functions and a run at hand; what it names must be there."""
+    import pandas as pd
+
+    import mblab
+    from mblab.engine import BatchContext
+
+    monkeypatch.chdir(tmp_path)
+    frame = pd.DataFrame({"carrier": ["AA", "UA"] * 5, "delay": range(10)})
+    frame.to_json("x.jsonl", orient="records", lines=True)
+    seen = []
+
+    def keep_late(batch):
+        return batch[batch["delay"] > 3]
+
+    def count_rows(batch, state, ctx):
+        seen.append(ctx.watermark)
+        state["n"] = state.get("n", 0) + len(batch)
+        return {"n": state["n"]}
+
+    def publish(rows, batch_id):
+        seen.append(batch_id)
+
+    for snippet in SNIPPETS:
+        source = mblab.replay(frame, rate=10)
+        lab = mblab.Lab(source, interval="100ms")
+        run = lab.run(clock="virtual", cost=0)
+        scope = {"mblab": mblab, "frame": frame, "source": source, "lab": lab, "run": run, "fetch": list}
+        scope |= {"keep_late": keep_late, "count_rows": count_rows, "publish": publish}
+        scope["ctx"] = BatchContext
+        exec(snippet, scope)
+        lab = scope["lab"]
+        if scope["source"] is source:
+            lab.run("1s", clock="virtual", cost=0)
+
+    assert len(SNIPPETS) >= 20
+    assert seen
+
+
 def test_both_commands_start_from_a_bare_checkout():
     """Each one installs what it needs; the demo and the tests differ only in their last words."""
     assert COMMANDS[:2] == [f"{SET_UP}.uv/bin/uv run mblab demo", f"{SET_UP}.uv/bin/uv run pytest"]
