@@ -33,7 +33,7 @@ print(json.dumps({
     "data": {name: len(mblab.datasets.load(name)) for name in mblab.datasets.list().name},
     "rows": int(run.output["count"].iloc[-1]),
     "svg": charts.html_fragment(run.plot()).count("<svg"),
-    "notebooks": [f.name for f in demo.notebooks_folder().glob("*.ipynb")],
+    "notebooks": sorted(f.name for f in demo.notebooks_folder().glob("*.ipynb")),
     "page": run.to_html("run.html").stat().st_size,
 }))
 """
