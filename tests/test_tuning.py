@@ -224,7 +224,7 @@ def test_bursts_and_not_the_mean_rate_decide_on_the_largest_batch():
     burst = np.arange(0, 100_000_000, 2_000)
     arrivals = np.concatenate([burst, burst + 10 * 10**9])
 
-    assert rows_wanted(arrivals, 10**8, 10**9)[1] == pytest.approx(75_000, rel=0.01)
+    assert rows_wanted(arrivals, 10**8, 10**9)[1] == pytest.approx(55_000, rel=0.01)
 
 
 def service(law, rate=2000, **knobs):
@@ -247,7 +247,7 @@ def test_calibration_finds_the_law_of_the_users_function():
     model = service(lambda n, seen: 0.02 + 1e-5 * n).calibrate("1s", intervals=("50ms", "1s"))
 
     assert model.rows_probed[0] <= 0.4 * 2000 * 0.05 * 1.2
-    assert model.rows_probed[1] >= 1.2 * 2000
+    assert model.rows_probed[1] >= 0.9 * 2000
     assert 0.029 < model(1000) < 0.045
 
 

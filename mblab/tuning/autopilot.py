@@ -323,6 +323,6 @@ class _Drift:
         if last is not None and batch_id - last < FRESH and len(sizes) >= 12 and max(sizes) > 2 * min(sizes):
             names = ["num_input_rows", "seen_rows", "seconds", "cpu_s", "at_s"]
             frame = pd.DataFrame(list(self._batches), columns=names)
-            newer = CostModel.fit(frame, wake_s=model.wake_s, host_sd=model.host_sd)
+            newer = CostModel.fit(frame, wake_s=model.wake_s, wake_sd_s=model.wake_sd_s, host_sd=model.host_sd)
             return _Corrected(newer, f"{said}; fitted anew to the last {len(sizes)} batches")
         return _Corrected(model.scaled(factor), f"{said}; law rescaled")

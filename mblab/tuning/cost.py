@@ -41,6 +41,7 @@ class CostModel:
         scores: Each form's error at a size it had not seen, as |log ratio|.
         pauses: Batches that took longer than work explains.
         wake_s: How late a trigger wakes, in seconds, on average.
+        wake_sd_s: Its standard deviation.
         host_sd: Relative spread of the machine's speed that the bands allow for.
     """
 
@@ -50,6 +51,7 @@ class CostModel:
     scores: dict[str, float]
     pauses: Pauses
     wake_s: float
+    wake_sd_s: float
     host_sd: float
     knots: Floats
     heights: Floats
@@ -66,6 +68,7 @@ class CostModel:
         probes: pd.DataFrame,
         *,
         wake_s: float = 0.0,
+        wake_sd_s: float = 0.0,
         host_sd: float = HOST_SD,
         truncated: bool = False,
         warm_s: tuple[float, ...] = (),
@@ -75,7 +78,8 @@ class CostModel:
         Args:
             probes: One row a batch: num_input_rows, seconds; optionally seen_rows, cpu_s, collected_s, switches,
                 idle_s, at_s, keys.
-            wake_s: How late a trigger wakes.
+            wake_s: How late a trigger wakes, on average.
+            wake_sd_s: Its standard deviation, by which batches may be shorter or longer another time.
             host_sd: Relative spread of the machine's speed.
             truncated: Whether larger batches were wanted than the budget could try.
             warm_s: Seconds of the calls that came first and are not counted.
@@ -113,6 +117,7 @@ class CostModel:
             scores,
             pauses,
             wake_s,
+            wake_sd_s,
             host_sd,
             knots,
             heights,
@@ -153,8 +158,8 @@ class CostModel:
             }
         )
         some = rows > 0
-        wake = float(delivered.wake_delay_s[some].mean()) if some.any() else 0.0
-        return cls.fit(frame[some], wake_s=wake, host_sd=host_sd)
+        wake = delivered.wake_delay_s[some].to_numpy(np.float64) if some.any() else np.zeros(1)
+        return cls.fit(frame[some], wake_s=float(wake.mean()), wake_sd_s=float(wake.std()), host_sd=host_sd)
 
     # -- what it says -----------------------------------------------------------------------------------------------
 
@@ -290,7 +295,8 @@ class CostModel:
         frame, drawn = self.probes, lanes - points
         rows, seen, keys = (frame[c].to_numpy(np.float64) for c in ("num_input_rows", "seen_rows", "keys"))
         coefficients = np.tile(self.coefficients, (lanes, 1))
-        speed, pausing = np.ones(lanes), np.full(lanes, float(self.pauses.count > 0))
+        speed, late = np.ones(lanes), np.full(lanes, self.wake_s)
+        pausing = np.full(lanes, float(self.pauses.count > 0))
         if drawn > 0:
             weights = rng.standard_exponential((drawn, len(rows)))  # Rubin, "The Bayesian bootstrap" (1981)
             actual = np.maximum(frame.seconds.to_numpy(np.float64), 1e-7)
@@ -298,11 +304,12 @@ class CostModel:
             # evenly chosen quantiles instead of draws: few lanes, and still a fair picture
             z = _normal_quantiles(drawn)[rng.permutation(drawn)]
             speed[points:] = np.exp(z * math.hypot(self.unsteadiness, self.host_sd))
+            late[points:] += _normal_quantiles(drawn)[rng.permutation(drawn)] * self.wake_sd_s
             seen_pauses, tried = self.pauses.count, self.pauses.tried
             if seen_pauses:
                 share = rng.beta(seen_pauses + 0.5, tried - seen_pauses + 0.5, drawn)
                 pausing[points:] = share / (seen_pauses / tried)
-        return LaneCost(self, coefficients, speed, pausing, rng)
+        return LaneCost(self, coefficients, speed, late, pausing, rng)
 
     def sampler(self, seed: int = 0) -> Sampler:
         """Return a cost for one run: scatter and pauses drawn, the state grown from batch to batch."""
@@ -333,7 +340,13 @@ class LaneCost:
     """
 
     def __init__(
-        self, model: CostModel, coefficients: Floats, speed: Floats, pausing: Floats, rng: np.random.Generator
+        self,
+        model: CostModel,
+        coefficients: Floats,
+        speed: Floats,
+        late: Floats,
+        pausing: Floats,
+        rng: np.random.Generator,
     ) -> None:
         rows = np.exp(GRID)
         x = design(rows, np.zeros_like(rows), model.keys(GRID))
@@ -347,7 +360,7 @@ class LaneCost:
         self._first = np.clip(middle - self._near, 0, max(count - 2 * self._near, 0))
         self._window = min(2 * self._near, count)
         self._pauses, self._pausing = model.pauses, pausing
-        self._wake_s, self._rng, self.lanes = model.wake_s, rng, len(speed)
+        self._late, self._rng, self.lanes = late, rng, len(speed)
 
     def ns(self, lane: Ints, rows: Ints, seen: Ints) -> Ints:
         """Return the cost of one batch of each lane in ns; 0 for an empty one.
@@ -373,7 +386,7 @@ class LaneCost:
                 chance = 1 - np.exp(-pauses.count / pauses.work_s * self._pausing[law] * work)
             paused = np.flatnonzero(rng.random(len(rows)) < chance)
             work[paused] += pauses.seconds[rng.integers(0, pauses.count, len(paused))]
-        cost: Ints = np.rint((work + self._wake_s) * NS).astype(np.int64)
+        cost: Ints = np.rint(np.maximum(work + self._late[law], 0.0) * NS).astype(np.int64)
         cost[rows == 0] = 0
         return cost
 

@@ -19,6 +19,7 @@ __all__ = ["doubts", "notes_on", "refusal", "verdict_of"]
 CLEAN_P95, CLEAN_P99 = 20, 60  # batches without a pause that a limit on p95 or p99 asks for
 CERTAIN_P95, CERTAIN_P99 = 60, 300  # so many that pauses too rare to be seen cannot reach it (3/N, rule of three)
 FEW_PAUSES = 4
+LATE_S = 0.003  # a quiet machine's timers wake within a tenth of that
 
 
 def verdict_of(choice: Choice, reasons: list[str]) -> Verdict:
@@ -100,6 +101,9 @@ def _machine(model: CostModel) -> list[str]:
     found = []
     if model.contention > 1.3:
         found.append(f"The machine was busy with something else: batches took {model.contention:.1f}× their CPU time.")
+    elif model.wake_sd_s > LATE_S:
+        late = format_s(model.wake_s + model.wake_sd_s)
+        found.append(f"The machine was busy with something else: timers woke up to {late} late.")
     elif model.unsteadiness > 0.1:
         found.append(f"The machine's speed changed by {model.unsteadiness:.0%} while trying.")
     rested = model.probes.idle_s.to_numpy() > 0

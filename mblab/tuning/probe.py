@@ -40,30 +40,31 @@ Floats = npt.NDArray[np.float64]
 RUNGS = 9
 FEW = 3  # probes a rung before any gets more
 WARM_CALLS = 6
+AHEAD_S, AHEAD_ROWS, REST_S = 0.15, 500_000, 0.05
 IDLE_SHARE, IDLE_S = 0.15, 0.03  # some probes come after a rest, as a batch does that waited for its trigger
 
 
-def wake_lateness_s(times: int = 12) -> float:
-    """Return how late a timed wait wakes on this machine just now, in seconds, on average."""
+def wake_lateness_s(times: int = 20) -> tuple[float, float]:
+    """Return how late a timed wait wakes on this machine just now, in seconds: mean and standard deviation."""
     late, event = [], threading.Event()
     for _ in range(times):
         begun = time.perf_counter()
         event.wait(0.002)
         late.append(max(0.0, time.perf_counter() - begun - 0.002))
-    return float(np.mean(late))
+    return float(np.mean(late)), float(np.std(late))
 
 
 def rows_wanted(arrivals: Ints, low_ns: int, high_ns: int) -> tuple[int, int]:
     """Return the smallest and largest batch worth trying for intervals between two, from when rows arrive.
 
-    The largest is one and a half times what the busiest `high_ns` brings, bursts included.
+    The largest is a tenth more than what the busiest `high_ns` brings, bursts included.
     """
     if len(arrivals) < 2:
         return 1, max(1, len(arrivals))
     rate = (len(arrivals) - 1) / max(int(arrivals[-1] - arrivals[0]), 1)
     busiest = int((arrivals.searchsorted(arrivals + high_ns) - np.arange(len(arrivals))).max())
     low = max(1, int(0.4 * rate * low_ns))
-    return low, max(low + 1, round(1.5 * busiest))
+    return low, max(low + 1, round(1.1 * busiest))
 
 
 def ladder(low: int, high: int, rungs: int = RUNGS) -> list[int]:
@@ -154,6 +155,7 @@ class Prober:
         )
         self._pipeline, self._states, self._begin_rows = pipeline, states, seen_rows
         self._keyed_calls = 0
+        self._ahead = 0  # rows to decode at once: as many as take a moment
         self._rng = np.random.default_rng(seed)
         self._probes: list[tuple[float, ...]] = []
         self._longest_s = 0.0
@@ -198,12 +200,7 @@ class Prober:
     def probe(self, rows: int, rest_s: float = 0.0) -> float:
         """Run the next rows as one batch, note it, and return its seconds."""
         begun = time.perf_counter()
-        engine, feed = self._engine, self._engine.feed
-        feed.hold(rows)
-        if feed.held < rows and feed.taken:
-            self._rewind()
-            feed = engine.feed
-            feed.hold(rows)
+        engine, feed = self._engine, self._decoded(rows)
         if not feed.held:
             raise SettingError(f"{self._pipeline.source.name} has no rows, so there is nothing to try.")
         if rest_s:
@@ -221,6 +218,26 @@ class Prober:
         self._longest_s = max(self._longest_s, took)
         self.spent_s += time.perf_counter() - begun
         return took
+
+    def _decoded(self, rows: int) -> Feed:
+        """Return the feed with so many rows held, from the source's beginning where its end is too near.
+
+        Decoding comes in large portions with a rest after each, as in a run, where it is done while waiting: a process
+        that has just computed is woken later by a busy machine, and that would be taken for the step's own time.
+        """
+        feed = self._engine.feed
+        if feed.held >= rows:
+            return feed
+        begun, before = time.perf_counter(), feed.held
+        feed.hold(max(rows, self._ahead))
+        if feed.held < rows and feed.taken:
+            self._rewind()
+            feed, before = self._engine.feed, 0
+            feed.hold(max(rows, self._ahead))
+        took, decoded = time.perf_counter() - begun, feed.held - before
+        self._ahead = min(AHEAD_ROWS, int(decoded / took * AHEAD_S)) if took > 0 else AHEAD_ROWS
+        time.sleep(min(took, REST_S))
+        return feed
 
     def warm_up(self, rows: int, budget_s: float) -> None:
         """Call the steps until two calls agree within 30 %, and forget it: first calls compile, load and cache."""
@@ -262,7 +279,8 @@ class Prober:
             tick()
 
     def _next_rung(self, rungs: list[_Rung]) -> _Rung:
-        few = [r for r in rungs if r.count < FEW]
+        dear = max(r.mean_s for r in rungs) / 3  # of those two are enough: they would eat the budget
+        few = [r for r in rungs if r.count < (FEW if r.mean_s < dear else 2)]
         if few:
             return few[-1] if self._rng.random() < 0.5 else few[int(self._rng.integers(len(few)))]
         worth = [r.count * np.sqrt(r.mean_s) * self._rng.uniform(0.7, 1.3) for r in rungs]

@@ -111,7 +111,7 @@ class Tuner:
                 "give it a longer duration= or a source with more rows."
             )
         self.prober = Prober(pipeline, states=states, seen_rows=seen_rows, effects=effects, seed=seed)
-        self._wake_s = 0.0
+        self._wake_s = self._wake_sd_s = 0.0
 
     def __enter__(self) -> Tuner:
         self._progress.__enter__()
@@ -140,6 +140,7 @@ class Tuner:
         return CostModel.fit(
             prober.frame(),
             wake_s=self._wake_s,
+            wake_sd_s=self._wake_sd_s,
             host_sd=self._host_sd,
             truncated=prober.truncated,
             warm_s=tuple(prober.warm_s),
@@ -157,7 +158,7 @@ class Tuner:
             The range.
         """
         prober, rate, budget = self.prober, self.trace.rate, self.budget_s
-        self._wake_s = wake_lateness_s() if budget >= 1 else 0.0
+        self._wake_s, self._wake_sd_s = wake_lateness_s() if budget >= 1 else (0.0, 0.0)
         usual = max(1, min(len(self.trace.arrival_ns), round(rate * SCOUT_S[1])))
         prober.warm_up(usual, WARM_SHARE * budget)
         self._progress.tick()

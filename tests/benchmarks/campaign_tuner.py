@@ -199,6 +199,7 @@ def report():
     """Print every acceptance figure beside the noise floor, and write it down."""
     facts = pd.DataFrame([json.loads(line) for line in FACTS.read_text(encoding="utf-8").splitlines()])
     main, held, tuned = (facts[facts.kind == k] for k in ("main", "held out", "tune"))
+    main = main.astype({"near": bool, "extrapolated": bool, "seed": int})
     lines = [
         "# The tuner against real runs of sleeping twins", "",
         (f"{len(main)} runs of {LENGTH_S} s from {len(main) // len(INTERVALS)} calibrations of {BUDGET_S} s; "
