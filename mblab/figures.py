@@ -29,7 +29,7 @@ def plain_facts(summary: Any) -> dict[str, Any]:
 
 
 def sweep_facts(sweep: Any) -> list[dict[str, Any]]:
-    """Return a sweep's table as JSON holds it, one dict an interval."""
+    """Return the table of a sweep or a curve as JSON holds it, one dict an interval."""
     return [plain_facts(row) for row in sweep.table.to_dict("records")]
 
 

@@ -182,6 +182,8 @@ WRONG = [
     (["run", "x.py", "--policy", "queu"], "'queu' is not one of 'asap', 'skip', 'queue'"),
     (["run", "x.py", "--policy", "queue", "--max-rows-per-batch", "5"], "cannot hold"),
     (["sweep", "x.py"], "Missing option '--interval'"),
+    (["tune", "x.py", "--p95", "soon"], "p95='soon' is no duration"),
+    (["tune", "x.py", "--load", "3"], "load must be above 0 and at most 1"),
     (["sweep", "x.py", "--interval", ","], "at least one interval"),
     (["datasets", "path"], "needs a name"),
     (["datasets", "path", "flights"], "did you mean 'nyc_flights'"),
@@ -238,7 +240,7 @@ def test_help_lists_what_is_built_and_nothing_else(tmp_path):
     """A verb whose room is not built yet is absent, and each one's line is whole."""
     listed = mblab("--help", cwd=tmp_path).stdout.split("Commands:")[1]
 
-    assert {"demo", "lab", "run", "sweep", "export", "datasets", "doctor"} <= set(
+    assert {"demo", "lab", "run", "sweep", "tune", "export", "datasets", "doctor"} <= set(
         re.findall(r"^  (\w+) {2,}\S", listed, re.MULTILINE)
     )
     assert "..." not in listed
@@ -387,6 +389,27 @@ def test_a_sweep_takes_the_place_of_the_first_run(pipeline):
     assert found["lab"] == "sensors"
     assert not (pipeline / "out.jsonl").exists()
     assert "printed by the script" not in done.stderr
+
+
+def test_tuning_takes_the_place_of_the_first_run(pipeline):
+    """An interval with its reasons, nothing delivered; JSON has the curve."""
+    done = mblab("tune", "pipeline.py", "--p95", "2s", "--budget", "500ms", "--json", cwd=pipeline)
+    found = json.loads(done.stdout)
+
+    assert done.returncode == 0, done.stderr
+    assert 0.5 < found["interval_s"] < 2.2
+    assert found["verdict"] in ("trusted", "check")
+    assert "A batch takes" in found["law"]
+    assert len(found["curve"]) > 20
+    assert not (pipeline / "out.jsonl").exists()
+
+
+def test_a_tuner_that_refuses_says_why_and_ends_with_1(pipeline):
+    """No interval keeps a millisecond."""
+    done = mblab("tune", "pipeline.py", "--p95", "1ms", "--budget", "300ms", cwd=pipeline)
+
+    assert done.returncode == 1
+    assert "No interval is advised for p95" in done.stdout
 
 
 def test_an_exported_script_delivers_what_the_file_delivers(pipeline):

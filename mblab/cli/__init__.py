@@ -19,6 +19,7 @@ from mblab.cli.export import export
 from mblab.cli.lab import lab
 from mblab.cli.run import run
 from mblab.cli.sweep import sweep
+from mblab.cli.tune import tune
 
 __all__ = ["app", "main"]
 
@@ -34,6 +35,7 @@ app.command(short_help="See the whole job once, with a report.")(demo)
 app.command(short_help="Open JupyterLab on the notebooks.", context_settings=ARGUMENTS)(lab)
 app.command(short_help="Run a script or notebook.", context_settings=ARGUMENTS)(run)
 app.command(short_help="Compare intervals for a script or notebook.", context_settings=ARGUMENTS)(sweep)
+app.command(short_help="Find the interval for a script or notebook.", context_settings=ARGUMENTS)(tune)
 app.command(short_help="Write a pipeline as a script that stands alone.", context_settings=ARGUMENTS)(export)
 app.command(short_help="List the shipped data sets.")(datasets)
 app.command(short_help="Check this machine and this installation.")(doctor)

@@ -27,25 +27,27 @@ class Job:
     """What is wanted of a file; JSON-able, for a notebook's kernel is another process.
 
     Attributes:
-        verb: run: as it is written; sweep: up to its first run, and then several intervals; export: to its end, runs on
-            the virtual clock and without effects, and then the script.
+        verb: run: as it is written; sweep, tune: up to its first run, and then that; export: to its end, runs on the
+            virtual clock and without effects, and then the script.
         file: The file, for messages.
         knobs: What wins over the labs' own knobs.
         duration: What wins over the runs' own duration, or None.
         clock: wall, virtual or None.
         lab: Name of the lab that is meant, or None where there is one.
         intervals: Of a sweep.
+        wanted: What `tune` is asked for: p95, p99, load, objective, budget.
         out: Where an exported script goes.
         facts: JSON file into which a notebook's kernel writes what it found; empty in this process.
     """
 
-    verb: Literal["run", "sweep", "export"]
+    verb: Literal["run", "sweep", "tune", "export"]
     file: str
     knobs: dict[str, Any] = field(default_factory=dict)
     duration: str | None = None
     clock: str | None = None
     lab: str | None = None
     intervals: list[str] = field(default_factory=list)
+    wanted: dict[str, Any] = field(default_factory=dict)
     out: str = ""
     facts: str = ""
 
@@ -63,8 +65,8 @@ def begin(job: Job) -> None:
     """Lay the options over every run that begins from now on."""
     global _laid  # noqa: PLW0603
     _facts.clear()
-    if job.verb == "sweep":
-        _laid = overrides.Overrides(job.knobs, instead=lambda lab: _sweep_if_meant(job, lab))
+    if job.verb in ("sweep", "tune"):
+        _laid = overrides.Overrides(job.knobs, instead=lambda lab: _instead_if_meant(job, lab))
     elif job.verb == "export":
         _laid = overrides.Overrides(clock="virtual", effects=False)
     else:
@@ -87,10 +89,10 @@ def finish(job: Job, names: Mapping[str, Any]) -> dict[str, Any]:
         made = [value for value in names.values() if isinstance(value, Lab)]
         if job.verb == "run":
             _found(job, {"runs": _runs(job, made)})
-        elif job.verb == "sweep" and not _facts:
+        elif job.verb in ("sweep", "tune") and not _facts:
             lab = _chosen(job, made)
             lab.change(**job.knobs)
-            _sweep(job, lab)
+            _instead(job, lab)
         elif job.verb == "export":
             lab = _chosen(job, made or _laid.begun)
             _found(job, {"lab": lab.name, "path": str(lab.export(job.out))})
@@ -142,10 +144,31 @@ def _runs(job: Job, made: list[Any]) -> list[dict[str, Any]]:
     return [{"lab": lab.name, "status": run.status, **plain_facts(run.summary())} for lab in labs for run in lab.runs]
 
 
-def _sweep_if_meant(job: Job, lab: Any) -> None:
+def _instead_if_meant(job: Job, lab: Any) -> None:
     if job.lab is not None and job.lab != lab.name:
         raise SettingError(f"--lab {job.lab}: the first run in {job.file} is that of {lab.name!r}; leave --lab out.")
-    _sweep(job, lab)
+    _instead(job, lab)
+
+
+def _instead(job: Job, lab: Any) -> None:
+    (_tune if job.verb == "tune" else _sweep)(job, lab)
+
+
+def _tune(job: Job, lab: Any) -> None:
+    advice = lab.tune(duration=job.duration, **job.wanted)
+    _found(
+        job,
+        {
+            "lab": lab.name,
+            "interval_s": advice.interval,
+            "verdict": advice.verdict,
+            "why": advice.why,
+            "explained": advice.explain(),
+            "law": advice.model.explain(),
+            "headroom": plain(advice.headroom),
+            "curve": sweep_facts(advice.curve),
+        },
+    )
 
 
 def _sweep(job: Job, lab: Any) -> None:

@@ -1,0 +1,73 @@
+"""`mblab tune`: the interval for a script's or notebook's lab, from a few seconds of trying.
+
+terminal -> [tune] -> target -> advice
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from mblab.cli.common import (
+    AsJson,
+    Duration,
+    LabName,
+    Parameters,
+    Policy,
+    Target,
+    checked_duration,
+    checked_knobs,
+    one_sentence,
+    say,
+)
+
+__all__ = ["tune"]
+
+
+def tune(
+    context: typer.Context,
+    file: Target,
+    p95: Annotated[str | None, typer.Option(metavar="TIME", help="Latency that 95 % of the rows must keep.")] = None,
+    p99: Annotated[str | None, typer.Option(metavar="TIME", help="Latency that 99 % of the rows must keep.")] = None,
+    load: Annotated[float | None, typer.Option(metavar="SHARE", help="Largest share of an interval to work.")] = None,
+    objective: Annotated[
+        Literal["fastest", "cheapest", "latency", "knee"] | None,
+        typer.Option(help="Default: the cheapest that keeps a latency, else the fastest."),
+    ] = None,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="How long batches are tried.")] = "5s",
+    duration: Duration = None,
+    policy: Policy = None,
+    parameter: Parameters = None,
+    lab: LabName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the interval for the lab of a script or notebook: try batches, predict every interval, say which and why.
+
+    The file is executed up to its first run; the tuner takes that run's place, and nothing is delivered. The exit code
+    is 1 when no interval can be advised.
+    """
+    with one_sentence():
+        from mblab.cli.inside import Job
+        from mblab.cli.target import carry_out
+        from mblab.durations import duration_ns
+        from mblab.tuning.advice import Target as Wanted
+
+        Wanted.of(p95, p99, load, objective)
+        duration_ns(budget, "--budget", minimum_ns=1)
+        wanted = {"p95": p95, "p99": p99, "load": load, "objective": objective, "budget": budget}
+        knobs = checked_knobs(None, policy, None, None)
+        given = {name: value for name, value in wanted.items() if value is not None}
+        job = Job("tune", str(file), dict(knobs), checked_duration(duration), lab=lab, wanted=given)
+        found = carry_out(file, job, parameters=parameter or [], arguments=context.args, quiet=True)
+        say(found, lambda: _text(found), as_json=as_json)
+        if found["verdict"] == "refuse":
+            raise typer.Exit(1)
+
+
+def _text(found: dict[str, Any]) -> str:
+    from mblab.figures import SWEEP_HEAD, aligned, sweep_rows
+
+    every = max(1, len(found["curve"]) // 12)
+    table = aligned([SWEEP_HEAD, *sweep_rows(found["curve"][::every])])
+    return f"{found['lab']}, predicted\n{table}\n\n{found['explained']}"
