@@ -24,6 +24,7 @@ ENTRIES: Final = 20
 LETTERS: Final = 200
 EDGE: Final = "1px solid var(--jp-border-color2, #ccc)"
 WARN: Final = "#d55e00"
+NO_MATH: Final = "tex2jax_ignore mathjax_ignore"  # else a page typesets `$…$` in data, links and all
 
 
 def cell(value: object) -> str:
@@ -80,9 +81,8 @@ def block(title: str, body: str, *, unfolded: bool = True) -> str:
 def page(title: str, about: str, parts: Iterable[str]) -> str:
     """Return parts under a heading and a line of figures."""
     head = f'<div style="font-weight:600;font-size:110%">{html.escape(title)}</div><div>{html.escape(about)}</div>'
-    return (
-        f'<div class="mblab-page" style="border:{EDGE};border-radius:4px;padding:8px 12px">{head}{"".join(parts)}</div>'
-    )
+    box = f"border:{EDGE};border-radius:4px;padding:8px 12px"
+    return f'<div class="mblab-page {NO_MATH}" style="{box}">{head}{"".join(parts)}</div>'
 
 
 def difference_html(diff: pd.DataFrame, rows: int = 40) -> str:

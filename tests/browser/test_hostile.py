@@ -66,6 +66,8 @@ def test_no_view_runs_what_the_data_says(sheet):
 
     assert book.page.locator("#hostile").count() == 0
     assert book.page.locator('img[src="x"]').count() == 0
+    assert book.page.locator(".mblab-page mjx-container, .mblab-page a, section.mblab mjx-container").count() == 0
+    assert book.page.locator(".mblab-page").count() == 3
     assert TEXTS[1] in board.inner_text()
 
 
