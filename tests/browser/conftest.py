@@ -57,6 +57,7 @@ class Server:
 
     def __init__(self, home: Path, *, app: str = "jupyterlab") -> None:
         self.home, self.work, self.port = home, home / "work", free_port()
+        self.door = "notebooks" if app == "notebook" else "doc/tree"
         self.url = f"http://127.0.0.1:{self.port}"
         folders = {
             name: home / name.lower()
@@ -174,7 +175,7 @@ class Sheet:
 
     def open(self) -> None:
         """Go to the notebook as a single document, and wait until its kernel is ready."""
-        self.page.goto(f"{self.server.url}/doc/tree/{self.path}")
+        self.page.goto(f"{self.server.url}/{self.server.door}/{self.path}")
         self.page.wait_for_function(
             "() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length"
             " && window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status === 'idle'"
@@ -296,6 +297,17 @@ def server(tmp_path_factory) -> Iterator[Server]:
         here.close()
 
 
+@pytest.fixture
+def notebook_server(tmp_path) -> Iterator[Server]:
+    """Jupyter Notebook 7 in place of JupyterLab."""
+    here = Server(tmp_path / "notebook", app="notebook")
+    try:
+        here.ready()
+        yield here
+    finally:
+        here.close()
+
+
 @pytest.fixture(scope="package")
 def browser():
     from playwright.sync_api import sync_playwright
@@ -350,7 +362,7 @@ def sheet(page, server, shots, request) -> Iterator[Callable[..., Sheet]]:
     """Open a notebook: a list of code cells, or a notebook's file. What the page did is judged when the test ends."""
     opened: list[Sheet] = []
 
-    def make(cells: list[str] | Path) -> Sheet:
+    def make(cells: list[str] | Path, server: Server = server) -> Sheet:
         name = f"{request.node.name.split('[')[0][:40]}-{len(opened)}.ipynb"
         if isinstance(cells, Path):
             book = nbformat.read(cells, 4)

@@ -103,8 +103,8 @@ def test_a_person_runs_a_stream_and_moves_its_interval(live):
     book.shot("live-light")
     sizes = book.value("lab.last_run.batches.groupby('interval_s').num_input_rows.median().sort_index().tolist()")
 
-    assert len(sizes) == 2
-    assert sizes[0] < sizes[1] * 0.8
+    assert len(sizes) >= 2
+    assert sizes[0] < sizes[-1] * 0.8
     assert list(book.value("list(lab.last_run.controls.values())")[-1]) == ["interval"]
 
     book.write(1, STEP.replace(".max()", ".min()"))
@@ -181,6 +181,7 @@ def test_an_error_is_shown_mended_and_resumed(live):
     assert "lab.resume()" in board.log()
 
 
+@pytest.mark.slow
 def test_the_tab_is_closed_and_opened_again_and_a_second_view_keeps_step(live):
     """The kernel holds the history: whoever comes back, or looks twice, sees all of it."""
     book, board = live()
@@ -271,3 +272,22 @@ def test_a_busy_kernel_is_named_when_a_button_waits(live):
     book.shot("live-busy")
     board.status("paused")
     board.wait("!e.innerText.includes('buttons act when the running cell ends')")
+
+
+@pytest.mark.slow
+def test_notebook_7_shows_the_same_dashboard(page, sheet, notebook_server):
+    """Another front end, the same widget: play, charts grow, the interval moves, stop."""
+    page.add_init_script(SEEN)
+    book = sheet([LAB, STEP, "lab"], notebook_server)
+    for cell in (0, 1, 2):
+        book.run(cell)
+    board = Dashboard(book, 2)
+    board.ready()
+    board.press("play")
+    board.batches(5)
+    board.drag(2)
+    board.drew(" → ")
+    book.shot("notebook-7")
+    board.press("stop")
+    board.status("stopped")
+    book.watch.red = [text for text in book.watch.red if "(reading 'schema')" not in text]  # Notebook's own settings
