@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import queue
@@ -11,6 +12,7 @@ import subprocess
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,11 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 import mblab
+from mblab.dashboard import face, vega
+from mblab.dashboard.orders import order_of
 from mblab.dashboard.widget import SCRIPTS
-from mblab.dashboard.wire import CODES, COLUMNS
+from mblab.dashboard.wire import CODES, COLUMNS, error_text
+from mblab.testing import rows_at
 
 PATIENCE_S = 60.0
 PAGE = Path(mblab.__file__).parent / "dashboard" / "page"
@@ -502,3 +507,98 @@ def test_a_run_that_comes_to_rest_leaves_a_picture_in_the_notebook(page):
 
     assert update["content"]["transient"]["display_id"].startswith("mblab-still-")
     assert re.search(r'<img alt="Run\(panel \w{12}, finished: [^"]*" src="data:image/png;base64,iVBOR', markup)
+
+
+# -- what vl-convert makes ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def workshop(monkeypatch, tmp_path):
+    """The drawing code's maker with an empty cache, and a quick hand instead of vl-convert; counts what it made."""
+    made = []
+
+    def run(program, *arguments, stdin=b""):
+        made.append(arguments)
+        return gzip.compress(b"export const vegaEmbed = 1;")
+
+    monkeypatch.setattr(vega, "_made", None)
+    monkeypatch.setattr(vega, "_run", run)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return made
+
+
+def test_the_drawing_code_is_made_once_a_computer(workshop, monkeypatch):
+    """A second process finds it in the cache; its name holds both versions."""
+    first = vega.drawing_code()
+    monkeypatch.setattr(vega, "_made", None)
+    second = vega.drawing_code()
+    (file,) = vega.cache_folder().iterdir()
+
+    assert first == second == file.read_bytes()
+    assert len(workshop) == 1
+    assert re.fullmatch(r"vega-6\.4-vlc[\d.]+(post\d+)?\.js\.gz", file.name)
+
+
+@pytest.mark.parametrize("rest", [b"", b"not gzip", "half"])
+def test_a_broken_cache_is_made_again(workshop, monkeypatch, rest):
+    """A full disk or a killed process leaves no charts that never come."""
+    whole = vega.drawing_code()
+    (file,) = vega.cache_folder().iterdir()
+    file.write_bytes(whole[:-6] if rest == "half" else rest)
+    monkeypatch.setattr(vega, "_made", None)
+
+    assert vega.drawing_code() == whole == file.read_bytes()
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(workshop, monkeypatch, tmp_path):
+    """A home that is read-only still has charts."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+
+    assert gzip.decompress(vega.drawing_code()) == b"export const vegaEmbed = 1;"
+
+
+def test_what_fails_in_the_other_process_is_one_sentence(monkeypatch):
+    """The page shows it where the charts would be."""
+    with pytest.raises(mblab.MblabError, match=r"^vl-convert failed \(\w+Error: .*\)\.$"):
+        vega.picture({"mark": object.__name__, "data": {"values": "nothing"}, "$schema": 3})
+
+
+# -- hostile names --------------------------------------------------------------------------------------------------
+
+HOSTILE = [
+    '<img src=x onerror="alert(1)">', "<script>alert(1)</script>", '"><svg onload=alert(1)>', "' onmouseover='alert(1)",
+    "../../etc/passwd", "a\nb", "\x00", "{{constructor}}", "${alert(1)}", "`", "\u202etxt.exe", "con", "", "\ud83d\ude00",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_still_picture_is_one_image_whatever_the_lab_is_called(name):
+    """Its words are an attribute's text and nothing else."""
+    seen = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            seen.append((tag, sorted(key for key, _ in attrs)))
+
+    Reader().feed(face._still(b"png", f"Run({name} 0123, finished)"))
+
+    assert seen == [("div", ["class"]), ("style", []), ("img", ["alt", "src"])]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_export_stays_in_the_folder_whatever_the_lab_is_called(name, tmp_path, monkeypatch):
+    """The file's name is made of letters, digits and underscores."""
+    monkeypatch.chdir(tmp_path)
+    lab = mblab.Lab(rows_at([0.0]), interval="1s", name=name or "-")
+    code = order_of(lab, "lab", "export", None).code
+
+    assert re.fullmatch(r"lab\.export\('\w+\.py'\)", code, re.ASCII)
+
+
+def test_an_errors_text_is_cut_before_it_floods_the_page():
+    """A message may hold a whole frame's repr."""
+    text = error_text(ValueError("x" * 1_000_000))
+
+    assert len(text) < 4100
+    assert text.startswith("ValueError: xxx")

@@ -108,6 +108,6 @@ def _run(program: str, *arguments: str, stdin: bytes = b"") -> bytes:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MblabError(f"vl-convert could not be started ({error}).") from None
     if done.returncode or not done.stdout:
-        last = (done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no output"])[-1]
-        raise MblabError(f"vl-convert failed ({last}).")
+        said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line[:1].strip()]
+        raise MblabError(f"vl-convert failed ({said[-1] if said else 'no output'}).")
     return done.stdout
