@@ -32,6 +32,7 @@ DECISION_COLUMNS: Final = (
     "at_s", "batch_id", "interval_s", "before_s", "rate", "latency_p95_s", "load", "reason",
 )  # fmt: skip
 MARGIN: Final = 0.95  # of a latency limit and of the load: room for what the rate does before it is noticed
+BRINK: Final = 0.99
 DEADBAND: Final = 0.08  # a better interval must differ by this much
 REVIEW_NS: Final = 5 * NS  # a plan is looked at again this often even when nothing was noticed
 DRAWS: Final = 120  # batches that a share of pauses is drawn among
@@ -222,7 +223,7 @@ class Autopilot:
         self._planned_rate, self._reviewed_ns = rate, now
         best, view, met = self._plan(rate, engine.feed.taken)
         before = self._interval_ns / NS
-        if abs(math.log(best / before)) < DEADBAND:
+        if abs(math.log(best / before)) < DEADBAND and not (met and self._breaks(before, rate, engine.feed.taken)):
             if forced:
                 self._note(record, before, before, rate, view, "; ".join(reasons))
             return
@@ -267,6 +268,11 @@ class Autopilot:
             trade = np.log(view["load"][at]) + np.log(view["latency_p95_s"][at])
             best = int(at[np.argmin(trade)])
         return float(self._grid[best]), {k: float(v[best]) for k, v in view.items()}, bool(len(at))
+
+    def _breaks(self, interval_s: float, rate: float, seen: int) -> bool:
+        """Return whether an interval breaks a limit, or all but does: then also a small move is worth it."""
+        view = outlook(self.model, np.array([interval_s]), rate, seen)
+        return any(float(view[name][0]) > BRINK * limit for name, limit in self._target.limits.items())
 
     def _keeping(self, view: dict[str, Floats], margin: float) -> npt.NDArray[np.int64]:
         """Return where on the grid every limit is kept, with room to spare."""
