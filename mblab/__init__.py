@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mblab.lab import Lab, load_run
     from mblab.run import Run
     from mblab.sources import poll, record, replay, simulate, watch
+    from mblab.tuning.cost import CostModel
     from mblab.tuning.whatif import predict
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ logging.getLogger("mblab").addHandler(logging.NullHandler())  # who wants to rea
 __all__ = [
     "BatchError",
     "ColumnError",
+    "CostModel",
     "ExportError",
     "HistoryGone",
     "Lab",
@@ -77,6 +79,7 @@ __all__ = [
 ]
 
 _ROOM_OF = {
+    "CostModel": "mblab.tuning.cost",
     "Lab": "mblab.lab",
     "Run": "mblab.run",
     "compare": "mblab.comparison",

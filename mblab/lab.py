@@ -622,7 +622,8 @@ class Lab(Questions):
             p99: Latency that 99 % of the rows must keep.
             load: Largest share of an interval that its batch may take.
             objective: fastest, cheapest, latency or knee.
-            budget: How long to try batches beforehand, in real time; nothing is tried when the cost is known.
+            budget: How long to try batches beforehand, in real time; nothing is tried when the cost is known, or when
+                the source is live: then the newest run's batches tell.
             intervals: Pair of durations: the range it may move in.
             clock: `wall` or `virtual`.
             cost: Declared cost, as for `run` (virtual clock only).
@@ -638,7 +639,9 @@ class Lab(Questions):
 
         target = Target.of(p95, p99, load, objective)
         span = pilot_span(target, check_span(intervals))
-        if model is None and cost is None:
+        if model is None and cost is None and isinstance(self._source, Live):
+            model = self._law_of_last_run()
+        elif model is None and cost is None:
             model = self.calibrate(budget, intervals=(seconds(span.low_ns), seconds(span.high_ns)))
         elif model is None:
             model = declared_law(cost, trace_of(self._source, HORIZON_NS, speedup=self._settings.speedup), span)
@@ -650,6 +653,19 @@ class Lab(Questions):
         run = self.start(duration, clock=clock, cost=cost)
         run.follow(pilot)
         return run
+
+    def _law_of_last_run(self) -> CostModel:
+        """Return what the newest run's batches cost: a live source has no rows to try batches with."""
+        from mblab.tuning.cost import CostModel
+
+        run = self.last_run
+        batches = None if run is None else run.batches
+        if batches is None or (batches.num_input_rows > 0).sum() < 8:
+            raise SettingError(
+                f"{self._source.name} is live, so batches cannot be tried beforehand; run it for a while first, and "
+                "autotune() learns from that run, or give it a model=."
+            )
+        return CostModel.of(batches)
 
     def _move(self, engine: Engine, to_ns: int, at_ns: int) -> None:
         """Set the interval at a time of a run's clock: what the autopilot does, in the thread that turns the engine."""

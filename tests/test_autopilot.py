@@ -159,3 +159,22 @@ def test_chance_is_not_a_step():
         stepped += watch.stepped.startswith("stepped")
 
     assert stepped < 20
+
+
+def test_a_live_source_is_flown_by_what_its_last_run_taught():
+    """There are no rows to try with beforehand: it asks for a run, and learns from that."""
+    source = mblab.poll(lambda: pd.DataFrame({"x": np.arange(20)}), every="20ms")
+    lab = Lab(source, interval="100ms")
+
+    @lab.batch
+    def serve(batch):
+        return len(batch)
+
+    with pytest.raises(SettingError, match="run it for a while first"):
+        lab.autotune("1s", p95="400ms")
+    lab.run("1500ms")
+    run = lab.autotune("1500ms", p95="400ms")
+    run.wait()
+
+    assert run.decisions.interval_s.iloc[-1] > 0.2
+    assert run.batches.interval_s.iloc[-1] == run.decisions.interval_s.iloc[-1]

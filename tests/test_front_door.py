@@ -11,6 +11,7 @@ import mblab
 NAMES = [
     "BatchError",
     "ColumnError",
+    "CostModel",
     "ExportError",
     "HistoryGone",
     "Lab",

@@ -1,0 +1,56 @@
+"""The tuner's arithmetic: a curve with bands, and what `tune` takes beyond its budget."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mblab.arrivals import poisson
+from mblab.tuning.bundle import Bundle
+from mblab.tuning.cost import CostModel
+
+from .harness import cpu_s, take_turns
+from .twins import LAWS, twin
+
+pytestmark = pytest.mark.bench
+
+
+def test_a_curve_with_bands_takes_half_a_second(report):
+    """200 intervals over 60 s at 20,000 rows/s in 20 lanes: a million batches, 24 million records."""
+    rng = np.random.default_rng(0)
+    rows = np.rint(np.geomspace(300, 60_000, 60))
+    seconds = (0.04 + 1e-5 * rows) * np.exp(rng.normal(0, 0.02, 60))
+    model = CostModel.fit(pd.DataFrame({"num_input_rows": rows, "seconds": seconds, "at_s": np.arange(60.0)}))
+    arrivals = np.rint(poisson(20_000).times("60s") * 1e9).astype(np.int64)
+    intervals = np.rint(np.geomspace(0.05, 5, 200) * 1e9).astype(np.int64)
+
+    def work(lanes):
+        Bundle.of(arrivals, intervals, cost=model, horizon_ns=60 * 10**9, lanes=lanes).table()
+
+    took = take_turns(5, lambda lanes: cpu_s(lambda: work(lanes)) * 1e3, banded=20, bare=1)
+
+    report.judge(
+        "G14",
+        "predict with bands, 200 intervals × 60 s × 20 lanes, CPU",
+        np.median(took["banded"]),
+        at_most=500,
+        fails=1500,
+        unit="ms",
+        took=took["banded"],
+    )
+    report.judge("G14", "the same with a single lane", np.median(took["bare"]), unit="ms")
+
+
+def test_tune_ends_with_its_budget(report):
+    """Seconds beyond budget and longest call, over four twins."""
+    over = []
+    for name in ("affine", "paged", "pausing", "growing"):
+        lab = twin(LAWS[name], "bursts", 11)
+        begun = time.perf_counter()
+        advice = lab.tune(p95="700ms", budget="5s")
+        over.append(time.perf_counter() - begun - 5 - float(advice.model.probes.seconds.max()))
+
+    report.judge(
+        "G14", "tune beyond budget + longest call, worst of four", max(over), at_most=1, fails=5, unit="s", over=over
+    )
