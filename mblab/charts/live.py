@@ -125,7 +125,10 @@ def live_spec() -> dict[str, Any]:
     """
     scale = alt.Scale(domain=[_limit("x0"), _limit("x1")], nice=False, zero=False, padding=0)  # bars would widen it
     quiet = alt.X("start_s:Q", scale=scale, axis=alt.Axis(labels=False, ticks=False, title=None, tickCount=6))
-    named = alt.X("start_s:Q", scale=scale, axis=alt.Axis(labelExpr=CLOCK, title=None, tickCount=6, labelFlush=True))
+    clock = alt.Axis(
+        labelExpr=CLOCK, title=None, tickCount=6, labelFlush=True, labelOverlap="greedy", labelSeparation=8
+    )
+    named = alt.X("start_s:Q", scale=scale, axis=clock)
     strip = _strip(alt.X("start_s:Q", scale=scale, axis=None))
     size = _height("num_input_rows", "rows1", COUNT)
     backlog = _height("backlog_rows", "backlog1", COUNT)

@@ -154,6 +154,7 @@ class Panel:
                 try:
                     idle = self._tick(lab)
                 except Exception as error:
+                    self._resync = True  # the next whole state takes the message away
                     self._send(
                         {"k": "state", "state": {"error": f"the dashboard failed: {type(error).__name__}: {error}"}}
                     )
