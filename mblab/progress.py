@@ -67,5 +67,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        if self._bar is None:
+            return
+        if kind is None and self._total is not None:
+            self._bar.n = self._total  # a notebook's bar that closes before its end stays, in red
+        self._bar.close()

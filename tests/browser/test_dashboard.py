@@ -275,7 +275,7 @@ def test_a_busy_kernel_is_named_when_a_button_waits(live):
 
 
 @pytest.mark.slow
-def test_notebook_7_shows_the_same_dashboard(page, sheet, notebook_server):
+def test_notebook_7_shows_the_same_dashboard(page, notebook_server, sheet):
     """Another front end, the same widget: play, charts grow, the interval moves, stop."""
     page.add_init_script(SEEN)
     book = sheet([LAB, STEP, "lab"], notebook_server)

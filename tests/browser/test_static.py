@@ -20,6 +20,12 @@ def mean_by_device(batch, state):
 run = lab.run("20s", clock="virtual", cost=lambda n: 0.05 + 1e-4 * n, controls={"10s": {"interval": "250ms"}})
 """
 
+LONG = """
+import mblab
+lab = mblab.Lab(mblab.simulate.sensors(devices=20, rate=400, seed=7), interval="500ms")
+run = lab.run("2.2s")
+"""
+
 
 def drawn(sheet, cell: int) -> None:
     """Wait until JupyterLab has drawn a chart in a cell's output."""
@@ -41,6 +47,16 @@ def test_charts_of_a_run_and_a_sweep_render_offline(sheet):
     book.shot("static-sweep-dark", cell=2)
     book.page.set_viewport_size({"width": 760, "height": 900})
     book.shot("static-narrow")
+
+
+def test_a_bar_goes_when_the_run_is_over(sheet):
+    """A run that takes longer than a second has a bar meanwhile; one that ended well leaves none behind."""
+    book = sheet([LONG])
+    book.press(0)
+    bar = book.output(0).locator(".widget-hprogress, .jupyter-widget-hprogress")
+    bar.wait_for()
+    book.until("run.status == 'finished'")
+    bar.wait_for(state="hidden")
 
 
 @pytest.mark.slow
