@@ -305,6 +305,7 @@ class CostModel:
             z = _normal_quantiles(drawn)[rng.permutation(drawn)]
             speed[points:] = np.exp(z * math.hypot(self.unsteadiness, self.host_sd))
             late[points:] += _normal_quantiles(drawn)[rng.permutation(drawn)] * self.wake_sd_s
+            late = np.maximum(late, 0.0)
             seen_pauses, tried = self.pauses.count, self.pauses.tried
             if seen_pauses:
                 share = rng.beta(seen_pauses + 0.5, tried - seen_pauses + 0.5, drawn)
@@ -386,7 +387,9 @@ class LaneCost:
                 chance = 1 - np.exp(-pauses.count / pauses.work_s * self._pausing[law] * work)
             paused = np.flatnonzero(rng.random(len(rows)) < chance)
             work[paused] += pauses.seconds[rng.integers(0, pauses.count, len(paused))]
-        cost: Ints = np.rint(np.maximum(work + self._late[law], 0.0) * NS).astype(np.int64)
+        if self._late.any():  # a late trigger is a matter of luck, batch by batch
+            work += self._late[law] * rng.standard_exponential(len(rows))
+        cost: Ints = np.rint(work * NS).astype(np.int64)
         cost[rows == 0] = 0
         return cost
 

@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 RUNGS = 9
 FEW = 3  # probes a rung before any gets more
 WARM_CALLS = 6
-AHEAD_S, AHEAD_ROWS, REST_S = 0.15, 500_000, 0.05
+AHEAD_S, AHEAD_ROWS, REST_S = 0.08, 500_000, 0.05
 IDLE_SHARE, IDLE_S = 0.15, 0.03  # some probes come after a rest, as a batch does that waited for its trigger
 
 

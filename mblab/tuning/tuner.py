@@ -305,7 +305,7 @@ def find(
         rough = bundle_of(tuner.law(), grid, ROUGH, max(grid[-1], min(trace.horizon_ns, ROUGH_NS)))
         near = choose(rough, target, widen).nearest
         last_look = (tuner.elapsed_s - begun) * trace.horizon_ns / min(trace.horizon_ns, ROUGH_NS) * LANES / ROUGH / 2
-        left = tuner.left_s - last_look
+        left = tuner.left_s - 1.5 * last_look
         sizes = rough.sizes[near][rough.sizes[near] <= 1.3 * rough.rows_largest]
         if left < 0.05 * tuner.budget_s or not len(sizes):
             break
