@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import itertools
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +20,7 @@ import pandas as pd
 
 __all__ = ["NAN", "StateStore", "savepoint", "size_bytes", "tidy_key"]
 
+COPY_TRIES = 20
 NAN = float("nan")  # one object for every missing key, so that a dict finds it again
 PLAIN = frozenset(
     {int, float, str, bool, bytes, complex, type(None), pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA)}
@@ -126,7 +128,18 @@ class StateStore:
                 states[key] = state
 
     def copy(self) -> StateStore:
-        """Return a store that later changes in place do not reach, for trying a batch without consequences."""
+        """Return a store that later changes in place do not reach, for trying a batch without consequences.
+
+        A batch that runs meanwhile in another thread may grow a dict while it is read; then it is read again.
+        """
+        for _ in range(COPY_TRIES):
+            try:
+                return self._copied()
+            except RuntimeError:  # dictionary changed size during iteration
+                time.sleep(0.005)
+        return self._copied()
+
+    def _copied(self) -> StateStore:
         other = StateStore()
         other._whole = {uid: savepoint(state) for uid, state in list(self._whole.items())}
         other._keyed = {

@@ -9,6 +9,7 @@ another interval so much better that moving is worth it? Every answer that moves
 from __future__ import annotations
 
 import math
+import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -178,7 +179,7 @@ class Autopilot:
     ) -> None:
         self.model, self._target, self._move = model, target, move
         self._grid = np.geomspace(low_ns / NS, high_ns / NS, 160)
-        self._engine: Engine | None = None
+        self._engine: weakref.ref[Engine] | None = None  # the first one it is called with; it must not outlive its run
         self._watch = RateWatch()
         self._decisions: list[Decision] = []
         self._start_ns, self._backlog = 0, 0
@@ -199,8 +200,8 @@ class Autopilot:
     def __call__(self, engine: Engine, record: BatchRecord) -> None:
         """Take a batch's record; a run other than the first one is none of its business."""
         if self._engine is None:
-            self._engine = engine
-        if engine is not self._engine or record.status == "failed":
+            self._engine = weakref.ref(engine)
+        if engine is not self._engine() or record.status == "failed":
             return
         arrived = record.num_input_rows + record.backlog_rows - self._backlog
         self._watch.note(arrived, (record.start_ns - self._start_ns) / NS, record.start_ns)
