@@ -149,6 +149,21 @@ def test_a_rerun_shows_what_was_beside_what_is():
     assert "<del" not in lab.rerun(0)._repr_html_() or lab.rerun(0).diff.shape[0] == 1
 
 
+def test_a_rerun_that_fails_says_so_once():
+    """A short heading; the sentence stands with the user's lines below it."""
+    lab = counting()
+    lab.run(clock="virtual", cost=0)
+
+    @lab.batch
+    def total(batch, state):
+        return batch["valu"]
+
+    page = lab.rerun(1)._repr_html_()
+
+    assert "batch 1 fails today" in page
+    assert page.count("reads column") == 1
+
+
 def test_a_large_state_is_cut():
     """A page stays a page."""
     page = state_html({f"key {i}": list(range(1000)) for i in range(500)})

@@ -71,7 +71,8 @@ class Rerun:
             pages.block(f"{name}: {len(rows):,} rows", pages.table_html(rows), unfolded=False)
             for name, rows in sides.items()
         ]
-        return pages.page(repr(self).removeprefix("Rerun(").removesuffix(")"), "", parts)
+        title = repr(self).removeprefix("Rerun(").removesuffix(")")
+        return pages.page(title if self.error is None else f"batch {self.batch_id} fails today", "", parts)
 
 
 def remembered(engine: Engine, batch_id: int, verb: str) -> Remembered:
