@@ -176,6 +176,16 @@ def test_pauses_reach_the_tail_and_not_the_middle():
     assert table.latency_p99_s[0] > calm.latency_p99_s[0] + 1.0
 
 
+def test_timers_that_wake_late_widen_the_bands():
+    """A busy machine adds to every batch, by luck: the load's band is wider, and its middle higher."""
+    calm, late = (CostModel.fit(probes(LAWS["affine"]), wake_s=s, wake_sd_s=s, host_sd=0.0) for s in (0.0, 0.01))
+    tables = [predict(mblab.arrivals.constant(RATE), [0.1], cost=model).table.iloc[0] for model in (calm, late)]
+
+    assert tables[0].load_hi - tables[0].load_lo < 0.01
+    assert tables[1].load_hi - tables[1].load_lo > 0.05
+    assert tables[1].load == pytest.approx(tables[0].load + 0.1, abs=0.05)
+
+
 def test_a_law_drives_a_run_on_the_virtual_clock():
     """`cost=model` asks it once a batch; a state that grows, grows."""
     source = rows_at(np.arange(0, 10, 0.001))
