@@ -254,6 +254,15 @@ def test_a_source_judged_in_part_says_so():
     assert any("first 20 s" in note for note in advice.notes)
 
 
+def test_an_interval_that_the_trace_is_too_short_for_is_not_looked_at():
+    """A target of an hour on a stream of ten seconds: at most half of it, and the note says what would show more."""
+    source = mblab.simulate(lambda n, rng, t: {"x": t}, arrivals=constant(200), duration="10s")
+    advice = Lab(source).tune(p95="1h", budget="500ms")
+
+    assert 3.4 < advice.interval < 6.0
+    assert any("A longer interval might do too" in note for note in advice.notes)
+
+
 # -- the ledger ---------------------------------------------------------------------------------------------------
 
 

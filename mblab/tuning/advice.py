@@ -176,7 +176,7 @@ class Advice:
             return f"No interval is advised for {self.target}: {' '.join(self.reasons)}"
         text = (
             f"Every {format_s(self.interval)}: p95 {_banded(p, 'latency_p95_s')}, load {_banded(p, 'load', '')}, "
-            f"{p.cost_per_hour:,.0f} {self.cost_unit} an hour; of the intervals that keep {self.target} with at least "
+            f"{_amount(p.cost_per_hour)} {self.cost_unit} an hour; of the intervals that keep {self.target} with at least "
             f"{SURE:.0%} probability (this one: {self.chance:.0%}) it is {MEANT[self.target.objective]}."
         )
         return " ".join([text, *self.reasons])
@@ -260,6 +260,10 @@ class Advice:
         from mblab import charts
 
         return charts.mimebundle(self.plot(), self.explain())
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _banded(row: pd.Series[Any], name: str, unit: str = "s") -> str:

@@ -19,6 +19,7 @@ __all__ = ["doubts", "notes_on", "refusal", "verdict_of"]
 CLEAN_P95, CLEAN_P99 = 20, 60  # batches without a pause that a limit on p95 or p99 asks for
 CERTAIN_P95, CERTAIN_P99 = 60, 300  # so many that pauses too rare to be seen cannot reach it (3/N, rule of three)
 FEW_PAUSES = 4
+LITTLE = 0.05
 LATE_S = 0.003  # a quiet machine's timers wake within a tenth of that
 
 
@@ -56,8 +57,10 @@ def doubts(
     bundle: Bundle, target: Target, at: int, model: CostModel, pipeline: Pipeline, *, effects: bool
 ) -> list[str]:
     """Return what speaks against trusting the prediction at one interval."""
-    found = [*_pauses(model, target), *_fit(model), *_machine(model)]
     high = bundle.band("load")[1][at]
+    found = _pauses(model, target)
+    if high > LITTLE:  # work of a twentieth of an interval may be off by a lot, and nobody would feel it
+        found += [*_fit(model), *_machine(model)]
     if high >= 1:
         found.append(f"The cliff is near: load may reach {high:.2f}.")
     if model.grows:
@@ -127,7 +130,7 @@ def _growth(bundle: Bundle, at: int, model: CostModel) -> str:
     )
 
 
-def notes_on(model: CostModel, target: Target, trace: Trace, bundle: Bundle) -> list[str]:
+def notes_on(model: CostModel, target: Target, trace: Trace, bundle: Bundle, choice: Choice) -> list[str]:
     """Return what is good to know and no reason for doubt."""
     found = []
     tried, seen = model.pauses.tried, model.pauses.count
@@ -138,6 +141,8 @@ def notes_on(model: CostModel, target: Target, trace: Trace, bundle: Bundle) -> 
                 f"and {name} would feel it."
             )
             break
+    if choice.index is not None and bundle.intervals[choice.index] > trace.horizon_ns / 3:
+        found.append("A longer interval might do too, but takes more of the source to judge by; duration= gives more.")
     if not trace.whole:
         found.append(f"Judged by the first {format_s(trace.horizon_ns / NS)} of the source.")
     if bundle.extrapolated.any():

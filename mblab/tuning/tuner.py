@@ -183,6 +183,7 @@ class Tuner:
         marginal = max(0.0, float(law(most)) - fixed) / most
         shortest = fixed / (1 - marginal * rate) if marginal * rate < 0.95 else 20 * fixed
         high = longest_ns or min(LONGEST_NS, round(max(16 * shortest, 0.2) * NS))
+        high = max(8 * LOWEST_NS, min(high, self.trace.horizon_ns // 2))  # a longer one would bring no two batches
         low = round(min(max(shortest / 1.5, 0.002), high / NS / 8) * NS)  # below the shortest that fits all is the same
         return Span(max(LOWEST_NS, low), max(high, 4 * LOWEST_NS))
 
@@ -314,7 +315,7 @@ def find(
     around = Span(max(LOWEST_NS, round(grid[near] / STEP)), round(grid[near] * STEP))
     bundle = bundle_of(model, sorted({*grid, *around.grid(FINER)}), LANES, trace.horizon_ns)
     choice = choose(bundle, target, widen)
-    notes = notes_on(model, target, trace, bundle)
+    notes = notes_on(model, target, trace, bundle, choice)
     fits = _fits(bundle)
     if choice.index is None:
         return Finding(bundle, choice, model, [refusal(bundle, choice, model, trace)], notes, fits, float("nan"))
