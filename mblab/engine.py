@@ -33,7 +33,7 @@ from mblab.sources.base import Times
 from mblab.sources.feed import NO_TIMES, Cut, Feed
 from mblab.sources.live import refuse_speedup
 from mblab.state import StateStore, savepoint, size_bytes, tidy_key
-from mblab.steps import Step, as_rows, user_line
+from mblab.steps import Step, as_rows, tidy, user_line
 
 __all__ = ["BatchContext", "Cost", "Engine", "check_cost"]
 
@@ -264,16 +264,16 @@ class Engine:
             BatchError: A step failed; the state is put back.
         """
         saved: list[tuple[Step, Any]] = []
-        result: pd.DataFrame | None = rows
         try:
             for step in self.pipeline.steps:
-                result = self._call(step, result, context, saved)
+                result = self._call(step, rows, context, saved)
                 if result is None:
-                    break
+                    return None
+                rows = result
         except BaseException:
             self._undo(saved, [])
             raise
-        return result
+        return tidy(rows)
 
     def remembered(self, batch_id: int) -> Remembered | None:
         """Return a batch as it was, the one that failed included, or None when it is not kept."""
@@ -438,6 +438,7 @@ class Engine:
         self, step: Step, rows: pd.DataFrame | None, context: BatchContext, saved: list[tuple[Step, Any]]
     ) -> pd.DataFrame | None:
         assert rows is not None
+        rows = tidy(rows)
         try:
             if step.kind == "keyed":
                 return self._call_by_key(step, rows, context, saved)
@@ -465,7 +466,7 @@ class Engine:
                 roles["state"] = states.setdefault(key, {})
             result = as_rows(step.fn(*(roles[p] for p in step.parameters)), step.name)
             if result is not None:
-                results.append(result)
+                results.append(tidy(result))
         if len(results) < 2:
             return results[0] if results else None
         return pd.concat(results, ignore_index=True)
@@ -510,6 +511,8 @@ class Engine:
         if self.pipeline.sinks is not self._adopted:
             self._adopt_sinks()
         delivery = Delivery(self.run_id, planned.batch_id, "", planned.attempts > 1)
+        if self._sinks:
+            rows = tidy(rows)
         for sink in self._sinks:
             marks.append((sink, sink.savepoint()))
             try:

@@ -17,7 +17,7 @@ import pandas as pd
 from mblab.schedule import Trigger
 from mblab.sources.feed import Cut
 from mblab.state import size_bytes
-from mblab.steps import Step
+from mblab.steps import Step, tidy
 
 __all__ = ["History", "Remembered"]
 
@@ -35,7 +35,7 @@ class Remembered(NamedTuple):
         trigger: When it was due and started.
         cut: Its rows.
         saved: (step, savepoint of its state before the batch); of a keyed step key → savepoint, None for a new key.
-        output: What the last step gave, None for no rows.
+        result: What the last step gave, None for no rows.
     """
 
     batch_id: int
@@ -43,7 +43,12 @@ class Remembered(NamedTuple):
     trigger: Trigger
     cut: Cut
     saved: list[tuple[Step, Any]]
-    output: pd.DataFrame | None
+    result: pd.DataFrame | None
+
+    @property
+    def output(self) -> pd.DataFrame | None:
+        """The rows that were delivered, None for no rows."""
+        return None if self.result is None else tidy(self.result)
 
 
 class History:

@@ -27,7 +27,7 @@ from mblab.errors import SettingError, SettingTypeError, StepError, shown
 if TYPE_CHECKING:
     from types import CodeType
 
-__all__ = ["Chain", "Kind", "Step", "as_rows", "make_step", "user_line"]
+__all__ = ["Chain", "Kind", "Step", "as_rows", "make_step", "tidy", "user_line"]
 
 Kind = Literal["batch", "keyed", "map"]
 
@@ -189,37 +189,47 @@ def user_line(error: BaseException, step: Step) -> tuple[int | None, str]:
 # -- what a step returns ------------------------------------------------------------------------------------------
 
 
-def _plain_range(index: pd.Index[Any]) -> bool:
-    return type(index) is pd.RangeIndex and index.start == 0 and index.step == 1 and index.name is None
-
-
 def _frame_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    index = frame.index
+    """Return a frame of our own with the same rows and index, checked so that `tidy` will take it."""
     if isinstance(frame.columns, pd.MultiIndex):
         raise StepError(
             f"{name} returned columns in {frame.columns.nlevels} levels ({shown(list(frame.columns)[:2])}); "
             "give each column one name."
         )
-    if _plain_range(index):
-        return frame.copy(deep=False)  # the function may keep the frame and change it later, in place
-    levels = [n for n in index.names if n is not None]
-    if not levels:
-        return frame.reset_index(drop=True)
+    levels = [n for n in frame.index.names if n is not None]
     twice = [n for n in levels if n in frame.columns] + [n for i, n in enumerate(levels) if n in levels[:i]]
     if twice:
         raise StepError(
             f"{name} returned {twice[0]!r} twice, as an index level and as a column; "
             "drop one, e.g. with .reset_index(drop=True)."
         )
-    if index.nlevels == 1:
-        rows = frame.copy(deep=False)
-        rows.index = pd.RangeIndex(len(rows))
-        rows.insert(0, levels[0], index.array, allow_duplicates=False)
+    return frame.copy(deep=False)  # the function may keep the frame and change it later, in place
+
+
+def tidy(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what a step gave with a RangeIndex: named index levels become columns, other indexes are dropped.
+
+    It takes longer than the rest of a small batch, so it is done for those who read the rows: the next step, a sink,
+    whoever looks at `run.output`.
+
+    >>> tidy(pd.DataFrame({"n": [3]}, index=pd.Index(["UA"], name="carrier"))).to_dict("records")
+    [{'carrier': 'UA', 'n': 3}]
+    """
+    index = rows.index
+    if type(index) is pd.RangeIndex and index.start == 0 and index.step == 1 and index.name is None:
         return rows
+    named = [i for i, name in enumerate(index.names) if name is not None]
+    if not named:
+        return rows.reset_index(drop=True)
+    if index.nlevels == 1:
+        plain = rows.copy(deep=False)
+        plain.index = pd.RangeIndex(len(plain))
+        plain.insert(0, index.name, index.array, allow_duplicates=False)
+        return plain
     for level in reversed(range(index.nlevels)):
         if index.names[level] is None:
-            frame = frame.droplevel(level)
-    return frame.reset_index()
+            rows = rows.droplevel(level)
+    return rows.reset_index()
 
 
 def _series_rows(series: pd.Series[Any], name: str) -> pd.DataFrame:
@@ -245,11 +255,10 @@ def _dict_rows(row: Mapping[Any, Any], name: str) -> pd.DataFrame | None:
 
 
 def as_rows(result: object, name: str) -> pd.DataFrame | None:
-    """Return what a step gave as rows with a RangeIndex, or None for no rows.
+    """Return what a step gave as a frame for `tidy`, or None for no rows.
 
-    A DataFrame: named index levels become columns, other indexes are dropped. A Series: with a named or range index
-    one column, with any other one row. A dict: one row, or a frame of equal lists. A list of dicts: rows. A scalar: one
-    row, in a column called after the step.
+    A DataFrame: itself. A Series: with a named or range index one column, with any other one row. A dict: one row, or a
+    frame of equal lists. A list of dicts: rows. A scalar: one row, in a column called after the step.
 
     Raises:
         StepError: Anything else.

@@ -11,7 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import HealthCheck, settings
 from jupyter_client.manager import KernelManager
+
+# how fast examples come is the machine's affair, which may be busy
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 PATIENCE_S = 60.0  # a busy machine may take 20 s to start a kernel
 

@@ -8,6 +8,7 @@ import functools
 import io
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -424,8 +425,9 @@ def test_memory_holds_the_tail_of_all_rows(sizes, limit):
 
 
 @pytest.mark.parametrize("limit", [700, 100_000])
-def test_memory_joins_many_small_results_and_nobody_sees_it(limit):
+def test_memory_joins_many_small_results_and_nobody_sees_it(limit, monkeypatch):
     """A week of one-row results must not be a week of frames; rows, ids, the tail and a rollback are as ever."""
+    monkeypatch.setattr(sys.modules["mblab.sinks.memory"], "LOOSE", 256)
     sink = memory(limit=limit)
     sink.open(RUN)
     sizes = np.tile([1, 2, 1, 3], 500)

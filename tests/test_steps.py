@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 from mblab import Lab, SettingError, StepError
-from mblab.steps import as_rows, make_step
+from mblab.steps import as_rows, make_step, tidy
 from mblab.testing import rows_at
 
 
 def rows_of(result):
-    frame = as_rows(result, "step")
+    made = as_rows(result, "step")
+    frame = None if made is None else tidy(made)
     return None if frame is None else frame.to_dict("list")
 
 
@@ -55,7 +56,7 @@ def test_every_return_shape_becomes_rows(result, rows):
     """The table of DESIGN section 6, shape by shape."""
     assert rows_of(result) == rows
     if rows is not None:
-        assert isinstance(as_rows(result, "step").index, pd.RangeIndex)
+        assert isinstance(tidy(as_rows(result, "step")).index, pd.RangeIndex)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Results kept in memory: what `run.output` reads.
 
-Delivering is one append; frames are put together when somebody looks. Many small frames take far more room than their
-rows, so the older ones are joined now and then.
+Delivering is one append; frames are made tidy and put together when somebody looks. A small frame takes far more room
+than its rows, so in a long run the older ones are joined, some at a time.
 
     engine -> [memory] -> run.output
 """
@@ -17,10 +17,12 @@ import pandas as pd
 from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.sinks.base import Delivery, Mode, Savepoint
 from mblab.sinks.files import is_held
+from mblab.steps import tidy
 
 __all__ = ["MemorySink"]
 
-JOINED = 256  # frames at a time; as many of the newest always stay as they came
+LOOSE = 8_192  # of the newest frames stay as they came: joining takes longer than all else a small batch costs
+JOINED = 256  # frames at a time
 SMALL_ROWS = 64  # a frame costs about 3 KB beside its rows
 
 
@@ -105,20 +107,20 @@ class MemorySink:
             self._joined = max(0, self._joined - 1)
             self._rows -= gone
             self._let_go += gone
-        if len(self._held) - self._joined >= 2 * JOINED:
+        if len(self._held) - self._joined >= LOOSE + JOINED:
             self._join()
 
     def _join(self) -> None:
         """Join the oldest frames that are still as they came, if they are small."""
         held = list(self._held)
-        done, loose, newest = held[: self._joined], held[self._joined : -JOINED], held[-JOINED:]
+        done, loose, newest = held[: self._joined], held[self._joined : -LOOSE], held[-LOOSE:]
         if sum(len(h.rows) for h in loose) <= SMALL_ROWS * len(loose):
             loose = [
                 _Held(
                     loose[-1].last,
                     [i for h in loose for i in h.batch_ids],
                     [n for h in loose for n in h.counts],
-                    pd.concat([h.rows for h in loose], ignore_index=True),
+                    pd.concat([tidy(h.rows) for h in loose], ignore_index=True),
                 )
             ]
         self._held = deque([*done, *loose, *newest])  # at once: somebody may be reading the old one
@@ -139,7 +141,7 @@ class MemorySink:
         held = list(self._held)  # one C call: no delivery can come between
         if not held:
             return pd.DataFrame({"batch_id": np.empty(0, np.int64)})
-        rows = pd.concat([h.rows for h in held], ignore_index=True)
+        rows = pd.concat([tidy(h.rows) for h in held], ignore_index=True)
         if "batch_id" in rows.columns:
             rows = rows.rename(columns={"batch_id": "batch_id.1"})
         rows.insert(
