@@ -176,8 +176,8 @@ class Advice:
             return f"No interval is advised for {self.target}: {' '.join(self.reasons)}"
         text = (
             f"Every {format_s(self.interval)}: p95 {_banded(p, 'latency_p95_s')}, load {_banded(p, 'load', '')}, "
-            f"{_amount(p.cost_per_hour)} {self.cost_unit} an hour; of the intervals that keep {self.target} with at least "
-            f"{SURE:.0%} probability (this one: {self.chance:.0%}) it is {MEANT[self.target.objective]}."
+            f"{_amount(p.cost_per_hour)} {self.cost_unit} an hour; of the intervals that keep {self.target} with at "
+            f"least {SURE:.0%} probability (this one: {self.chance:.0%}) it is {MEANT[self.target.objective]}."
         )
         return " ".join([text, *self.reasons])
 
