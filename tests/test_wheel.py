@@ -80,6 +80,15 @@ def test_the_wheel_holds_package_data_and_notebooks_only(wheel):
     assert not [n for n in names if "test_" in n or "/tests/" in n or n.endswith((".pyc", ".ipynb_checkpoints"))]
 
 
+def test_the_wheel_holds_the_dashboards_page_and_no_drawing_library(wheel):
+    """What the browser draws with is made on the user's computer, by a package that is required anyway."""
+    names = zipfile.ZipFile(wheel).namelist()
+    page = {name.rpartition("/")[2] for name in names if name.startswith("mblab/dashboard/page/")}
+
+    assert page == {file.name for file in (ROOT / "mblab" / "dashboard" / "page").iterdir()}
+    assert not [name for name in names if "vega" in name and not name.endswith(".py")]
+
+
 def test_the_wheel_is_small_enough_to_install_anywhere(wheel):
     """The data are the largest part of it."""
     assert wheel.stat().st_size < 3_000_000

@@ -4,56 +4,7 @@ const HEADING = 17;
 const DRAWN = ["start_s", "interval_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "num_input_rows",
   "input_rows_per_second", "processed_rows_per_second", "backlog_rows", "load"];
 const COLOURS = { target: "#CC79A7", p50: "#0072B2", p95: "#009E73", p99: "#D55E00" };
-const LANES = 2;
-const CHARACTER = 6.2;
 const MANY = 1200; // more batches than this are drawn four times a second
-const NICE = [1, 1.5, 2, 3, 4, 5, 6, 8, 10];
-
-function nice(v) {
-  if (!(v > 0)) return 1;
-  const power = 10 ** Math.floor(Math.log10(v));
-  return power * NICE.find((m) => v <= m * power * 1.000001);
-}
-
-// An axis grows at once and shrinks late, so that it does not jump with every batch.
-function steady(now, top, least) {
-  const wanted = Math.max(nice(top * 1.03), least);
-  return wanted > now || wanted < now * 0.45 ? wanted : now;
-}
-
-function largest(rows, names) {
-  let top = 0;
-  for (const row of rows) for (const name of names) if (row[name] > top) top = row[name];
-  return top;
-}
-
-function marksOf(rows) {
-  const found = [];
-  let before = null;
-  for (const row of rows) {
-    const add = (kind, label) => found.push({ start_s: row.start_s, batch_id: row.batch_id, kind, label });
-    if (before && Math.abs(row.interval_s - before.interval_s) > 1e-9)
-      add("interval", duration(before.interval_s) + " → " + duration(row.interval_s));
-    if (before && row.version !== before.version) add("version", "v" + row.version);
-    if (["failed", "retried", "dead_lettered"].includes(row.status)) add(row.status, row.status.replace("_", " "));
-    before = row;
-  }
-  return found;
-}
-
-// Gives each label a lane and a side where it touches no other; one that fits nowhere keeps its symbol only.
-function placed(marks, at, width) {
-  const ends = new Array(LANES).fill(-Infinity);
-  return marks.map((mark) => {
-    const x = at(mark.start_s);
-    const length = 9 + CHARACTER * mark.label.length;
-    const right = x + length <= width;
-    const lane = ends.findIndex((end) => (right ? x - 9 : x - length) > end);
-    if (lane < 0) return { ...mark, label: "", lane: LANES - 1, side: "right" };
-    ends[lane] = right ? x + length : x + 9;
-    return { ...mark, lane, side: right ? "right" : "left" };
-  });
-}
 
 class Chart {
   constructor(store, root) {
@@ -86,7 +37,8 @@ class Chart {
     this.glass.addEventListener("keydown", (e) => this.key(e));
     this.glass.addEventListener("blur", () => this.read(null));
     this.onTheme = new MutationObserver(() => this.later());
-    this.onTheme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
+    const theme = ["data-jp-theme-light", "data-jp-theme-name"];
+    this.onTheme.observe(document.body, { attributes: true, attributeFilter: theme });
     this.onWidth = new ResizeObserver(() => Math.abs(root.clientWidth - this.width) > 12 && this.later());
     this.onWidth.observe(root);
     this.build();
@@ -252,7 +204,10 @@ class Chart {
 
   // The guides are named beside the panel's heading, where no line runs through the words.
   nameGuides() {
-    const said = [this.target && "target " + duration(this.target), this.ghost && "predicted at " + duration(this.ghost.interval)];
+    const said = [
+      this.target && "target " + duration(this.target),
+      this.ghost && "predicted at " + duration(this.ghost.interval),
+    ];
     if (String(said) === this.named) return;
     this.named = String(said);
     const key = (text, colour) => text && keyOf({ label: text, colour, dash: [1, 0], thick: true });
@@ -279,7 +234,8 @@ class Chart {
     limits.rows1 = steady(limits.rows1, largest(seen, ["num_input_rows"]), 1);
     limits.backlog1 = steady(limits.backlog1, largest(seen, ["backlog_rows"]), 1);
     limits.load1 = steady(limits.load1, largest(seen, ["load"]), 1.2);
-    const rates = seen.flatMap((row) => [row.input_rows_per_second, row.processed_rows_per_second]).filter((v) => v > 0);
+    const both = seen.flatMap((row) => [row.input_rows_per_second, row.processed_rows_per_second]);
+    const rates = both.filter((v) => v > 0);
     if (rates.length) {
       limits.rate0 = 10 ** Math.floor(Math.log10(rates.reduce((a, b) => Math.min(a, b))));
       limits.rate1 = 10 ** Math.ceil(Math.log10(rates.reduce((a, b) => Math.max(a, b)) * 1.000001));
@@ -371,7 +327,8 @@ class Chart {
       const to = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: rows.length - 1 }[event.key];
       this.read(rows[Math.max(0, Math.min(rows.length - 1, to))]);
       const row = this.reading;
-      write(this.spoken, `batch ${row.batch_id}, ${row.status}, ${row.num_input_rows} rows, p95 ${duration(row.latency_p95_s)}`);
+      const p95 = duration(row.latency_p95_s);
+      write(this.spoken, `batch ${row.batch_id}, ${row.status}, ${row.num_input_rows} rows, p95 ${p95}`);
     } else {
       return;
     }
@@ -399,34 +356,4 @@ class Chart {
     this.card.style.left = Math.max(2, Math.min(left, this.width - wide - 2)) + "px";
     this.card.style.top = this.boxes[2].y - HEADING + "px";
   }
-}
-
-function keyOf(entry) {
-  const sign = entry.dash
-    ? svg("svg", { width: 24, height: 8, "aria-hidden": "true" }, svg("line", {
-        x1: 0, x2: 24, y1: 4, y2: 4, stroke: entry.colour, "stroke-width": entry.thick ? 4 : 2, "stroke-opacity": entry.thick ? 0.5 : 1, "stroke-dasharray": entry.dash.join(" "),
-      }))
-    : el("i", { style: "color:" + entry.colour }, entry.shape);
-  return el("span", {}, sign, entry.label);
-}
-
-const RECORD = ["batch_id", "status", "attempt", "version", "policy", "interval_s", "due_s", "start_s", "end_s",
-  "num_input_rows", "num_output_rows", "backlog_rows", "latency_p50_s", "latency_p95_s", "latency_p99_s",
-  "latency_max_s", "latency_mean_s", "batching_wait_s", "scheduling_wait_s", "backlog_wait_s", "batch_duration_s",
-  "processing_time_s", "sink_time_s", "commit_time_s", "wake_delay_s", "scheduling_delay_s", "freshness_s",
-  "cpu_time_s", "input_rows_per_second", "processed_rows_per_second", "load", "state_bytes"];
-const STAMPS = ["due_s", "start_s", "end_s"];
-
-function recordLines(row) {
-  const lines = RECORD.map((name) => {
-    const value = row[name];
-    let text = value == null ? "–" : String(value);
-    if (typeof value === "number") {
-      if (STAMPS.includes(name)) text = value.toFixed(3) + " s";
-      else text = name.endsWith("_s") ? duration(value) : Number.isInteger(value) ? value.toLocaleString("en-US") : number(value);
-    }
-    return el("div", {}, el("span", {}, name), el("b", {}, text));
-  });
-  if (row.error) lines.push(el("p", {}, row.error));
-  return lines;
 }

@@ -3,13 +3,14 @@
 const ICONS = {
   play: "M3 1.5v11l9-5.5z", pause: "M3 2h3v10H3zM8 2h3v10H8z", step: "M2 1.5v11l7-5.5zM10 2h2v10h-2z",
   stop: "M2.5 2.5h9v9h-9z", reset: "M7 2a5 5 0 1 0 4.9 6h-1.7A3.4 3.4 0 1 1 7 3.6V6l4-3-4-3z",
-  diagnose: "M6 1a5 5 0 1 0 3.100 8.900L12 12.900l1-1-2.900-2.900A5 5 0 0 0 6 1zm0 1.600a3.400 3.400 0 1 1 0 6.800 3.400 3.400 0 0 1 0-6.800z",
+  diagnose: "M6 1a5 5 0 1 0 3.100 8.900L12 12.900l1-1-2.900-2.900A5 5 0 0 0 6 1zm0 1.600a3.400 3.400 0 1 1 0 6.800" +
+    " 3.400 3.400 0 0 1 0-6.800z",
   tune: "M3 1v4H1.5v2H3v6h1V7h1.5V5H4V1zM9.500 1v7H8v2h1.500v3h1v-3H12V8h-1.500V1z",
   export: "M6 1h2v6h2.500L7 10.500 3.500 7H6zM2 11.500h10V13H2z",
 };
 const WORDS = {
-  none: "not started", created: "not started", running: "running", paused: "paused", halted: "halted: the function failed",
-  stopping: "stopping", stopped: "stopped", finished: "finished",
+  none: "not started", created: "not started", running: "running", paused: "paused",
+  halted: "halted: the function failed", stopping: "stopping", stopped: "stopped", finished: "finished",
 };
 const REGIMES = { on_schedule: "on schedule", self_clocked: "self-clocked", unsustainable: "unsustainable" };
 const BUSY_NOTE = "The kernel is busy: buttons act when the running cell ends.";
@@ -22,9 +23,13 @@ class Panel {
     this.root = root;
     this.spoke = 0;
     const button = (verb, label, title) => {
-      const icon = svg("svg", { viewBox: "0 0 14 14", width: 12, height: 12, "aria-hidden": "true" }, svg("path", { d: ICONS[verb] }));
-      const node = el("button", { type: "button", class: "mb-button", title, "data-verb": verb }, icon, el("span", {}, label));
-      node.addEventListener("click", () => node.getAttribute("aria-disabled") !== "true" && store.order(verb, this.argument(verb)));
+      const path = svg("path", { d: ICONS[verb] });
+      const icon = svg("svg", { viewBox: "0 0 14 14", width: 12, height: 12, "aria-hidden": "true" }, path);
+      const about = { type: "button", class: "mb-button", title, "data-verb": verb };
+      const node = el("button", about, icon, el("span", {}, label));
+      node.addEventListener("click", () => {
+        if (node.getAttribute("aria-disabled") !== "true") store.order(verb, this.argument(verb));
+      });
       return node;
     };
     this.buttons = {
@@ -34,18 +39,21 @@ class Panel {
       stop: button("stop", "Stop", "End the run after the batch in hand"),
       reset: button("reset", "Reset", "Stop, and forget the runs; steps and settings stay"),
       diagnose: button("diagnose", "Diagnose", "Say in words what this run's latency is made of"),
-      tune: button("tune", "Tune", "Try batches for some seconds and advise an interval, for the p95 target if there is one"),
+      tune: button("tune", "Tune", "Try batches for some seconds and advise an interval"),
       export: button("export", "Export", "Write the pipeline as a script beside the notebook"),
     };
     this.name = el("b", { class: "mb-name" });
     this.pill = el("span", { class: "mb-pill", role: "status" });
     this.about = el("span", { class: "mb-about" });
     this.fill = el("i");
-    this.progress = el("div", { class: "mb-progress", role: "progressbar", "aria-label": "progress of the run", "aria-valuemin": 0, "aria-valuemax": 100 }, this.fill);
+    this.progress = el("div", {
+      class: "mb-progress", role: "progressbar", "aria-label": "progress of the run", "aria-valuemin": 0,
+      "aria-valuemax": 100,
+    }, this.fill);
     this.left = el("span", { class: "mb-about" });
     this.knobs = {
-      interval: this.slider("interval", "Interval", "Time between two triggers, such as 500ms", (v) => durationCode(v)),
-      speedup: this.slider("speedup", "Speed-up", "Source seconds that pass in one second of the run", (v) => String(Number(v.toPrecision(3)))),
+      interval: this.slider("interval", "Interval", "Time between two triggers, such as 500ms", durationCode),
+      speedup: this.slider("speedup", "Speed-up", "Source seconds that pass in one second of the run", speedCode),
     };
     this.cap = this.field("max_rows_per_batch", "Row cap", "Most rows in a batch; empty is no cap", "none");
     this.policy = el("select", { title: "What a batch that overruns its interval does to the next" },
@@ -67,11 +75,13 @@ class Panel {
     this.hint = el("div", { class: "mb-hint", role: "status" });
     this.advice = el("div", { class: "mb-range mb-advice", role: "status", hidden: true });
     this.spoken = el("div", { class: "mb-sr", "aria-live": "polite" });
+    const grow = el("span", { class: "mb-grow" });
+    const policy = el("label", { class: "mb-field" }, el("span", {}, "Policy"), this.policy);
     root.append(
-      el("div", { class: "mb-line" }, this.name, this.pill, this.about, el("span", { class: "mb-grow" }), this.progress, this.left),
+      el("div", { class: "mb-line" }, this.name, this.pill, this.about, grow, this.progress, this.left),
       el("div", { class: "mb-line", role: "toolbar", "aria-label": "run" }, ...Object.values(this.buttons)),
       el("div", { class: "mb-knobs" }, this.knobs.interval.box, this.knobs.speedup.box,
-        el("div", { class: "mb-line" }, this.cap.box, el("label", { class: "mb-field" }, el("span", {}, "Policy"), this.policy), this.target.box)),
+        el("div", { class: "mb-line" }, this.cap.box, policy, this.target.box)),
       this.hint, this.error, this.log, this.advice, tiles, this.spoken,
     );
   }
@@ -84,13 +94,16 @@ class Panel {
     this.load = el("b", {}, "–");
     this.bar = el("i");
     this.regime = el("em", {}, "");
-    this.meter = el("div", { class: "mb-meter", role: "meter", "aria-label": "load", "aria-valuemin": 0, "aria-valuemax": 1.5 }, this.bar);
-    this.gaugeBox = el("div", { class: "mb-tile mb-gauge" }, el("span", {}, "Load ", this.regime), this.load, this.meter);
+    const about = { class: "mb-meter", role: "meter", "aria-label": "load", "aria-valuemin": 0, "aria-valuemax": 1.5 };
+    this.meter = el("div", about, this.bar);
+    const label = el("span", {}, "Load ", this.regime);
+    this.gaugeBox = el("div", { class: "mb-tile mb-gauge" }, label, this.load, this.meter);
     return this.gaugeBox;
   }
 
   field(verb, label, title, placeholder) {
-    const input = el("input", { type: "text", title, placeholder, autocomplete: "off", spellcheck: "false", "data-verb": verb });
+    const about = { type: "text", title, placeholder, autocomplete: "off", spellcheck: "false", "data-verb": verb };
+    const input = el("input", about);
     input.addEventListener("change", () => this.store.order(verb, input.value.trim() || null));
     input.addEventListener("keydown", (event) => event.stopPropagation()); // JupyterLab's shortcuts stay out
     return { box: el("label", { class: "mb-field" }, el("span", {}, label), input), input };
@@ -98,7 +111,8 @@ class Panel {
 
   // A logarithmic slider with its exact text; while it is dragged nothing changes but the ghost.
   slider(verb, label, title, code) {
-    const range = el("input", { type: "range", min: 0, max: STEPS, step: 1, title, "aria-label": label + ", logarithmic", "data-verb": verb });
+    const about = { title, "aria-label": label + ", logarithmic", "data-verb": verb };
+    const range = el("input", { type: "range", min: 0, max: STEPS, step: 1, ...about });
     const text = this.field(verb, label, title, "");
     const knob = { range, text: text.input, low: 0.01, high: 10, held: false };
     const value = () => knob.low * (knob.high / knob.low) ** (range.value / STEPS);
@@ -179,9 +193,10 @@ class Panel {
     write(this.name, s.name || "");
     write(this.pill, WORDS[status] || status);
     this.pill.dataset.status = status;
+    const any = status !== "none";
     const able = {
       play: !["running", "stopping"].includes(status), pause: status === "running", step: status !== "stopping",
-      stop: ["running", "paused", "halted"].includes(status), reset: status !== "none", diagnose: status !== "none", tune: true, export: true,
+      stop: ["running", "paused", "halted"].includes(status), reset: any, diagnose: any, tune: true, export: true,
     };
     for (const [verb, node] of Object.entries(this.buttons)) node.setAttribute("aria-disabled", String(!able[verb]));
     write(this.buttons.play.lastChild, ["paused", "halted"].includes(status) ? "Resume" : "Play");
@@ -207,7 +222,8 @@ class Panel {
       this.progress.setAttribute("aria-valuenow", Math.round(100 * share));
     }
     const left = s.left_s != null && s.status === "running" ? `, ${duration(s.left_s)} left` : "";
-    write(this.left, s.now_s == null ? "" : duration(s.now_s) + (s.length_s ? " of " + duration(s.length_s) : "") + left);
+    const of = s.length_s ? " of " + duration(s.length_s) : "";
+    write(this.left, s.now_s == null ? "" : duration(s.now_s) + of + left);
   }
 
   showTiles() {

@@ -37,6 +37,10 @@ function durationCode(s) {
   return s < 1 ? round(s * 1000) + "ms" : round(s) + "s";
 }
 
+function speedCode(v) {
+  return String(Number(v.toPrecision(12)));
+}
+
 function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
