@@ -9,6 +9,7 @@ import queue
 import re
 import shutil
 import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -507,6 +508,33 @@ def test_a_run_that_comes_to_rest_leaves_a_picture_in_the_notebook(page):
 
     assert update["content"]["transient"]["display_id"].startswith("mblab-still-")
     assert re.search(r'<img alt="Run\(panel \w{12}, finished: [^"]*" src="data:image/png;base64,iVBOR', markup)
+
+
+@pytest.mark.kernel
+def test_a_lab_that_nobody_holds_ends_its_panel(page):
+    """The panel holds it weakly; its page is told."""
+    made(page)
+    page.run("other = mblab.Lab(rows(60), interval='1s', name='dropped'); mblab.dashboard.show(other);")
+    page.run("del other; gc.collect(); until(lambda: 'mblab-panel-dropped' not in panels())")
+    page.until(lambda m: m["k"] == "state" and "This lab is gone" in m["state"].get("gone", ""))
+
+
+SCRIPT_OF_A_USER = """
+import sys
+import mblab
+from mblab.testing import rows_at
+lab = mblab.Lab(rows_at([0.0, 0.5]), interval="1s")
+lab.batch(len)
+lab.start("1s").wait()
+print([name for name in sys.modules if name.startswith(("mblab.dashboard", "ipywidgets", "IPython", "anywidget"))])
+"""
+
+
+def test_a_script_never_imports_the_dashboard():
+    """What runs without a notebook pays nothing for one."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT_OF_A_USER], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
 
 
 # -- what vl-convert makes ------------------------------------------------------------------------------------------

@@ -149,6 +149,7 @@ class Panel:
             lab = self._lab()
             if lab is None:
                 self._send({"k": "state", "state": {"gone": "This lab is gone; run its cell again."}})
+                atexit.unregister(self.close)
                 return
             if not self._closed:
                 try:
