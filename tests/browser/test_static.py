@@ -49,6 +49,7 @@ def test_charts_of_a_run_and_a_sweep_render_offline(sheet):
     book.shot("static-narrow")
 
 
+@pytest.mark.slow
 def test_a_bar_goes_when_the_run_is_over(sheet):
     """A run that takes longer than a second has a bar meanwhile; one that ended well leaves none behind."""
     book = sheet([LONG])
@@ -83,6 +84,7 @@ BAND = """image => {
 }"""  # pixels of the band from p50 to p99: blue at 16 % on white
 
 
+@pytest.mark.slow
 def test_an_executed_notebook_as_html_opens_offline_with_its_charts(page, watch, shots, tmp_path):
     """`jupyter nbconvert --to html --execute`: the charts are pictures, drawn where no network is."""
     cells = [nbformat.v4.new_code_cell(text.strip()) for text in (SMALL, "run", "lab")]
