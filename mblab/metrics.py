@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 CHUNK_BATCHES = 256
-CHUNK_ROWS = 262_144
+CHUNK_ROWS = 1_048_576
 RECORDS_LIMIT = 1_000_000
 EXACT_LIMIT = 5_000_000
 
