@@ -129,7 +129,10 @@ class Bundle:
         """
         values = self.values[name]
         with np.errstate(divide="ignore", invalid="ignore"):
-            spread = np.nanstd(np.log(np.where(values > 0, values, np.nan)), axis=1, ddof=1) if values.size else 0.0
+            logs = np.log(np.where(values > 0, values, np.nan))
+        known = np.isfinite(logs).sum(axis=1)
+        centred = np.where(np.isfinite(logs), logs - _quantile(logs, 0.5)[:, None], 0.0)
+        spread = np.sqrt((centred**2).sum(axis=1) / np.maximum(known - 1, 1))
         spread = np.where(np.isfinite(spread), spread, 0.0)
         middle = self.middle(name)
         low = np.fmin(_quantile(values, 0.025), middle * np.exp(-Z95 * spread))
