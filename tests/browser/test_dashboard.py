@@ -237,6 +237,7 @@ def test_a_restarted_kernel_leaves_a_note_and_a_picture(live):
     assert not alive  # a picture beside charts that live would only be in the way
     assert not still.is_visible()
     assert "run this cell again" in board.root.locator(".mb-banner").inner_text()
+    assert board.root.locator(".mb-pill").inner_text() == "no answer"
     assert board.root.locator(".mb-body").get_attribute("inert") is not None
 
     for cell in (0, 1, 2):

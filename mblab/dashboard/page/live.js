@@ -49,7 +49,10 @@ function show(store, parent) {
     write(banner, gone);
     root.classList.toggle("mb-stale", !!gone);
     body.toggleAttribute("inert", !!gone);
+    const before = root.dataset.life;
     root.dataset.life = gone ? "stopped" : "alive";
+    if (gone) write(panel.pill, "no answer"); // what it last said is no longer known to be so
+    else if (before === "stopped") panel.showState();
   };
   let fading = 0;
   const ghost = () => {
