@@ -9,9 +9,11 @@ than its rows, so in a long run the older ones are joined, some at a time.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mblab.errors import SettingError, SettingTypeError, shown
@@ -31,14 +33,14 @@ class _Held(NamedTuple):
 
     Attributes:
         last: The newest of their deliveries.
-        batch_ids: One a batch.
+        batch_ids: One a batch; int64 arrays where there are many.
         counts: Rows of each batch.
         rows: Theirs, in order.
     """
 
     last: Delivery
-    batch_ids: list[int]
-    counts: list[int]
+    batch_ids: Sequence[int] | npt.NDArray[np.int64]
+    counts: Sequence[int] | npt.NDArray[np.int64]
     rows: pd.DataFrame
 
 
@@ -118,8 +120,8 @@ class MemorySink:
             loose = [
                 _Held(
                     loose[-1].last,
-                    [i for h in loose for i in h.batch_ids],
-                    [n for h in loose for n in h.counts],
+                    np.concatenate([h.batch_ids for h in loose]),
+                    np.concatenate([h.counts for h in loose]),
                     pd.concat([tidy(h.rows) for h in loose], ignore_index=True),
                 )
             ]
@@ -144,9 +146,9 @@ class MemorySink:
         rows = pd.concat([tidy(h.rows) for h in held], ignore_index=True)
         if "batch_id" in rows.columns:
             rows = rows.rename(columns={"batch_id": "batch_id.1"})
-        rows.insert(
-            0, "batch_id", np.repeat([i for h in held for i in h.batch_ids], [n for h in held for n in h.counts])
-        )
+        ids = np.concatenate([h.batch_ids for h in held])
+        counts = np.concatenate([h.counts for h in held])
+        rows.insert(0, "batch_id", np.repeat(ids, counts))
         return rows.tail(self.limit).reset_index(drop=True)
 
     def describe(self) -> str:
