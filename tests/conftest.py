@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import signal
 import textwrap
 import time
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import HealthCheck, settings
 from jupyter_client.manager import KernelManager
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # under nohup and in background jobs; children would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # how fast examples come is the machine's affair, which may be busy
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
