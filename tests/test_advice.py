@@ -18,6 +18,7 @@ from mblab.tuning.judge import doubts, refusal
 from mblab.tuning.ledger import Checked, Ledger
 from mblab.tuning.trace import Trace, trace_of
 from mblab.tuning.tuner import Span
+from mblab.tuning.verification import verified
 
 A, B, RATE = 0.1, 2e-4, 1000.0
 
@@ -203,6 +204,24 @@ def test_tune_advises_applies_and_proves_within_its_budget():
     assert p95.measured == pytest.approx(p95.predicted, rel=0.2)
     assert len(lab.ledger) == 5
     assert check.run.status == "finished"
+
+
+def test_a_verification_counts_every_row_and_says_by_how_much_it_was_missed():
+    """The law is exact, so a prediction is what the run brings, within the rounding; a slower run is named as such."""
+    source = mblab.simulate.sensors(rate=200, duration="20s", seed=5)
+    lab = Lab(source, interval="1s")
+    lab.map(lambda batch: batch, name="same")
+
+    def held(cost):
+        run = lab.run("20s", clock="virtual", cost=cost)
+        trace, target = trace_of(source, 20_000_000_000), Target.of(None, None, None, None)
+        return verified(run, law(), target, trace, 1_000_000_000, lab.pipeline.settings, 1.0)
+
+    exact, slow = held(lambda n: A + B * n), held(lambda n: 0.01 + A + B * n)
+
+    assert exact.table.error.abs().max() < 1e-4
+    assert "outside the band: mean by 1.6 %" in repr(slow)  # 10 ms of 640 ms
+    assert "load by 7.1 %" in repr(slow)  # 10 ms of 140 ms
 
 
 def test_advice_shows_itself():

@@ -32,7 +32,13 @@ MEANT: Final = {
     "latency": "the one with the lowest p95",
     "knee": "the best trade of latency against cost",
 }
-NAMES: Final = {"latency_p95_s": "p95", "latency_p99_s": "p99", "load": "load"}
+NAMES: Final = {
+    "latency_mean_s": "mean",
+    "latency_p50_s": "p50",
+    "latency_p95_s": "p95",
+    "latency_p99_s": "p99",
+    "load": "load",
+}
 
 
 @dataclass(frozen=True, slots=True)

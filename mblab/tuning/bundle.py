@@ -23,7 +23,9 @@ __all__ = ["BANDED", "LANES", "Bundle", "Price", "check_price"]
 
 LANES: Final = 20
 POINTS: Final = 4  # lanes on the best guess itself; they differ in the scatter of their batches
-SAMPLE: Final = 384  # rows a lane, of which quantiles are taken
+SAMPLE: Final = (
+    384  # rows a lane, of which a curve's quantiles are taken: a rank, and so a quantile, is off by 1/384 at most
+)
 BANDED: Final = ("latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "load")
 Z95 = 1.96
 
@@ -77,6 +79,7 @@ class Bundle:
         seed: int = 0,
         price: Price | None = None,
         workers: int = 1,
+        sample: int = SAMPLE,
     ) -> Bundle:
         """Run every interval in every lane; see `run_lanes`."""
         law = cost.lanes(lanes, seed=seed, points=min(POINTS, lanes))
@@ -91,7 +94,7 @@ class Bundle:
             horizon_ns=horizon_ns,
             policy=policy,
             max_rows_per_batch=max_rows_per_batch,
-            sample=SAMPLE,
+            sample=sample,
         )
         shape = (len(intervals), lanes)
         values = {
