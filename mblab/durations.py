@@ -117,7 +117,8 @@ def duration_ns(value: Duration, knob: str = "duration", *, minimum_ns: int = 0)
     if ns < 0 or exact < 0:
         raise SettingError(f"{knob} must not be negative, got {shown(value)}.")
     if ns < minimum_ns:
-        raise SettingError(f"{knob} must be at least {format_s(minimum_ns / NS)}, got {shown(value)}.")
+        least = "above 0" if minimum_ns == 1 else f"at least {format_s(minimum_ns / NS)}"
+        raise SettingError(f"{knob} must be {least}, got {shown(value)}.")
     return ns
 
 

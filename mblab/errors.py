@@ -167,14 +167,14 @@ def shown(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def did_you_mean(name: object, known: Iterable[object]) -> str:
-    """Return `: did you mean 'x'?` for the nearest known name, or an empty string.
+def did_you_mean(name: object, known: Iterable[object], otherwise: str = ".") -> str:
+    """Return how a sentence about an unknown name ends: `: did you mean 'x'?` for the nearest known one, or otherwise.
 
     >>> did_you_mean("carier", ["carrier", "flight"])
     ": did you mean 'carrier'?"
     """
     near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
-    return f": did you mean {near[0]!r}?" if near else ""
+    return f": did you mean {near[0]!r}?" if near else otherwise
 
 
 def missing_column(knob: str, name: object, columns: Iterable[object]) -> ColumnError:

@@ -35,7 +35,7 @@ def clock_of(clock: object) -> Clock:
     if isinstance(clock, str):
         if clock not in ("wall", "virtual"):
             raise SettingError(
-                f"clock must be 'wall' or 'virtual', got {shown(clock)}{did_you_mean(clock, ('wall', 'virtual'))}."
+                f"clock must be 'wall' or 'virtual', got {shown(clock)}{did_you_mean(clock, ('wall', 'virtual'))}"
             )
         return WallClock() if clock == "wall" else VirtualClock()
     if not hasattr(clock, "wait_until"):

@@ -266,7 +266,8 @@ class Run:
     def _headline(self) -> str:
         s = self.summary()
         latency = f", latency p50 {format_s(s.latency_p50_s)}, p95 {format_s(s.latency_p95_s)}" if s.rows else ""
-        return f"{s.rows:,} rows in {s.batches:,} batches{latency}, load {s.load:.2f}, {s.regime.replace('_', ' ')}"
+        batches = "1 batch" if s.batches == 1 else f"{s.batches:,} batches"
+        return f"{s.rows:,} rows in {batches}{latency}, load {s.load:.2f}, {s.regime.replace('_', ' ')}"
 
     def __repr__(self) -> str:
         return f"Run({self.name} {self.run_id}, {self.status}: {self._headline()})"

@@ -69,7 +69,7 @@ def test_a_lab_needs_a_source(source, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"duration": 0}, "duration must be at least"),
+        ({"duration": 0}, "duration must be above 0, got 0."),
         ({"duration": "10"}, "duration='10' has no unit"),
         ({"duration": -1}, "duration must not be negative"),
         ({"duration": math.inf}, "duration must be a finite duration"),

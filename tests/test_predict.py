@@ -99,7 +99,7 @@ def test_a_cost_may_be_a_number_a_function_of_one_n_or_measured_batches():
         ({"cost": -1}, "0 or more"),
         ({"cost": lambda n: float("nan")}, "finite number of seconds"),
         ({"cost": pd.DataFrame({"num_input_rows": [], "batch_duration_s": []})}, "there are none yet"),
-        ({"duration": 0}, "duration must be at least"),
+        ({"duration": 0}, "duration must be above 0"),
         ({"policy": "never"}, "policy must be"),
         ({"policy": "queue", "max_rows_per_batch": 3}, "policy='queue'"),
         ({"workers": 0}, "workers must be at least 1, got 0"),

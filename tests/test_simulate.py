@@ -200,7 +200,7 @@ def test_a_row_function_that_fails_keeps_its_error():
         ({"make_rows": lambda n: n}, "make_rows must take (n, rng, times)"),
         ({"arrivals": 200}, "arrivals must be a law"),
         ({"arrivals": [0, 1]}, "arrivals must be a law"),
-        ({"duration": 0}, "duration must be at least"),
+        ({"duration": 0}, "duration must be above 0"),
         ({"duration": "10"}, "has no unit"),
         ({"duration": -1}, "duration must not be negative"),
         ({"duration": True}, "duration must be a duration"),

@@ -57,7 +57,7 @@ def read_options(line: str) -> Options:
         if option not in given:
             if not option.startswith("-"):
                 raise SettingError(f"%%batch takes no {shown(option)} by itself; write --name {option}, or: {USAGE}.")
-            raise SettingError(f"%%batch has no option {option}{did_you_mean(option, OPTIONS) or f'; it is {USAGE}.'}")
+            raise SettingError(f"%%batch has no option {option}{did_you_mean(option, OPTIONS, f'; it is {USAGE}.')}")
         if not is_pair:
             value = words.pop(0) if words and not words[0].startswith("--") else ""
         if not value:

@@ -63,7 +63,7 @@ def lab_called(wish: str | None, names: dict[str, Any]) -> Lab:
         if wish in names:
             raise SettingError(f"--on {wish}: {wish} is {shown(value, 40)}, not a lab.")
         others = f"; there are {list(labs)}." if labs else "; make one with mblab.Lab(source)."
-        raise SettingError(f"--on {wish}: no lab is called {wish!r}{did_you_mean(wish, labs) or others}")
+        raise SettingError(f"--on {wish}: no lab is called {wish!r}{did_you_mean(wish, labs, others)}")
     if not labs:
         raise SettingError("%%batch needs a lab: run a cell with lab = mblab.Lab(source) before this one.")
     if len(labs) > 1:

@@ -471,7 +471,7 @@ class Capture:
             return
         public = [n for n in reader.world if not n.startswith("_")]
         raise ExportError(
-            f"{where}, which is not defined{did_you_mean(name, public) or '; define it before you export'}"
+            f"{where}, which is not defined{did_you_mean(name, public, '; define it before you export.')}"
         )
 
     def _place(self, name: str, value: Any, world: Mapping[str, Any], where: str) -> None:

@@ -151,8 +151,8 @@ def open_table(path: Path) -> FileTable:
     if not path.exists():
         siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
         where = "" if path.parent.is_dir() else f" (there is no folder {path.parent} either)"
-        hint = did_you_mean(path.name, siblings)
-        raise SourceError(f"{path} does not exist{where}{hint or '; paths are relative to the working directory.'}")
+        hint = did_you_mean(path.name, siblings, "; paths are relative to the working directory.")
+        raise SourceError(f"{path} does not exist{where}{hint}")
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         packed = path.suffix.lower() in (".gz", ".zip", ".bz2", ".xz", ".zst")

@@ -66,7 +66,7 @@ class Gaps(Modified):
             raise SettingTypeError(f"rows must be 'delay' or 'drop', got {shown(self.rows)}.")
         if self.rows not in ("delay", "drop"):
             hint = did_you_mean(self.rows, ("delay", "drop"))
-            raise SettingError(f"rows must be 'delay' or 'drop', got {shown(self.rows)}{hint or '.'}")
+            raise SettingError(f"rows must be 'delay' or 'drop', got {shown(self.rows)}{hint}")
         check_seed(self)
 
     def describe(self) -> str:

@@ -51,7 +51,7 @@ class Poison(Around):
         if not isinstance(self.kind, str):
             raise SettingTypeError(f"{rule}.")
         if self.kind not in KINDS:
-            raise SettingError(f"{rule}{did_you_mean(self.kind, KINDS) or '.'}")
+            raise SettingError(f"{rule}{did_you_mean(self.kind, KINDS)}")
         if self.kind == "type" and self.column is not None and self.column == self.event_time:
             raise SettingError(
                 f"column={self.column!r} is the event time, which must stay a time; use kind='null' or kind='range'."

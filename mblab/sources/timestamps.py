@@ -42,10 +42,8 @@ def check_tz(tz: object) -> str | None:
     try:
         pd.Timestamp(0).tz_localize(tz)
     except (ValueError, KeyError, OSError):
-        hint = did_you_mean(tz, zoneinfo.available_timezones())
-        raise SettingError(
-            f"tz={shown(tz)} is no time zone known here{hint or ', such as America/New_York.'}"
-        ) from None
+        hint = did_you_mean(tz, zoneinfo.available_timezones(), ", such as America/New_York.")
+        raise SettingError(f"tz={shown(tz)} is no time zone known here{hint}") from None
     return tz
 
 
@@ -128,7 +126,8 @@ def _from_timestamps(column: pd.Series, tz: str | None, row: int) -> Times:
 
 def _from_numbers(column: pd.Series, scale: int, row: int) -> Times:
     values = column.to_numpy()
-    reach = values.astype(np.float64) * scale
+    with np.errstate(over="ignore"):
+        reach = values.astype(np.float64) * scale
     bad = np.flatnonzero(~(np.abs(reach) < 2**62))
     if bad.size:
         raise SourceError(

@@ -33,7 +33,7 @@ def check_intervals(intervals: object) -> list[int]:
         )
     if not len(intervals):
         raise SettingError("intervals must name at least one interval, got an empty list.")
-    return sorted({interval_ns(i, "intervals") for i in intervals})
+    return sorted({interval_ns(i) for i in intervals})
 
 
 def shortest_interval_s(batches: pd.DataFrame, rows_per_second: float) -> float:
