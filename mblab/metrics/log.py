@@ -1,0 +1,196 @@
+"""What a run has noted so far, in bounded memory.
+
+The engine notes records; they are kept as columns, a few hundred batches at a time, and computed with when somebody
+asks. Held are the last `batches_limit` batches with the rows of the last million records; of the rows before them only
+their latencies, for exact quantiles of up to five million; of all before those a count in log buckets (under 1 % off).
+
+    batches -> [log] -> summary, run
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from mblab.durations import NS
+from mblab.metrics.batches import BATCH_COLUMNS, Chunk, batch_frame, chunk_of
+from mblab.metrics.quantiles import Floats, Ints, LogBuckets
+from mblab.metrics.summary import Totals
+from mblab.records import BatchRecord
+
+__all__ = ["EXACT_LIMIT", "RECORD_COLUMNS", "RunLog"]
+
+CHUNK_BATCHES = 256
+CHUNK_ROWS = 1_048_576
+RECORDS_LIMIT = 1_000_000
+EXACT_LIMIT = 5_000_000
+
+RECORD_COLUMNS: Final = (
+    "batch_id", "arrival_s", "batching_wait_s", "scheduling_wait_s", "backlog_wait_s", "processing_wait_s", "latency_s",
+)  # fmt: skip
+
+
+class RunLog:
+    """What a run has noted so far; written by one thread, read by any.
+
+    Args:
+        batches_limit: How many of the newest batches are kept.
+    """
+
+    def __init__(self, batches_limit: int = 100_000) -> None:
+        self._limit = batches_limit
+        self._lock = threading.Lock()
+        self._fresh: list[BatchRecord] = []
+        self._fresh_rows = 0
+        self._chunks: deque[Chunk] = deque()
+        self._batches = 0
+        self._rows = 0
+        self._last_start_ns = 0
+        self._totals = Totals()
+        self._sketch: LogBuckets | None = None  # of the rows that were let go
+        self._older: deque[Ints] = deque()  # latencies in ns of the rows of batches that were let go themselves
+
+    def note(self, record: BatchRecord) -> None:
+        """Take a record; costs a list append, and every few hundred batches their columns."""
+        with self._lock:
+            self._fresh.append(record)
+            self._fresh_rows += record.num_input_rows
+            if len(self._fresh) >= CHUNK_BATCHES or self._fresh_rows >= CHUNK_ROWS:
+                self._settle()
+
+    def _settle(self) -> None:
+        chunk = chunk_of(self._fresh, self._last_start_ns)
+        self._last_start_ns = self._fresh[-1].start_ns
+        self._fresh, self._fresh_rows = [], 0
+        self._totals.add(chunk.columns)
+        self._chunks.append(chunk)
+        self._batches += len(chunk)
+        self._rows += chunk.row_count
+        while self._batches - len(self._chunks[0]) >= self._limit and len(self._chunks) > 1:
+            gone = self._chunks.popleft()
+            self._batches -= len(gone)
+            if gone.rows is not None and gone.row_count:
+                self._older.append(gone.rows.latencies_ns())
+        while self._rows > EXACT_LIMIT:
+            oldest = self._oldest_latencies()
+            self._rows -= len(oldest)
+            self._sketch = self._sketch or LogBuckets()
+            self._sketch.add(oldest / NS)
+
+    def _oldest_latencies(self) -> Ints:
+        """Take the oldest rows that are held, and return their latencies in ns."""
+        if self._older:
+            return self._older.popleft()
+        chunk = next(c for c in self._chunks if c.rows is not None)
+        rows, chunk.rows = chunk.rows, None
+        assert rows is not None
+        return rows.latencies_ns()
+
+    def _view(self, last: BatchRecord | None) -> tuple[list[Chunk], Totals, LogBuckets | None, list[Ints]]:
+        """Return all chunks, with what is not settled yet and the batch that failed, if one did, as one more.
+
+        Behind them: the totals, the sketch of rows let go, and the latencies in ns of the rows of batches let go.
+        """
+        with self._lock:
+            chunks, older = list(self._chunks), list(self._older)
+            fresh, start = list(self._fresh), self._last_start_ns
+            totals, sketch = Totals(**{f: getattr(self._totals, f) for f in Totals.__slots__}), None
+            if self._sketch is not None:
+                sketch = LogBuckets()
+                sketch.counts += self._sketch.counts
+        if last is not None:
+            fresh.append(last)
+        if fresh:
+            chunk = chunk_of(fresh, start)
+            totals.add(chunk.columns)
+            chunks.append(chunk)
+        return chunks, totals, sketch, older
+
+    def batches(self, last: BatchRecord | None = None) -> pd.DataFrame:
+        """Return one row a batch, the newest `batches_limit`; `last` is a batch that failed and is still planned."""
+        chunks, _, _, _ = self._view(last)
+        return batch_frame(chunks).iloc[-self._limit :].reset_index(drop=True)
+
+    def records(self) -> pd.DataFrame:
+        """Return one row a processed record, the newest million, in order of arrival."""
+        chunks, _, _, _ = self._view(None)
+        parts: list[dict[str, Any]] = []
+        count = 0
+        for chunk in reversed(chunks):
+            if chunk.rows is None or count >= RECORDS_LIMIT:
+                break
+            waits = chunk.rows.waits_ns()
+            part: dict[str, Any] = {"batch_id": chunk.columns["batch_id"][chunk.rows.index]}
+            parts.insert(0, part | {name: waits[name] / NS for name in RECORD_COLUMNS[1:]})
+            count += chunk.row_count
+        empty: dict[str, Any] = {"batch_id": np.empty(0, np.int64)} | {n: np.empty(0) for n in RECORD_COLUMNS[1:]}
+        joined = {name: np.concatenate([p[name] for p in parts] or [empty[name]]) for name in RECORD_COLUMNS}
+        return pd.DataFrame(joined).iloc[-RECORDS_LIMIT:].reset_index(drop=True)
+
+    def last(self) -> dict[str, Any] | None:
+        """Return the newest batch as a dict of `run.batches`' columns, or None."""
+        with self._lock:
+            fresh = self._fresh[-2:]
+            chunk = self._chunks[-1] if self._chunks else None
+            start = fresh[0].start_ns if len(fresh) == 2 else self._last_start_ns
+        if fresh:
+            chunk = chunk_of(fresh[-1:], start)
+        if chunk is None:
+            return None
+        return {name: _plain(chunk.columns[name][-1]) for name in BATCH_COLUMNS}
+
+    def after(self, batch_id: int, last: BatchRecord | None = None) -> dict[str, Any]:
+        """Return the columns of the batches behind one, oldest first; costs by their number, not by the run's length.
+
+        Args:
+            batch_id: The newest batch that is known already; -1 returns all that are kept.
+            last: A batch that failed and is still planned.
+        """
+        with self._lock:
+            chunks = [c for c in self._chunks if c.columns["batch_id"][-1] > batch_id]
+            fresh = list(self._fresh)
+            skip = next((i for i, r in enumerate(fresh) if r.batch_id > batch_id), len(fresh))
+            start = fresh[skip - 1].start_ns if skip else self._last_start_ns
+        rest = [*fresh[skip:], *([last] if last is not None and last.batch_id > batch_id else [])]
+        parts = [c.columns for c in chunks] + ([chunk_of(rest, start).columns] if rest else [])
+        columns = {name: np.concatenate([p[name] for p in parts] or [np.empty(0)]) for name in BATCH_COLUMNS}
+        first = int(np.searchsorted(columns["batch_id"], batch_id, side="right"))
+        return {name: values[first:] for name, values in columns.items()}
+
+    def share_over(self, latency_ns: int) -> float:
+        """Return the share of the held records that took longer; NaN when there are none."""
+        chunks, _, _, older = self._view(None)
+        over, total = sum(int((each > latency_ns).sum()) for each in older), sum(map(len, older))
+        for rows in (c.rows for c in chunks if c.rows is not None):
+            over, total = over + rows.count_over(latency_ns), total + len(rows)
+        return over / total if total else float("nan")
+
+    def summary_parts(
+        self, from_s: float | None, to_s: float | None, last: BatchRecord | None = None
+    ) -> tuple[pd.DataFrame, Totals, Floats, LogBuckets | None]:
+        """Return (batches, totals, latencies in s, sketch of those let go) of the batches with from ≤ start < to."""
+        chunks, totals, sketch, older = self._view(last)
+        latencies = [np.empty(0)]
+        if from_s is None and to_s is None:
+            held = [*older, *(c.rows.latencies_ns() for c in chunks if c.rows is not None)]
+            latencies += [each / NS for each in held]
+            return batch_frame(chunks), totals, np.concatenate(latencies), sketch
+        low, high = -np.inf if from_s is None else from_s, np.inf if to_s is None else to_s
+        for chunk in chunks:
+            start = chunk.columns["start_s"]
+            if chunk.rows is not None:
+                inside = (start >= low) & (start < high)
+                latencies.append(chunk.rows.latencies_ns()[inside[chunk.rows.index]] / NS)
+        frame = batch_frame(chunks)
+        frame = frame[(frame.start_s >= low) & (frame.start_s < high)]
+        some = Totals()
+        some.add({name: frame[name].to_numpy() for name in BATCH_COLUMNS})
+        return frame, some, np.concatenate(latencies), None
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

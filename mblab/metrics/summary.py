@@ -1,0 +1,147 @@
+"""The run in one column of figures: sums over all its batches, quantiles, and whether it keeps up.
+
+log -> [summary] -> run, tuning
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mblab.metrics.quantiles import Floats, LogBuckets
+
+__all__ = ["Totals", "regime", "summarise"]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over all batches of a run, those that are no longer kept included."""
+
+    batches: int = 0
+    empty: int = 0
+    rows: int = 0
+    latency_sum_s: float = 0.0
+    latency_max_s: float = float("nan")
+    scheduling_sum_s: float = 0.0
+    processing_sum_s: float = 0.0
+    duration_sum_s: float = 0.0
+    interval_sum_s: float = 0.0
+    staleness_max_s: float = float("nan")
+    last_delivery_s: float = float("nan")
+
+    def add(self, columns: Mapping[str, Any]) -> None:
+        """Add some batches, in order."""
+        ran = np.isin(columns["status"], ("ok", "retried"))
+        rows = columns["num_input_rows"]
+        full = ran & (rows > 0)
+        self.batches += len(rows)
+        self.empty += int((columns["status"] == "empty").sum())
+        self.rows += int(rows[full].sum())
+        self.latency_sum_s += float((columns["latency_mean_s"][full] * rows[full]).sum())
+        self.scheduling_sum_s += float(columns["scheduling_delay_s"].sum())
+        self.processing_sum_s += float(columns["processing_time_s"][full].sum())
+        self.duration_sum_s += float(columns["batch_duration_s"].sum())
+        self.interval_sum_s += float(columns["interval_s"].sum())
+        if full.any():
+            self.latency_max_s = float(np.fmax(self.latency_max_s, columns["latency_max_s"][full].max()))
+            ends = np.concatenate([[self.last_delivery_s], columns["end_s"][full]])
+            gaps = np.diff(ends)
+            gaps = gaps[~np.isnan(gaps)]
+            if len(gaps):
+                self.staleness_max_s = float(np.fmax(self.staleness_max_s, gaps.max()))
+            self.last_delivery_s = float(ends[-1])
+
+
+def _theil_sen(x: Floats, y: Floats, most: int = 300) -> float:
+    """Return the median of the slopes between all pairs of points (Theil 1950, Sen 1968), of evenly chosen points."""
+    if len(x) > most:
+        chosen = np.linspace(0, len(x) - 1, most).astype(np.int64)
+        x, y = x[chosen], y[chosen]
+    i, j = np.triu_indices(len(x), 1)
+    apart = x[j] > x[i]
+    slopes = (y[j] - y[i])[apart] / (x[j] - x[i])[apart]
+    return float(np.median(slopes)) if len(slopes) else 0.0
+
+
+def regime(start_s: Floats, backlog: Floats, rows: Floats, *, load: float, arrival_rate: float) -> str:
+    """Return on_schedule, self_clocked or unsustainable.
+
+    Args:
+        start_s: Start of each batch, in seconds.
+        backlog: Rows each batch left waiting.
+        rows: Rows each batch took.
+        load: Σ batch duration / Σ interval.
+        arrival_rate: Rows a second.
+    """
+    if len(start_s) > 2:
+        half = start_s >= (start_s[0] + start_s[-1]) / 2
+        slope = _theil_sen(start_s[half], backlog[half]) if backlog[half].any() else 0.0
+        grown = slope * (start_s[-1] - start_s[half][0])
+        some = rows[half][rows[half] > 0]
+        batch = float(some.mean()) if len(some) else 1.0
+        if slope > 0.01 * arrival_rate and grown > batch:
+            return "unsustainable"
+    return "self_clocked" if load >= 1 else "on_schedule"
+
+
+def summarise(
+    frame: pd.DataFrame,
+    totals: Totals,
+    latencies_s: Floats,
+    sketch: LogBuckets | None,
+    facts: Mapping[str, Any],
+) -> pd.Series[Any]:
+    """Return the summary of a run, or of a part of it.
+
+    Args:
+        frame: The batches, as in `run.batches`.
+        totals: Their sums; may cover more batches than the frame still holds.
+        latencies_s: Latencies of the records that are held.
+        sketch: Those of the records that are not, or None.
+        facts: run_id, triggers_missed, duration_s, horizon_s, backlog_rows, oldest_backlog_age_s, failures.
+    """
+    if sketch is None:
+        held = np.quantile(latencies_s, [0.5, 0.95, 0.99]) if len(latencies_s) else np.full(3, np.nan)
+    else:
+        sketch.add(latencies_s)
+        held = np.array([sketch.quantile(q) for q in (0.5, 0.95, 0.99)])
+    full = totals.batches - totals.empty
+    duration = facts["duration_s"]
+    load = totals.duration_sum_s / totals.interval_sum_s if totals.interval_sum_s else 0.0
+    wake = frame["wake_delay_s"].to_numpy()
+    during = frame[frame["start_s"] <= facts["horizon_s"]]  # what queue runs after the end only shrinks the backlog
+    values = {
+        "run_id": facts["run_id"],
+        "rows": totals.rows,
+        "batches": totals.batches,
+        "batches_empty": totals.empty,
+        "triggers_missed": facts["triggers_missed"],
+        "duration_s": duration,
+        "latency_mean_s": totals.latency_sum_s / totals.rows if totals.rows else float("nan"),
+        "latency_p50_s": float(held[0]),
+        "latency_p95_s": float(held[1]),
+        "latency_p99_s": float(held[2]),
+        "latency_max_s": totals.latency_max_s,
+        "scheduling_delay_mean_s": totals.scheduling_sum_s / totals.batches if totals.batches else float("nan"),
+        "processing_time_mean_s": totals.processing_sum_s / full if full else float("nan"),
+        "wake_delay_p99_s": float(np.quantile(wake, 0.99)) if len(wake) else float("nan"),
+        "load": load,
+        "throughput": totals.rows / duration if duration else float("nan"),
+        "backlog_rows": facts["backlog_rows"],
+        "oldest_backlog_age_s": facts["oldest_backlog_age_s"],
+        "staleness_max_s": totals.staleness_max_s,
+        "regime": regime(
+            during["start_s"].to_numpy(),
+            during["backlog_rows"].to_numpy().astype(np.float64),
+            during["num_input_rows"].to_numpy().astype(np.float64),
+            load=load,
+            arrival_rate=(totals.rows + facts["backlog_rows"]) / duration if duration else 0.0,
+        ),
+        "failures": facts["failures"],
+        "quantiles": "exact" if sketch is None else "sketch",
+    }
+    return pd.Series(values, name="summary", dtype=object)
