@@ -1,24 +1,25 @@
 """What a lab can be asked about its steps without a run being touched: would they do otherwise, and at what price?
 
-checks -> [questions] -> lab, which is one that can be asked
+workbench, checks -> [questions] -> handle
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mblab.drivers import Driver
+import pandas as pd
+
+from mblab.clock import VirtualClock, WallClock
 from mblab.durations import Duration, duration_ns, seconds
+from mblab.engine import Engine
 from mblab.errors import SettingError
 from mblab.knobs import whole_number
-from mblab.listeners import Listeners
-from mblab.pipeline import Pipeline, Settings
-from mblab.run import Run
-from mblab.sources.base import Source
-from mblab.steps import Chain
+from mblab.lab.workbench import Workbench
+from mblab.pipeline import Pipeline
+from mblab.sinks.memory import MemorySink
+from mblab.sources.live import Live
 
 if TYPE_CHECKING:
     from mblab.checks.inspection import Inspection
@@ -31,20 +32,19 @@ if TYPE_CHECKING:
 __all__ = ["Questions"]
 
 
-class Questions:
+class Questions(Workbench):
     """The part of a lab that answers questions about its steps."""
 
-    _source: Source
-    _settings: Settings
-    _chain: Chain
-    _listeners: Listeners
-    _driver: Driver | None
-    _runs: deque[Run]
-
-    @property
-    def pipeline(self) -> Pipeline:
-        """The recipe as it stands."""
-        raise NotImplementedError
+    def try_batch(self, n: int = 100) -> pd.DataFrame:
+        """Return what the steps make of the first n rows, as one batch, from an empty state; nothing else happens."""
+        rows = whole_number(n, "n")
+        pipeline = replace(self.pipeline, sinks=())
+        clock = WallClock() if isinstance(self._source, Live) else VirtualClock()
+        engine = Engine(pipeline, clock, run_id="0" * 12, note=lambda _: None, output=MemorySink(1))
+        try:
+            return engine.trial(rows)
+        finally:
+            engine.feed.close()
 
     def rerun(self, k: int) -> Rerun:
         """Run batch k of the newest run again, with today's steps and the state it had; return both and their diff.

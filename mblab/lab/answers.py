@@ -1,0 +1,57 @@
+"""What a run is asked and rooms behind it answer: handed to each run as plain functions.
+
+run, tuning -> [answers] -> workbench
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mblab.durations import NS
+from mblab.run import Run
+from mblab.schedule import check_cap, check_policy
+
+if TYPE_CHECKING:
+    from mblab.tuning.whatif import Curve
+
+__all__ = ["Description", "diagnosed", "what_if"]
+
+
+class Description(str):
+    """Text that shows itself as it reads."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def what_if(run: Run, interval: Any, *, policy: str | None, max_rows_per_batch: int | None) -> Curve:
+    """Return the curve of a run's own arrivals and costs: what `run.what_if` calls."""
+    from mblab.tuning.sweep import check_intervals
+    from mblab.tuning.whatif import CostTable, curve_of
+
+    batches, summary = run.batches, run.summary()
+    rule = check_policy(policy or (batches.policy.iloc[-1] if len(batches) else "asap"))
+    arrivals = np.rint(run.records.arrival_s.to_numpy() * NS).astype(np.int64)
+    since = int(arrivals[0]) if len(arrivals) < summary["rows"] else 0  # of a long run only the newest records are kept
+    horizon = round(float(summary.duration_s) * NS)
+    if summary.backlog_rows and len(arrivals):
+        horizon = int(arrivals[-1]) + 1  # later rows arrived, but nobody noted when
+    return curve_of(
+        arrivals - since,
+        check_intervals(interval if isinstance(interval, list | tuple | np.ndarray) else [interval]),
+        cost=CostTable.of(batches),
+        horizon_ns=horizon - since,
+        policy=rule,
+        max_rows_per_batch=check_cap(max_rows_per_batch, rule),
+    )
+
+
+def diagnosed(run: Run) -> Description:
+    """Return why a run falls behind, or not: what `run.diagnose` calls."""
+    from mblab.tuning.diagnosis import diagnosis
+
+    return Description(diagnosis(run))
