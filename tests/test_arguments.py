@@ -163,3 +163,12 @@ def test_a_cost_that_turns_nonsense_half_way_halts_without_harm():
 
     assert lab.last_run.state == {"count": {"n": 1}}
     assert lab.last_run.output["count"].tolist() == [1]
+
+
+def test_a_mistyped_knob_is_refused_instead_of_forgotten():
+    """Python would make a new attribute of it, and the lab would go on at the old interval."""
+    lab = Lab(SOURCE, name="mistyped")
+
+    with pytest.raises(SettingError, match="'intervall' is no knob of a lab.*did you mean 'interval'"):
+        lab.intervall = "2s"
+    assert lab.interval == 1.0

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mblab.durations import format_s
+from mblab.errors import SettingError, did_you_mean
+from mblab.knobs import KNOBS
 from mblab.lab.answers import Description, diagnosed, what_if
 from mblab.lab.intervals import Intervals
 from mblab.lab.questions import Questions
@@ -80,6 +82,11 @@ class Lab(Intervals, Questions):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and not hasattr(type(self), name):
+            raise SettingError(f"{name!r} is no knob of a lab; there are {[*KNOBS]}{did_you_mean(name, KNOBS)}")
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         steps = names_of(self.steps)
