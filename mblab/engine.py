@@ -510,7 +510,7 @@ class Engine:
     def _deliver(self, rows: pd.DataFrame, planned: _Planned, marks: list[tuple[Sink, Savepoint | None]]) -> None:
         if self.pipeline.sinks is not self._adopted:
             self._adopt_sinks()
-        delivery = Delivery(self.run_id, planned.batch_id, "", planned.attempts > 1)
+        delivery = Delivery(self.run_id, planned.batch_id, "", planned.attempts > 1, len(planned.cut.arrival_ns))
         if self._sinks:
             rows = tidy(rows)
         for sink in self._sinks:

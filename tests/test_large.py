@@ -124,34 +124,50 @@ import json, sys
 import psutil
 import mblab
 
-seconds = int(sys.argv[1])
+seconds, rate, results = map(int, sys.argv[1:])
 process, rss, batches = psutil.Process(), [], [0]
-lab = mblab.Lab(mblab.simulate.sensors(rate=5, duration=seconds), interval="1s")
+lab = mblab.Lab(mblab.simulate.sensors(rate=rate, duration=seconds), interval="1s")
 
 @lab.batch
-def mean(batch, state):
+def newest(batch, state):
     batches[0] += 1
     state["n"] = state.get("n", 0) + len(batch)
     if batches[0] % (seconds // 14) == 0:
         rss.append(round(process.memory_info().rss / 1e6))
-    return {"n": state["n"], "last": batch["temperature"].iat[-1]}
+    return batch[["device", "temperature"]].iloc[-results:]
 
 run = lab.run(clock="virtual", cost=0.01)
 s = run.summary()
-print(json.dumps({"rss_mb": rss, "rows": int(s.rows), "batches": int(s.batches), "n": run.state["mean"]["n"]}))
+print(json.dumps({"rss_mb_every_12_h": rss, "rows": int(s.rows), "batches": int(s.batches), "results": len(run.output),
+                  "n": run.state["newest"]["n"], "quantiles": s.quantiles, "p50_s": s.latency_p50_s}))
 """
 
 
 @pytest.mark.slow
-def test_a_simulated_week_at_one_second_keeps_memory_flat():
-    """604,800 batches with state and a row of output each: what is kept is full after two days, and grows little more."""
-    facts = measured(WEEK, 7 * 86_400)
+def test_a_week_at_one_second_is_level_once_every_bound_is_reached():
+    """50 rows/s: five million latencies on day 2, a million rows of output on day 4; from then on nothing grows."""
+    facts = measured(WEEK, 7 * 86_400, 50, 3)
     print(f"\n{facts}")
-    rss = facts["rss_mb"]
+    rss = facts["rss_mb_every_12_h"]
 
     assert facts["batches"] == 7 * 86_400
     assert facts["n"] == facts["rows"]
-    assert rss[-1] < rss[4] + 100
+    assert facts["results"] == 1_000_000
+    assert facts["quantiles"] == "sketch"
+    assert facts["p50_s"] == pytest.approx(0.51, rel=0.01)
+    assert max(rss[7:]) - min(rss[7:]) < 0.03 * rss[7]
+
+
+@pytest.mark.slow
+def test_a_week_at_one_second_grows_little_before_its_bounds():
+    """5 rows/s, a row of output each: what is kept a row, 8 bytes a latency and the output, and nothing a batch."""
+    facts = measured(WEEK, 7 * 86_400, 5, 1)
+    print(f"\n{facts}")
+    rss = facts["rss_mb_every_12_h"]
+
+    assert facts["batches"] == 7 * 86_400
+    assert facts["quantiles"] == "exact"
+    assert rss[-1] - rss[4] < 60
 
 
 def test_an_unsorted_file_is_sorted_in_bounded_memory(tmp_path):

@@ -10,12 +10,14 @@ import json
 import os
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -443,6 +445,23 @@ def test_memory_joins_many_small_results_and_nobody_sees_it(limit, monkeypatch):
     sink.rollback(kept)
     assert sink.last().batch_id == 1999
     assert sink.frame()["at"].tolist() == frame["at"].tolist()[-len(sink.frame()) :]
+
+
+def test_memory_lets_go_of_batches_whose_results_are_views_of_them():
+    """A step that returns `batch.head(1)` must not keep every batch in memory, neither its numbers nor its texts."""
+    sink, n = memory(), 100_000
+    sink.open(RUN)
+    tracemalloc.start()
+    before = pa.total_allocated_bytes()
+    for k in range(200):
+        batch = pd.DataFrame({"at": np.arange(n), "text": pd.Series(["abcdefgh"], dtype="str").take([0] * n)})
+        sink.deliver(batch.iloc[k : k + 1], Delivery(RUN, k, input_rows=n))
+    texts, numbers = pa.total_allocated_bytes() - before, tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+    assert sink.frame()["at"].tolist() == list(range(200))
+    assert numbers < 25 * 16 * n  # of 200 batches those of two million rows: `at`, and the index that `take` made
+    assert texts < 25 * 16 * n
 
 
 def test_memory_without_rows_is_a_frame_with_batch_id():

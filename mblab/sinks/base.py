@@ -10,7 +10,7 @@ sink that already holds the batch keeps it. After a crash the run asks for `last
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import pandas as pd
@@ -30,12 +30,14 @@ class Delivery:
         batch_id: Counted from 0 within the run.
         input_hash: Hash of the batch's input; empty without a checkpoint.
         replay: Whether this batch may have been delivered before.
+        input_rows: Rows of the batch it was made of, which the result may be a view of; 0 when unknown.
     """
 
     run_id: str
     batch_id: int
     input_hash: str = ""
     replay: bool = False
+    input_rows: int = field(default=0, compare=False)
 
 
 @runtime_checkable

@@ -1,7 +1,7 @@
 """Results kept in memory: what `run.output` reads.
 
-Delivering is one append; frames are made tidy and put together when somebody looks. A small frame takes far more room
-than its rows, so in a long run the older ones are joined, some at a time.
+Delivering is one append; frames are made tidy and put together when somebody looks. A frame takes more room than its
+rows, and all of its batch's while it is a view of it, so in a long run the older ones are joined, some at a time.
 
     engine -> [memory] -> run.output
 """
@@ -25,7 +25,7 @@ __all__ = ["MemorySink"]
 
 LOOSE = 8_192  # of the newest frames stay as they came: joining takes longer than all else a small batch costs
 JOINED = 256  # frames at a time
-SMALL_ROWS = 64  # a frame costs about 3 KB beside its rows
+INPUT_ROWS = 2_000_000  # rows of batches that loose frames may keep alive
 
 
 class _Held(NamedTuple):
@@ -68,7 +68,8 @@ class MemorySink:
     def _clear(self, run_id: str) -> None:
         self._run_id = run_id
         self._held: deque[_Held] = deque()
-        self._joined = 0  # how many of them, from the oldest on, are done with joining
+        self._joined = 0  # how many of them, from the oldest on, are joined
+        self._input_rows = 0  # of the batches of all others
         self._let_go = 0  # rows of batches that are no longer held
         self._rows = 0  # rows of those that are
         self._batches = 0  # delivered since the run began
@@ -91,7 +92,9 @@ class MemorySink:
     def rollback(self, savepoint: Savepoint | None) -> None:
         """Forget the batches delivered since."""
         while savepoint is not None and self._batches > savepoint["batches"] and self._held:
-            self._rows -= len(self._held.pop().rows)
+            gone = self._held.pop()
+            self._rows -= len(gone.rows)
+            self._input_rows -= gone.last.input_rows
             self._batches -= 1
         self._last = self._held[-1].last if self._held else None
 
@@ -104,29 +107,34 @@ class MemorySink:
         self._last = delivery
         self._batches += 1
         self._rows += len(rows)
+        self._input_rows += delivery.input_rows
         while self._rows - len(self._held[0].rows) >= self.limit:
-            gone = len(self._held.popleft().rows)
-            self._joined = max(0, self._joined - 1)
-            self._rows -= gone
-            self._let_go += gone
-        if len(self._held) - self._joined >= LOOSE + JOINED:
-            self._join()
+            gone = self._held.popleft()
+            self._rows -= len(gone.rows)
+            self._let_go += len(gone.rows)
+            if self._joined:
+                self._joined -= 1
+            else:
+                self._input_rows -= gone.last.input_rows
+        loose = len(self._held) - self._joined
+        if loose >= LOOSE + JOINED:
+            self._join(JOINED)
+        elif self._input_rows > INPUT_ROWS and loose > 1:
+            self._join(min(loose // 2, JOINED))
 
-    def _join(self) -> None:
-        """Join the oldest frames that are still as they came, if they are small."""
+    def _join(self, count: int) -> None:
+        """Join the oldest frames that are still as they came."""
         held = list(self._held)
-        done, loose, newest = held[: self._joined], held[self._joined : -LOOSE], held[-LOOSE:]
-        if sum(len(h.rows) for h in loose) <= SMALL_ROWS * len(loose):
-            loose = [
-                _Held(
-                    loose[-1].last,
-                    np.concatenate([h.batch_ids for h in loose]),
-                    np.concatenate([h.counts for h in loose]),
-                    pd.concat([tidy(h.rows) for h in loose], ignore_index=True),
-                )
-            ]
-        self._held = deque([*done, *loose, *newest])  # at once: somebody may be reading the old one
-        self._joined = len(done) + len(loose)
+        done, chosen, newer = held[: self._joined], held[self._joined :][:count], held[self._joined + count :]
+        joined = _Held(
+            chosen[-1].last,
+            np.concatenate([h.batch_ids for h in chosen]),
+            np.concatenate([h.counts for h in chosen]),
+            _as_one([tidy(h.rows) for h in chosen]),
+        )
+        self._held = deque([*done, joined, *newer])  # at once: somebody may be reading the old one
+        self._joined += 1
+        self._input_rows -= sum(h.last.input_rows for h in chosen)
 
     def last(self) -> Delivery | None:
         """Return the newest delivery of this run."""
@@ -161,3 +169,12 @@ class MemorySink:
 
     def __repr__(self) -> str:
         return self.code()
+
+
+def _as_one(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return frames as one that holds nothing but its own rows: joined, texts would still be slices of the batches."""
+    rows = pd.concat(frames, ignore_index=True).copy()
+    for column, dtype in enumerate(rows.dtypes):
+        if isinstance(dtype, pd.api.extensions.ExtensionDtype):
+            rows.isetitem(column, rows.iloc[:, column].array.take(np.arange(len(rows))))
+    return rows
