@@ -25,7 +25,7 @@ from mblab.charts.live import live_spec
 from mblab.dashboard import vega
 from mblab.dashboard.orders import Order, order_of
 from mblab.dashboard.widget import LiveView
-from mblab.dashboard.wire import facts_of, finite, load_of, progress_of, rows_message
+from mblab.dashboard.wire import facts_of, finite, load_of, parts_of, progress_of, rows_message
 from mblab.durations import NS, duration_ns, format_s
 from mblab.errors import MblabError
 from mblab.lab import Lab
@@ -201,7 +201,8 @@ class Panel:
             self._last_failed = columns["status"][-1] == "failed"
             self._recent.add(columns)
             ended = (time.time() - max(0.0, run.how_far.now_s - float(columns["end_s"][-1]))) * 1000
-        self._send(*rows_message(columns, run.run_id, reset=reset, ended_ms=ended))
+        for part in [columns] if reset else parts_of(columns):
+            self._send(*rows_message(part, run.run_id, reset=reset, ended_ms=ended))
 
     def _send_state(self, facts: dict[str, Any], *, whole: bool) -> None:
         known = {} if whole else self._sent

@@ -12,7 +12,7 @@ import anywidget
 import traitlets
 
 from mblab.charts.live import PARAMETERS
-from mblab.dashboard.wire import CODES, COLUMNS
+from mblab.dashboard.wire import CODES, COLUMNS, EXACT
 
 __all__ = ["WINDOW", "LiveView"]
 
@@ -35,5 +35,6 @@ class LiveView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget has no t
     spec: Any = traitlets.Dict().tag(sync=True)
     window: Any = traitlets.Int(WINDOW, min=10, max=10_000).tag(sync=True)
     columns: Any = traitlets.List(list(COLUMNS)).tag(sync=True)
+    exact: Any = traitlets.Int(len(EXACT)).tag(sync=True)
     codes: Any = traitlets.Dict(CODES).tag(sync=True)
     limits: Any = traitlets.Dict(dict(PARAMETERS)).tag(sync=True)

@@ -5,8 +5,9 @@ run -> [wire] -> panel -> page/store.js
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,16 +18,39 @@ from mblab.metrics import BATCH_COLUMNS
 from mblab.records import ENDED
 from mblab.run import Run
 
-__all__ = ["CODES", "COLUMNS", "error_text", "facts_of", "rows_message"]
+__all__ = ["CODES", "COLUMNS", "EXACT", "error_text", "facts_of", "parts_of", "rows_message"]
 
 CODES: Final = {
     "status": ["ok", "empty", "retried", "dead_lettered", "failed"],
     "policy": ["asap", "skip", "queue"],
 }
 DERIVED: Final = ("scheduling_delay_s", "batch_duration_s", "load", "processed_rows_per_second", "error")
-COLUMNS: Final = tuple(name for name in BATCH_COLUMNS if name not in DERIVED)  # the page computes the others
+# numbers that grow with the run keep all their digits; of the others a page shows three
+EXACT: Final = (
+    "batch_id", "due_s", "start_s", "end_s", "num_input_rows", "num_output_rows", "backlog_rows", "state_bytes",
+)  # fmt: skip
+COLUMNS: Final = (*EXACT, *(name for name in BATCH_COLUMNS if name not in (*DERIVED, *EXACT)))  # others are computed
+ROW_BYTES: Final = 8 * len(EXACT) + 4 * (len(COLUMNS) - len(EXACT))
+PART_BYTES = 900  # what else is in a message takes about as much, and 2 kB are the measure
+PARTS = 10  # who is further behind than so many messages gets one that holds all
 ERROR_CHARACTERS = 4000
 DETAIL_CHARACTERS = 300
+
+
+def parts_of(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Cut batches into parts of some hundred bytes each, so that no message stands long in another's way."""
+    bounds, size = [0], 0
+    for i, text in enumerate(columns["error"]):
+        cost = ROW_BYTES + min(len(text or ""), DETAIL_CHARACTERS)
+        if size and size + cost > PART_BYTES:
+            bounds.append(i)
+            size = 0
+        size += cost
+    bounds.append(len(columns["error"]))
+    if len(bounds) > PARTS + 1:
+        bounds = [0, bounds[-1]]
+    for low, high in itertools.pairwise(bounds):
+        yield {name: values[low:high] for name, values in columns.items()}
 
 
 def rows_message(
@@ -55,11 +79,15 @@ def rows_message(
     }
     if errors:
         message["errors"] = errors
-    block = np.empty((len(COLUMNS), count), np.float64)
-    for row, name in enumerate(COLUMNS):
-        values = columns[name]
-        block[row] = [CODES[name].index(v) for v in values] if name in CODES else values
-    return message, [block.tobytes()]
+    exact = np.array([columns[name] for name in EXACT], np.float64)
+    short = np.array(
+        [
+            [CODES[name].index(v) for v in columns[name]] if name in CODES else columns[name]
+            for name in COLUMNS[len(EXACT) :]
+        ],
+        np.float32,
+    )
+    return message, [exact.tobytes() + short.tobytes()]
 
 
 def error_text(error: BaseException | None) -> str | None:

@@ -9,6 +9,7 @@ class Store {
     this.model = model;
     this.names = model.get("columns");
     this.codes = model.get("codes");
+    this.exact = model.get("exact");
     this.rows = [];
     this.run = null;
     this.state = {};
@@ -127,16 +128,17 @@ class Store {
     this.tell("rows");
   }
 
-  // One float64 column after the other; NaN is null, as Vega wants it.
+  // One column after the other, the exact ones in 64 bits, the rest in 32; NaN is null, as Vega wants it.
   decode(message, buffer) {
     const n = message.n;
     const bytes = buffer ? buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength) : null;
-    const values = bytes ? new Float64Array(bytes) : [];
+    const exact = bytes ? new Float64Array(bytes, 0, this.exact * n) : [];
+    const short = bytes ? new Float32Array(bytes, exact.byteLength) : [];
     const rows = [];
     for (let i = 0; i < n; i++) {
       const row = {};
       this.names.forEach((name, j) => {
-        const value = values[j * n + i];
+        const value = j < this.exact ? exact[j * n + i] : short[(j - this.exact) * n + i];
         row[name] = this.codes[name] ? this.codes[name][value] : Number.isNaN(value) ? null : value;
       });
       row.scheduling_delay_s = row.start_s - row.due_s;
