@@ -55,7 +55,7 @@ class Run:
     Frames are made when they are asked for; times in seconds of the run's clock.
     """
 
-    display_hook: ClassVar[Callable[[Run], Any] | None] = None
+    _display_hook: ClassVar[Callable[[Run], Any] | None] = None
 
     def __init__(self, facts: Facts, what_if: Callable[..., Any], diagnose: Callable[[Run], str]) -> None:
         self._facts = facts
@@ -273,7 +273,7 @@ class Run:
         return f"Run({self.name} {self.run_id}, {self.status}: {self._headline()})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
-        if Run.display_hook is not None and (bundle := Run.display_hook(self)) is not None:
+        if Run._display_hook is not None and (bundle := Run._display_hook(self)) is not None:
             return bundle
         from mblab import charts
 

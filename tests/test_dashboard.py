@@ -24,7 +24,7 @@ import mblab
 from mblab.dashboard import face, vega
 from mblab.dashboard.orders import order_of
 from mblab.dashboard.widget import SCRIPTS
-from mblab.dashboard.wire import CODES, COLUMNS, EXACT, error_text, parts_of
+from mblab.dashboard.wire import CODES, COLUMNS, EXACT, error_text, facts_of, parts_of
 from mblab.testing import rows_at
 
 PATIENCE_S = 60.0
@@ -437,6 +437,21 @@ def test_the_ghost_is_what_what_if_says(page):
     assert before["text"] == "a prediction needs a run to learn from; press Play first."
     assert after["p95"] == pytest.approx(p95)
     assert after["text"].startswith("At 300 ms it would be: p50 ")
+
+
+def test_how_a_lab_hooks_into_the_notebook_is_not_public():
+    """What Tab lists after `lab.` is for its users."""
+    assert not [name for name in dir(mblab.Lab) if not name.startswith("_") and "hook" in name]
+
+
+def test_a_live_source_has_no_speed_to_set(tmp_path):
+    """The panel hides the control that could only refuse."""
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    live = mblab.Lab(mblab.watch(tmp_path / "*.csv"), interval="1s", name="watched")
+    replayed = mblab.Lab(rows_at([0.0]), interval="1s", name="replayed")
+
+    assert facts_of(live, None)["speedup"] is None
+    assert facts_of(replayed, None)["speedup"] == 1.0
 
 
 # -- robust ---------------------------------------------------------------------------------------------------------

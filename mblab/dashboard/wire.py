@@ -17,6 +17,7 @@ from mblab.lab import Lab
 from mblab.metrics import BATCH_COLUMNS
 from mblab.records import ENDED
 from mblab.run import Run
+from mblab.sources.live import Live
 
 __all__ = ["CODES", "COLUMNS", "EXACT", "error_text", "facts_of", "parts_of", "rows_message"]
 
@@ -109,7 +110,7 @@ def facts_of(lab: Lab, run: Run | None) -> dict[str, Any]:
         "interval_s": lab.interval,
         "policy": lab.policy,
         "cap": lab.max_rows_per_batch,
-        "speedup": lab.speedup,
+        "speedup": None if isinstance(lab.source, Live) else lab.speedup,  # rows of a live source come when they come
         "status": "none" if run is None else run.status,
         "run": None if run is None else run.run_id,
         "error": None if run is None else error_text(run.error),

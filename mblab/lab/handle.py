@@ -48,7 +48,7 @@ class Lab(Intervals, Questions):
         SettingError: A knob breaks its rule; the message says which, and the way on.
     """
 
-    display_hook: ClassVar[Callable[[Lab], Any] | None] = None
+    _display_hook: ClassVar[Callable[[Lab], Any] | None] = None
 
     def describe(self) -> Description:
         """Return the lab in words: source, steps, sinks with what they guarantee, settings."""
@@ -93,8 +93,8 @@ class Lab(Intervals, Questions):
         return f"Lab({self.name!r}: {self._source.name} → {steps}, every {format_s(self.interval)}, {self.policy})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        if Lab.display_hook is not None:
-            return Lab.display_hook(self)
+        if Lab._display_hook is not None:
+            return Lab._display_hook(self)
         if self.last_run is None or self.last_run.last_progress is None:
             return {"text/plain": str(self.describe())}
         return self.last_run._repr_mimebundle_(include, exclude)

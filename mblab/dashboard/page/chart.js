@@ -93,6 +93,7 @@ class Chart {
     }
     write(this.note, "");
     this.view = made.view;
+    this.view.cleanThreshold = 500; // else Vega keeps ten thousand marks that are gone, for each kind of mark
     this.finalize = () => made.finalize();
     this.copies = new Map();
     this.keys = {};

@@ -201,6 +201,7 @@ class Panel {
     for (const [verb, node] of Object.entries(this.buttons)) node.setAttribute("aria-disabled", String(!able[verb]));
     write(this.buttons.play.lastChild, ["paused", "halted"].includes(status) ? "Resume" : "Play");
     if (s.interval_s) this.knobs.interval.show(s.interval_s);
+    this.knobs.speedup.box.hidden = s.speedup == null;
     if (s.speedup) this.knobs.speedup.show(s.speedup);
     const put = (input, value) => document.activeElement !== input && input.value !== value && (input.value = value);
     put(this.cap.input, s.cap == null ? "" : String(s.cap));
