@@ -58,9 +58,8 @@ def _text_ns(text: str, knob: str) -> Decimal:
     if at == len(text) and text.strip():
         return total
     if re.fullmatch(rf"\s*{NUMBER}\s*", text):
-        raise SettingError(
-            f"{knob}={shown(text)} has no unit; write {text.strip() + 's'!r} or a plain number of seconds."
-        )
+        number = "" if knob.startswith("--") else " or a plain number of seconds"  # a terminal knows text only
+        raise SettingError(f"{knob}={shown(text)} has no unit; write {text.strip() + 's'!r}{number}.")
     raise SettingError(
         f"{knob}={shown(text)} is no duration; write a number and a unit (ns us ms s min h d), such as '500ms'."
     )

@@ -181,8 +181,16 @@ WRONG = [
     (["run", "x.py", "--duration", "soon"], "--duration='soon' is no duration"),
     (["run", "x.py", "--policy", "queu"], "'queu' is not one of 'asap', 'skip', 'queue'"),
     (["run", "x.py", "--policy", "queue", "--max-rows-per-batch", "5"], "cannot hold"),
+    (["run", "x.py", "--interval", "5"], "--interval='5' has no unit; write '5s'.\n"),
+    (["run", "x.py", "--speedup", "fast"], "'--speedup': 'fast' is no number."),
+    (["run", "x.py", "--max-rows-per-batch", "0"], "'0' is no whole number of rows, 1 or more; leave it out"),
+    (["export", "x.py", "-o", "x.ipynb"], "--out must name a script, such as pipeline.py, got 'x.ipynb'"),
+    (["export", "x.py", "-o", "."], "--out must name a script"),
+    (["sweep", "x.py", "--interval", "1s,5"], "--interval='5' has no unit; write '5s'.\n"),
+    (["tune", "x.py", "--budget", "1ms"], "--budget must be at least 50 ms, got '1ms'"),
+    (["tune", "x.py", "--load", "much"], "'--load': 'much' is no number."),
     (["sweep", "x.py"], "Missing option '--interval'"),
-    (["tune", "x.py", "--p95", "soon"], "p95='soon' is no duration"),
+    (["tune", "x.py", "--p95", "soon"], "--p95='soon' is no duration"),
     (["tune", "x.py", "--load", "3"], "load must be above 0 and at most 1"),
     (["sweep", "x.py", "--interval", ","], "at least one interval"),
     (["datasets", "path"], "needs a name"),
@@ -338,6 +346,29 @@ def test_a_script_that_only_makes_a_lab_has_it_run(tmp_path):
     assert unclear.returncode == 2
     assert unclear.stderr == "mblab: labs.py makes 2 labs, ['one', 'two']; say which one with --lab.\n"
     assert [run["lab"] for run in json.loads(clear.stdout)["runs"]] == ["two"]
+
+
+def test_a_stream_without_end_needs_a_duration(tmp_path):
+    """Where the file begins no run of its own, the way on is an option."""
+    (tmp_path / "x.py").write_text(
+        "import mblab\nlab = mblab.Lab(mblab.simulate(lambda n, rng, t: {'x': t}, arrivals=mblab.arrivals.constant(9)))\n"
+    )
+    cases = [(["run", "x.py"], ""), (["sweep", "x.py", "--interval", "1s"], "")]
+
+    for arguments, code, out, said in each_of(cases, tmp_path):
+        assert (code, out) == (2, ""), arguments
+        assert said.endswith("never ends by itself; say how long, such as --duration 30s.\n")
+
+
+def test_a_sweep_without_a_batch_is_an_empty_table(pipeline):
+    """No interval fits into the duration: no figures, and no warning of a library's."""
+    done = mblab(
+        "sweep", "pipeline.py", "--interval", "20s", "--duration", "5s", "--clock", "virtual", "--json", cwd=pipeline
+    )
+
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["sweep"][0]["latency_p95_s"] is None
 
 
 @pytest.mark.parametrize(

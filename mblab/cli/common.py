@@ -30,18 +30,43 @@ __all__ = [
     "Target",
     "checked_duration",
     "checked_knobs",
+    "number",
     "one_sentence",
     "say",
     "tell",
 ]
+
+
+def number(text: str) -> float:
+    """Return an option's value as a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no number.") from None
+
+
+def _rows(text: str) -> int:
+    """Return an option's value as a number of rows."""
+    try:
+        rows = int(text)
+    except ValueError:
+        rows = 0
+    if rows < 1:
+        raise typer.BadParameter(f"{text!r} is no whole number of rows, 1 or more; leave it out for no cap.")
+    return rows
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Target = Annotated[Path, typer.Argument(metavar="FILE", help="A script (.py) or a notebook (.ipynb).")]
 Duration = Annotated[str | None, typer.Option(metavar="TIME", help="How long, such as 20s; default: as it is written.")]
 Clock = Annotated[Literal["wall", "virtual"] | None, typer.Option(help="The real clock, or one that skips idle time.")]
 Policy = Annotated[Literal["asap", "skip", "queue"] | None, typer.Option(help="What an overrun does.")]
-Cap = Annotated[int | None, typer.Option("--max-rows-per-batch", metavar="ROWS", help="Cap on a batch's rows.")]
-Speedup = Annotated[float | None, typer.Option(metavar="FACTOR", help="Source seconds in one second of the run.")]
+Cap = Annotated[
+    int | None, typer.Option("--max-rows-per-batch", parser=_rows, metavar="ROWS", help="Cap on a batch's rows.")
+]
+Speedup = Annotated[
+    float | None, typer.Option(parser=number, metavar="FACTOR", help="Source seconds in one second of the run.")
+]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A notebook's parameter; repeatable."),
@@ -102,13 +127,16 @@ def checked_knobs(
     """
     from mblab.durations import interval_ns
     from mblab.pipeline import check_speedup
-    from mblab.schedule import check_cap, check_policy
 
     if interval is not None:
         interval_ns(interval, "--interval")
     if speedup is not None:
         check_speedup(speedup)
-    check_cap(max_rows_per_batch, check_policy(policy or "asap"))
+    if policy == "queue" and max_rows_per_batch is not None:
+        raise SettingError(
+            f"--policy queue gives each trigger exactly its own rows, so --max-rows-per-batch {max_rows_per_batch} "
+            "cannot hold; leave one of them out."
+        )
     given = {"interval": interval, "policy": policy, "max_rows_per_batch": max_rows_per_batch, "speedup": speedup}
     return {name: value for name, value in given.items() if value is not None}
 

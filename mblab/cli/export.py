@@ -35,6 +35,8 @@ def export(
 
         if out.exists() and file.exists() and out.samefile(file):
             raise SettingError(f"--out {out} is the file itself; name another.")
+        if out.suffix != ".py":
+            raise SettingError(f"--out must name a script, such as pipeline.py, got {str(out)!r}.")
         job = Job("export", str(file), lab=lab, out=str(out))
         found = carry_out(file, job, parameters=parameter or [], arguments=context.args, quiet=True)
         say(found, lambda: str(found["path"]), as_json=as_json)

@@ -131,7 +131,9 @@ def _chosen(job: Job, labs: Iterable[Any]) -> Any:
 def _runs(job: Job, made: list[Any]) -> list[dict[str, Any]]:
     """Return a summary of every run; a file that began none has its lab run here."""
     if not _laid.begun:
-        _chosen(job, made).run()
+        lab = _chosen(job, made)
+        _check_end(job, lab)
+        lab.run()
     labs = [lab for lab in _laid.begun if job.lab in (None, lab.name)] or [_chosen(job, _laid.begun)]
     for lab in labs:
         try:
@@ -148,6 +150,12 @@ def _instead_if_meant(job: Job, lab: Any) -> None:
     if job.lab is not None and job.lab != lab.name:
         raise SettingError(f"--lab {job.lab}: the first run in {job.file} is that of {lab.name!r}; leave --lab out.")
     _instead(job, lab)
+
+
+def _check_end(job: Job, lab: Any) -> None:
+    """Refuse a stream without end that nothing ends."""
+    if lab.source.endless and job.duration is None:
+        raise SettingError(f"{lab.source.name} never ends by itself; say how long, such as --duration 30s.")
 
 
 def _instead(job: Job, lab: Any) -> None:
@@ -172,6 +180,7 @@ def _tune(job: Job, lab: Any) -> None:
 
 
 def _sweep(job: Job, lab: Any) -> None:
+    _check_end(job, lab)
     swept = lab.sweep(job.intervals, job.duration, clock=job.clock or "wall")
     shortest = plain(swept.shortest_s)
     _found(job, {"lab": lab.name, "clock": swept.clock, "shortest_interval_s": shortest, "sweep": sweep_facts(swept)})

@@ -39,5 +39,7 @@ def lab(
         if print_command or as_json:
             say({"folder": str(folder), "command": command}, lambda: shlex.join(command), as_json=as_json)
             return
+        if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in context.args:
+            tell("JupyterLab does not start as root unless it is told to, by: mblab lab -- --allow-root")
         sys.stdout.flush()
         os.execv(command[0], command)  # noqa: S606  JupyterLab takes this process's place, and so its Ctrl-C

@@ -49,10 +49,13 @@ def sweep(
     with one_sentence():
         from mblab.cli.inside import Job
         from mblab.cli.target import carry_out
+        from mblab.errors import SettingError
         from mblab.tuning.sweep import check_intervals
 
         intervals = [part.strip() for part in interval.split(",") if part.strip()]
-        check_intervals(intervals)
+        if not intervals:
+            raise SettingError(f"--interval needs at least one interval, such as 100ms,500ms,1s, got {interval!r}.")
+        check_intervals(intervals, "--interval")
         knobs = checked_knobs(None, policy, max_rows_per_batch, speedup)
         job = Job("sweep", str(file), dict(knobs), checked_duration(duration), clock, lab, intervals)
         found = carry_out(file, job, parameters=parameter or [], arguments=context.args, quiet=True)

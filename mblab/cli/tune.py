@@ -18,6 +18,7 @@ from mblab.cli.common import (
     Target,
     checked_duration,
     checked_knobs,
+    number,
     one_sentence,
     say,
 )
@@ -30,7 +31,9 @@ def tune(
     file: Target,
     p95: Annotated[str | None, typer.Option(metavar="TIME", help="Latency that 95 % of the rows must keep.")] = None,
     p99: Annotated[str | None, typer.Option(metavar="TIME", help="Latency that 99 % of the rows must keep.")] = None,
-    load: Annotated[float | None, typer.Option(metavar="SHARE", help="Largest share of an interval to work.")] = None,
+    load: Annotated[
+        float | None, typer.Option(parser=number, metavar="SHARE", help="Largest share of an interval to work.")
+    ] = None,
     objective: Annotated[
         Literal["fastest", "cheapest", "latency", "knee"] | None,
         typer.Option(help="Default: the cheapest that keeps a latency, else the fastest."),
@@ -50,11 +53,15 @@ def tune(
     with one_sentence():
         from mblab.cli.inside import Job
         from mblab.cli.target import carry_out
-        from mblab.durations import duration_ns
+        from mblab.durations import MIN_INTERVAL_NS, duration_ns
+        from mblab.lab.intervals import MIN_BUDGET_NS
         from mblab.tuning.advice import Target as Wanted
 
+        for option, limit in (("--p95", p95), ("--p99", p99)):
+            if limit is not None:
+                duration_ns(limit, option, minimum_ns=MIN_INTERVAL_NS)
         Wanted.of(p95, p99, load, objective)
-        duration_ns(budget, "--budget", minimum_ns=1)
+        duration_ns(budget, "--budget", minimum_ns=MIN_BUDGET_NS)
         wanted = {"p95": p95, "p99": p99, "load": load, "objective": objective, "budget": budget}
         knobs = checked_knobs(None, policy, None, None)
         given = {name: value for name, value in wanted.items() if value is not None}

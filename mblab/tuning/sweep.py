@@ -25,7 +25,7 @@ CURVE_COLUMNS = (
 )  # fmt: skip
 
 
-def check_intervals(intervals: object) -> list[int]:
+def check_intervals(intervals: object, knob: str = "interval") -> list[int]:
     """Return intervals in ns, ascending, each once."""
     if isinstance(intervals, str) or not isinstance(intervals, Sequence | np.ndarray | pd.Series | pd.Index):
         raise SettingTypeError(
@@ -33,7 +33,7 @@ def check_intervals(intervals: object) -> list[int]:
         )
     if not len(intervals):
         raise SettingError("intervals must name at least one interval, got an empty list.")
-    return sorted({interval_ns(i) for i in intervals})
+    return sorted({interval_ns(i, knob) for i in intervals})
 
 
 def shortest_interval_s(batches: pd.DataFrame, rows_per_second: float) -> float:
@@ -108,7 +108,8 @@ def run_sweep(intervals_ns: Sequence[int], once: Callable[[int], Run], clock: st
     summaries = {interval: run.summary() for interval, run in runs.items()}
     table = pd.DataFrame([_row(interval, s) for interval, s in summaries.items()], columns=list(CURVE_COLUMNS))
     batches = pd.concat([run.batches[["num_input_rows", "batch_duration_s"]] for run in runs.values()])
-    rate = float(np.nanmedian([_arrival_rate(run) for run in runs.values()]))
+    rates = [rate for run in runs.values() if not np.isnan(rate := _arrival_rate(run))]
+    rate = float(np.median(rates)) if rates else float("nan")
     return Sweep(table, runs, shortest_interval_s(batches, rate), clock)
 
 

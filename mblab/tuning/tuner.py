@@ -108,7 +108,7 @@ class Tuner:
             raise SettingError(
                 f"{pipeline.source.name} brings {len(self.trace.arrival_ns)} rows in "
                 f"{format_s(seconds(self.trace.horizon_ns))}, which is too few to tune by; "
-                "give it a longer duration= or a source with more rows."
+                "give it a longer duration or a source with more rows."
             )
         self.prober = Prober(pipeline, states=states, seen_rows=seen_rows, effects=effects, seed=seed)
         self._wake_s = self._wake_sd_s = 0.0
