@@ -225,16 +225,16 @@ class Timetable:
         """
         waiting = at_ns >= self._end
         moment = at_ns if waiting else self._end
-        self._keep_passed(moment)
         new_policy = policy or self.policy
         if new_policy == "skip":
-            if not waiting and self.policy == "skip":
-                self.missed += max(0, (self._end - 1 - self._origin) // self.interval_ns)
+            self.missed += self._never_to_run()
+        self._keep_passed(moment)
+        if new_policy == "skip":
             if self._kept and self._kept[-1].last == self._end > self._start:
                 self._kept = deque([_Kept(self._end, self._kept[-1].step, self._end)])
             else:
                 self._kept.clear()
-            self._floor = at_ns if waiting else max(self._start, 0)
+            self._floor = at_ns if waiting else self._end - 1
         else:
             if new_policy == "asap" and self._kept:
                 kept = self._kept[0]  # what is pending merges into one batch, due when the oldest was
@@ -243,6 +243,16 @@ class Timetable:
         self.interval_ns = interval_ns or self.interval_ns
         self.policy = new_policy
         self._next = None
+
+    def _never_to_run(self) -> int:
+        """Count the points of the grid so far that came while the batch in hand ran, and that `skip` gives none."""
+        last = self._end - 1
+        pending = sum(
+            ((min(last, kept.last) if self.policy == "queue" else last) - kept.first) // kept.step + 1
+            for kept in self._kept
+        )
+        own = (last - self._origin) // self.interval_ns - max(self._floor - self._origin, 0) // self.interval_ns
+        return pending + max(0, own)
 
     def _keep_passed(self, moment: int) -> None:
         """Keep the due times (`queue`: all grid points) of the old grid that are not later than `moment`."""

@@ -294,6 +294,32 @@ def test_missed_triggers_are_those_without_a_batch_of_their_own():
         assert len(rows) + missed == 10
 
 
+@pytest.mark.parametrize(
+    ("policy", "end", "changes", "start", "missed"),
+    [
+        # the first batch runs from 1000; triggers 2000 and 3000 pass meanwhile
+        ("skip", 3500, [(2000, {"interval_ns": 500})], 3500, 2),
+        ("skip", 3500, [(2000, {"interval_ns": 500}), (2500, {"interval_ns": 250})], 3500, 2),
+        ("skip", 3500, [(3600, {"interval_ns": 700})], 3800, 2),
+        ("skip", 3000, [(2000, {"interval_ns": 500})], 3000, 1),
+        ("asap", 3500, [(2000, {"policy": "skip"})], 4000, 2),
+        ("asap", 3500, [(1500, {"interval_ns": 500}), (2000, {"policy": "skip"})], 3500, 2),
+        ("queue", 3500, [(2000, {"policy": "skip"})], 4000, 2),
+        ("queue", 3000, [(2000, {"policy": "skip"})], 3000, 1),
+    ],
+)
+def test_a_change_to_skip_counts_each_trigger_that_passed_once(policy, end, changes, start, missed):
+    """The points of the old grid up to the end of the batch in hand, and none of the new one before it."""
+    table = Timetable(1000, policy)
+    table.taken(end)
+    for at, change in changes:
+        table.change(at, **change)
+    found = table.peek().start_ns
+    table.taken(found)
+
+    assert (found, table.missed) == (start, missed)
+
+
 def test_a_cap_and_the_queue_policy_exclude_each_other():
     """The message says the way on."""
     with pytest.raises(SettingError, match=r"policy='queue'.*max_rows_per_batch=5"):
