@@ -1,5 +1,7 @@
 """The oracle cases of the design, through the public API, and the laws of the timetable."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,6 +89,21 @@ def test_a_cap_below_the_arrivals_lets_the_backlog_grow():
     assert r.batches.backlog_rows.iloc[-1] == 12_000
     assert [s.latency_mean_s, s.latency_p95_s] == pytest.approx([6.58, 11.97955], abs=1e-9)
     assert s.regime == "unsustainable"
+
+
+def test_a_last_batch_that_ends_late_does_not_change_the_regime():
+    """Cap 995 of 1000 rows/s: the backlog grows by 0.5 % of the arrivals, which is less than 1 %, however long it ends."""
+
+    def regime_of(last_s):
+        calls = itertools.count(1)
+        r = run(constant(1000, 600), "600s", lambda _: last_s if next(calls) == 600 else 0.08, interval=1, **capped)
+        assert r.batches.end_s.max() == pytest.approx(600 + last_s)
+        return r.summary().regime
+
+    capped = {"max_rows_per_batch": 995}
+
+    assert regime_of(0.08) == "on_schedule"
+    assert regime_of(6000.0) == "self_clocked"  # load 10, and no more of a backlog than before
 
 
 def test_a_late_batch_starts_at_once_and_the_grid_is_kept():

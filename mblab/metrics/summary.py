@@ -111,6 +111,7 @@ def summarise(
         held = np.array([sketch.quantile(q) for q in (0.5, 0.95, 0.99)])
     full = totals.batches - totals.empty
     duration = facts["duration_s"]
+    arriving = min(duration, facts["horizon_s"])  # the last batch may end later, when no row counts any more
     load = totals.duration_sum_s / totals.interval_sum_s if totals.interval_sum_s else 0.0
     wake = frame["wake_delay_s"].to_numpy()
     during = frame[frame["start_s"] <= facts["horizon_s"]]  # what queue runs after the end only shrinks the backlog
@@ -139,7 +140,7 @@ def summarise(
             during["backlog_rows"].to_numpy().astype(np.float64),
             during["num_input_rows"].to_numpy().astype(np.float64),
             load=load,
-            arrival_rate=(totals.rows + facts["backlog_rows"]) / duration if duration else 0.0,
+            arrival_rate=(totals.rows + facts["backlog_rows"]) / arriving if arriving else 0.0,
         ),
         "failures": facts["failures"],
         "quantiles": "exact" if sketch is None else "sketch",

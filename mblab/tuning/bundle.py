@@ -111,7 +111,7 @@ class Bundle:
         return cls(
             intervals,
             values,
-            [o.regime(i * lanes, horizon_ns) for i in range(len(intervals))],
+            [o.regime(i * lanes) for i in range(len(intervals))],
             o.batches.reshape(shape)[:, 0] / hours,
             money / hours,
             unit,

@@ -62,7 +62,7 @@ class _Facts:
             horizon_ns=max(horizon, round(interval_s * NS)),
             policy=self.policy,
         )
-        return float(outcome.load[0]), outcome.regime(0, horizon)
+        return float(outcome.load[0]), outcome.regime(0)
 
 
 def diagnosis(run: Run) -> str:

@@ -80,6 +80,7 @@ class Outcome:
         left: Rows that had arrived by the end and were not taken.
         throughput: Rows a second.
         duration_s: Until the horizon, or the last end.
+        horizon_s: Until when rows could come, and batches begin; the same for all lanes.
         batches_of: The batches themselves.
     """
 
@@ -93,20 +94,21 @@ class Outcome:
     left: Floats
     throughput: Floats
     duration_s: Floats
+    horizon_s: float
     batches_of: Batches
 
-    def regime(self, lane: int, horizon_ns: int) -> str:
+    def regime(self, lane: int) -> str:
         """Return on_schedule, self_clocked or unsustainable."""
         b = self.batches_of
         mine = slice(int(b.edges[lane]), int(b.edges[lane + 1]))
-        during = b.start[mine] <= horizon_ns
+        during = b.start[mine] / NS <= self.horizon_s
         done = float(b.rows[mine].sum())
         return regime(
             b.start[mine][during] / NS,
             b.backlog[mine][during].astype(np.float64),
             b.rows[mine][during].astype(np.float64),
             load=float(self.load[lane]),
-            arrival_rate=(done + float(self.left[lane])) / self.duration_s[lane] if self.duration_s[lane] else 0.0,
+            arrival_rate=(done + float(self.left[lane])) / self.horizon_s if self.horizon_s else 0.0,
         )
 
 
@@ -216,5 +218,6 @@ def run_lanes(
             np.maximum(0, arrivals.searchsorted(horizon_ns) - done).astype(np.float64),
             np.where(duration > 0, done / duration, np.nan),
             duration,
+            horizon_ns / NS,
             b,
         )

@@ -348,7 +348,7 @@ def _headroom(model: CostModel, trace: Trace, interval_ns: int, settings: Settin
             policy=settings.policy,
             max_rows_per_batch=settings.max_rows_per_batch,
         )
-        return outcome.regime(0, faster.horizon_ns) == "on_schedule"
+        return outcome.regime(0) == "on_schedule"
 
     low, high = 1.0, MOST_LOAD
     if keeps_up(high):

@@ -195,7 +195,7 @@ def curve_of(
         policy=policy,
         max_rows_per_batch=max_rows_per_batch,
     )
-    return Curve(_table(intervals, outcome, [outcome.regime(i, horizon_ns) for i in range(len(intervals))]))
+    return Curve(_table(intervals, outcome, [outcome.regime(i) for i in range(len(intervals))]))
 
 
 def _table(intervals: Ints, outcome: Outcome, regimes: list[str]) -> pd.DataFrame:
