@@ -194,6 +194,18 @@ def _length_s(frame: pd.DataFrame, from_s: float | None, to_s: float | None, hor
     return max(0.0, min(length, to_s if to_s is not None else length) - max(0.0, from_s or 0.0))
 
 
+class SavedPilot(NamedTuple):
+    """What an autopilot decided in a run that `save` wrote.
+
+    Attributes:
+        decisions: As in `run.decisions`.
+        latency_s: The tightest latency that was to be kept, or None.
+    """
+
+    decisions: pd.DataFrame
+    latency_s: float | None
+
+
 class SavedFacts:
     """The figures of a run that `save` wrote."""
 
@@ -207,7 +219,7 @@ class SavedFacts:
                 f"{str(folder)!r} holds a run in format {about.get('format')!r}; this mblab reads format {FORMAT}."
             )
         self.run_id, self.name, self.status = about["run_id"], about["name"], about["status"]
-        self._about = about
+        self._about, self._folder = about, folder
         self._frames = {
             n: pd.read_parquet(folder / f"{n}.parquet") for n in ("batches", "records", "output", "attempts")
         }
@@ -232,6 +244,13 @@ class SavedFacts:
 
     def provenance(self) -> dict[str, Any]:
         return dict(self._about["provenance"])
+
+    def pilot(self) -> SavedPilot | None:
+        """Return what moved the run's interval, None where nothing did."""
+        about = self._about.get("pilot")
+        if about is None:
+            return None
+        return SavedPilot(pd.read_parquet(self._folder / "decisions.parquet"), about["latency_s"])
 
     def last(self) -> dict[str, Any] | None:
         rows = self._frames["batches"].tail(1).to_dict("records")

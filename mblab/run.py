@@ -261,6 +261,9 @@ class Run:
         """
         frames = {"batches": self.batches, "records": self.records, "output": self.output, "attempts": self.attempts}
         about = {"run_id": self.run_id, "name": self.name, "status": self.status, "controls": self.controls}
+        if self._pilot is not None:
+            frames["decisions"] = self._pilot.decisions
+            about["pilot"] = {"latency_s": self._pilot.latency_s}
         return write_run(Path(folder), frames, about | {"provenance": self.provenance}, self.summary(), self.state)
 
     def _headline(self) -> str:
@@ -290,8 +293,13 @@ def read_run(folder: str | os.PathLike[str], what_if: Callable[..., Any], diagno
     if not (source / "run.json").is_file():
         raise SettingError(f"load_run needs a folder that run.save() wrote, but {str(source)!r} holds no run.json.")
     try:
-        return Run(SavedFacts(source), what_if, diagnose)
+        facts = SavedFacts(source)
+        pilot = facts.pilot()
     except MblabError:
         raise
     except (OSError, ValueError, KeyError) as error:
         raise SettingError(f"the run in {str(source)!r} cannot be read: {error}") from None
+    run = Run(facts, what_if, diagnose)
+    if pilot is not None:
+        run.follow(pilot)
+    return run

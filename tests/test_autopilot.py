@@ -109,6 +109,19 @@ def test_every_move_is_in_the_controls_and_replays():
     assert again.batches.interval_s.tolist() == run.batches.interval_s.tolist()
 
 
+def test_decisions_are_saved_with_their_run(tmp_path):
+    """And are gone from a folder that an ordinary run was saved over."""
+    run = flown(steps([1000, 2000]), "80s", p95="1s")
+    back = mblab.load_run(run.save(tmp_path / "run"))
+
+    pd.testing.assert_frame_equal(back.decisions, run.decisions)
+    assert back.plot_decisions().to_dict() == run.plot_decisions().to_dict()
+    assert mblab.load_run(back.save(tmp_path / "again")).decisions.equals(run.decisions)
+
+    plain = Lab(steps([1000], each=2.0)).run("2s", clock="virtual", cost=affine)
+    assert mblab.load_run(plain.save(tmp_path / "run")).decisions.empty
+
+
 def test_a_target_out_of_reach_gets_the_lowest_latency_and_says_so():
     """A p95 of 200 ms where a batch alone takes 125 ms."""
     decisions = flown(steps([1000], each=20.0), "20s", p95="200ms", interval="1s").decisions
