@@ -279,7 +279,7 @@ def test_a_blocking_run_shows_the_users_lines_and_nothing_of_mblab(notebook):
     lines = failed.trace.splitlines()
 
     assert failed.error == "BatchError"
-    assert lines[0] == "BatchError: late reads column 'delay' at line 8, but batch 4 holds ['row']"
+    assert lines[0] == "BatchError: late reads column 'delay' at line 8, but batch 4 holds ['row']."
     assert lines[1].startswith("Cell In[")
     assert lines[1].endswith("], line 8, in late")
     assert lines[2:] == [
