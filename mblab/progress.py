@@ -1,22 +1,53 @@
 """How far a run is, for people who wait for it.
 
-A live notebook gets a bar, a terminal gets one on stderr, anything else gets nothing. Short runs show none.
+A live notebook gets a bar, a terminal gets one on stderr, a notebook without a person gets a line on stderr every few
+seconds, anything else gets nothing. Short runs show none.
 
     drivers -> [progress] -> lab, tuning
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from mblab import host
+from mblab.durations import format_s
 
 __all__ = ["Progress"]
 
 EVERY_S = 0.1
+LINE_EVERY_S = 5.0
+
+
+class _Lines:
+    """A bar for a log: now and then a line, and one when it is done."""
+
+    def __init__(self, label: str, total: float | None, unit: str) -> None:
+        self._label, self._total, self._unit = label, total, unit
+        self._began_s = time.monotonic() - 1.0  # it is made a second after the beginning
+        self._next_s = 0.0
+        self.n: float = 0.0
+
+    def refresh(self) -> None:
+        """Write a line, if the last one is old enough."""
+        now = time.monotonic()
+        if now >= self._next_s:
+            self._next_s = now + LINE_EVERY_S
+            self._write("")
+
+    def close(self) -> None:
+        """Write the last line."""
+        self._write(", ended")
+
+    def _write(self, end: str) -> None:
+        of = "" if self._total is None else f" of {self._total:,.0f}"
+        took = format_s(round(time.monotonic() - self._began_s, 1))
+        sys.stderr.write(f"{self._label}: {self.n:,.0f}{of} {self._unit} after {took}{end}\n")
+        sys.stderr.flush()
 
 
 class Progress:
@@ -50,9 +81,11 @@ class Progress:
         self._bar.refresh()
 
     def _make(self) -> Any:
+        if host.in_kernel() and host.headless():
+            return _Lines(self._label, self._total, self._unit)
         from tqdm import auto, std
 
-        kind = auto.tqdm if host.in_kernel() and not host.headless() else std.tqdm
+        kind = auto.tqdm if host.in_kernel() else std.tqdm
         count = "{n:.0f}" if self._total is None else "{n:.0f}/{total:.0f}"
         form = "{desc}: " + count if self._total is None else "{l_bar}{bar}| " + count
         return kind(

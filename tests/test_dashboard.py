@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jupyter_client.manager import KernelManager
 
 import mblab
 from mblab.dashboard import face, vega
@@ -32,20 +31,7 @@ PAGE = Path(mblab.__file__).parent / "dashboard" / "page"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 HELPERS = """
-import gc, json, math, threading, time
-import numpy as np
-import mblab
-from mblab.testing import rows_at
-
-def until(claim, seconds=30):
-    end = time.monotonic() + seconds
-    while not claim():
-        if time.monotonic() > end:
-            raise TimeoutError
-        time.sleep(0.005)
-
-def rows(seconds, per_second=1000):
-    return rows_at((np.arange(seconds * per_second) + 0.5) / per_second)
+import gc, math
 
 def panels():
     return [t.name for t in threading.enumerate() if t.name.startswith("mblab-panel") and "aside" not in t.name]
@@ -188,23 +174,16 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory) -> Iterator[object]:
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(tmp_path_factory.mktemp("notebook")))
-    client = manager.blocking_client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=PATIENCE_S)
-        Page(client).run(HELPERS)
-        yield client
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+def client(kernel):
+    """A client of a kernel that knows the helpers of every test and those of this file."""
+    _, client = kernel
+    Page(client).run(HELPERS)
+    return client
 
 
 @pytest.fixture
-def page(kernel) -> Iterator[Page]:
-    new = Page(kernel)
+def page(client) -> Iterator[Page]:
+    new = Page(client)
     yield new
     new.run("lab.stop(); lab.reset()")
 

@@ -224,6 +224,15 @@ def _renderer() -> str:
     return ", ".join(kinds)
 
 
+def _live_charts() -> str:
+    """Make what the dashboard is drawn with, unless this computer has it already."""
+    from mblab.dashboard import vega
+
+    was_kept = vega.is_kept()
+    made = vega.warm()
+    return made if was_kept else f"{made}, made just now"
+
+
 # -- files, clock, network ----------------------------------------------------------------------------------------
 
 
@@ -323,6 +332,7 @@ ENVIRONMENT: Final[tuple[tuple[str, Callable[[], str], str], ...]] = (
     ("widgets", _widgets, 'pip install --force-reinstall "ipywidgets>=8.1" jupyterlab_widgets anywidget'),
     ("charts as PNG", _png, 'pip install --force-reinstall "vl-convert-python>=1.8"'),
     ("charts in notebooks", _renderer, 'pip install --force-reinstall "altair>=6"'),
+    ("live charts", _live_charts, "mblab lab, which makes what they are drawn with"),
     ("SQLite", _sqlite, "work in a folder on a local disk that you may write to"),
     ("file locks", _locks, "work in a folder on a local disk that you may write to"),
     ("folder", _folder, "work in a folder of your own"),

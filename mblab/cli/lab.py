@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from mblab.cli.common import AsJson, one_sentence, say, tell
+from mblab.errors import MblabError
 
 __all__ = ["lab"]
 
@@ -41,5 +42,18 @@ def lab(
             return
         if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in context.args:
             tell("JupyterLab does not start as root unless it is told to, by: mblab lab -- --allow-root")
+        _warm()
         sys.stdout.flush()
         os.execv(command[0], command)  # noqa: S606  JupyterLab takes this process's place, and so its Ctrl-C
+
+
+def _warm() -> None:
+    """Make what the live charts are drawn with, which takes some seconds the first time on a computer."""
+    from mblab.dashboard import vega
+
+    if not vega.is_kept():
+        tell("preparing the live charts, once on this computer …")
+    try:
+        vega.warm()
+    except MblabError as problem:
+        tell(str(problem))  # the first dashboard will try again, and say so

@@ -22,7 +22,7 @@ from typing import Any
 
 from mblab.errors import MblabError, MissingExtra
 
-__all__ = ["cache_folder", "drawing_code", "picture"]
+__all__ = ["cache_folder", "drawing_code", "is_kept", "picture", "warm"]
 
 PATIENCE_S = 180.0
 LIBRARY = """
@@ -58,6 +58,27 @@ def drawing_code() -> bytes:
         if _made is None:
             _made = _kept() or _make()
         return _made
+
+
+def is_kept() -> bool:
+    """Return whether the drawing library was made on this computer before."""
+    try:
+        return _file().is_file()
+    except MissingExtra:
+        return False
+
+
+def warm() -> str:
+    """Make the drawing library if it is not kept yet, and return in words where it is.
+
+    Raises:
+        MissingExtra: vl-convert-python is not installed.
+        MblabError: It could not be made, or not kept.
+    """
+    size = len(drawing_code())
+    if not _file().is_file():
+        raise MblabError(f"the drawing library cannot be kept in {cache_folder()}, so each kernel makes it again.")
+    return f"the drawing library, {size:,} bytes, in {cache_folder()}"
 
 
 def _file() -> Path:
