@@ -16,7 +16,6 @@ import pandas as pd
 from mblab.durations import Duration, duration_ns, format_s, seconds
 from mblab.errors import MblabError, SettingError, shown
 from mblab.facts import Facts, HowFar, SavedFacts, write_run
-from mblab.records import RunStatus
 
 __all__ = ["Run", "Slowest", "read_run"]
 
@@ -73,7 +72,7 @@ class Run:
         return self._facts.name
 
     @property
-    def status(self) -> RunStatus:
+    def status(self) -> str:  # not RunStatus, for the reason that Lab.policy is not a Policy
         """created, running, paused, halted, stopping, stopped or finished."""
         return self._facts.status
 

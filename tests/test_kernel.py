@@ -484,3 +484,19 @@ def test_a_run_and_a_lab_without_a_person_show_a_chart(notebook):
         assert set(bundle) == {"application/vnd.vegalite.v5+json", "image/png", "text/plain"}
         assert bundle["application/vnd.vegalite.v5+json"]["$schema"].endswith("/vega-lite/v5.json")
     assert of_run[0]["text/plain"].startswith("Run(lab ")
+
+
+@pytest.mark.parametrize("name", ["lab", "run", "mblab"])
+def test_tab_offers_the_public_names_and_nothing_else(notebook, name):
+    """What a person sees after a dot and Tab is what the thing is for."""
+    notebook.run(
+        """
+lab = mblab.Lab(rows(60), interval='10s')
+lab.batch(len)
+run = lab.run(clock='virtual', cost=0.01)
+"""
+    )
+    reply = notebook.client.complete(f"{name}.", len(name) + 1, reply=True, timeout=60)
+    offered = {text.rpartition(".")[2] for text in reply["content"]["matches"]}
+
+    assert offered == set(notebook.value(f"[n for n in dir({name}) if not n.startswith('_')]"))

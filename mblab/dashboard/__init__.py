@@ -31,5 +31,5 @@ def show_run(run: Run) -> dict[str, Any] | None:
     return next((show(lab) for lab in known_labs() if lab.last_run is run and not lab.headless), None)
 
 
-Lab._display_hook = show  # noqa: SLF001  hidden from Tab, and meant for this room
-Run._display_hook = show_run  # noqa: SLF001
+Lab._display_hook = show
+Run._display_hook = show_run

@@ -197,7 +197,7 @@ class Workbench:
         self.change(interval=value)
 
     @property
-    def policy(self) -> Policy:
+    def policy(self) -> str:  # not Policy: Tab in a notebook offers nothing for an object with a Literal property
         """What an overrun does: asap, skip or queue."""
         return self._settings.policy
 
