@@ -349,18 +349,19 @@ class Ramp(Arrivals):
             yield times
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Trace(Arrivals):
     """Rows at given times, once.
 
     Attributes:
-        times_s: Seconds of source time, kept as given; datetimes count from the first one, timedeltas from 0.
+        times_s: float64 seconds of source time, as given, read-only; datetimes count from the first one, timedeltas
+            from 0.
 
     >>> trace([0, 0.4, 1, 1.2])
     trace(4 times, 0 to 1.2 s)
     """
 
-    times_s: tuple[float, ...]
+    times_s: Seconds
 
     def __post_init__(self) -> None:
         self._set(times_s=_trace_seconds(self.times_s))
@@ -372,7 +373,7 @@ class Trace(Arrivals):
 
     def chunks(self, seed: int) -> Iterator[Seconds]:  # noqa: ARG002  nothing here is random
         """Yield the sequence."""
-        yield np.array(self.times_s)
+        yield self.times_s
 
     def code(self) -> str:
         """Return the Python expression that makes this trace again, every time written out."""
@@ -382,13 +383,22 @@ class Trace(Arrivals):
         """Return a short form; `code` writes every time."""
         return f"trace({len(self.times_s):,} times, {plain(self.times_s[0])} to {plain(self.times_s[-1])} s)"
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other is a trace of the same times."""
+        return isinstance(other, Trace) and np.array_equal(self.times_s, other.times_s)
 
-def _trace_seconds(times: object) -> tuple[float, ...]:
+    def __hash__(self) -> int:
+        """Return a number that equal traces share."""
+        return hash(self.times_s.tobytes())
+
+
+def _trace_seconds(times: object) -> Seconds:
     """Return a trace's times as seconds, checked."""
     rule = "times must be a list or column of seconds, timedeltas or datetimes in order"
     if isinstance(times, str | bytes) or not isinstance(times, Iterable):
         raise SettingTypeError(f"{rule}, got {shown(times)}.")
-    values = pd.Series(list(times)).infer_objects()
+    column = isinstance(times, pd.Series | pd.Index) or (isinstance(times, np.ndarray) and times.ndim == 1)
+    values = pd.Series(times if column else list(times)).infer_objects()
     if not len(values):
         raise SettingError(f"{rule}; it must hold at least one time.")
     if values.isna().any():
@@ -406,7 +416,9 @@ def _trace_seconds(times: object) -> tuple[float, ...]:
     if (back := np.flatnonzero(np.diff(found) < 0)).size:
         at = int(back[0]) + 1
         raise SettingError(f"{rule}, but entry {at} ({found[at]:g} s) is before entry {at - 1} ({found[at - 1]:g} s).")
-    return tuple(found.tolist())
+    kept: Seconds = found.copy()  # the caller's array may change
+    kept.setflags(write=False)
+    return kept
 
 
 constant = Constant

@@ -258,3 +258,15 @@ def test_times_checks_duration_and_seed(duration, seed):
     """A duration needs a unit, a seed is a whole number from 0 on."""
     with pytest.raises(SettingError):
         arrivals.poisson(5).times(duration, seed)
+
+
+def test_a_trace_is_known_by_its_times_and_keeps_them():
+    """Two traces of the same times are the same, and an array that changes later does not change a trace."""
+    times = np.array([0.0, 0.4, 1.0])
+    trace = arrivals.trace(times)
+    times[1] = 0.9
+
+    assert trace == arrivals.trace([0, 0.4, 1])
+    assert len({trace, arrivals.trace(pd.Series([0, 0.4, 1], index=[7, 8, 9]))}) == 1
+    assert trace != arrivals.trace(times)
+    assert trace.times("2s").tolist() == [0, 0.4, 1]
