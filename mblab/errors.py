@@ -185,4 +185,9 @@ def missing_column(knob: str, name: object, columns: Iterable[object]) -> Column
     """
     have = list(columns)
     listed = shown([str(c) for c in have], 160)
-    return ColumnError(f"{knob}={name!r} is no column of the data, which holds {listed}{did_you_mean(name, have)}")
+    other = next((c for c in have if str(c) == name), None)
+    if other is not None:
+        hint = f": its name is {other!r} ({type(other).__name__}) and must be text; use rows.rename(columns=str)."
+    else:
+        hint = did_you_mean(name, have)
+    return ColumnError(f"{knob}={name!r} is no column of the data, which holds {listed}{hint}")

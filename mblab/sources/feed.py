@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mblab.errors import MblabError
+from mblab.durations import NS, format_s
+from mblab.errors import MblabError, SettingError
 from mblab.sources.base import Block, Source, Times
 from mblab.sources.live import ROWS_AHEAD, Listener, Live, refuse_ahead
 
@@ -34,6 +35,11 @@ def scale_ns(times: Times, old: float, new: float) -> Times:
     if old == new:
         return times
     exact = times.astype(np.longdouble) * np.longdouble(old) / np.longdouble(new)
+    if exact.size and abs(exact[-1]) >= 2**63:
+        raise SettingError(
+            f"speedup must let the rows arrive within 292 years of a run, got {new:g} for rows over "
+            f"{format_s(times[-1] / NS)} of source time."
+        )
     scaled: Times = np.rint(exact).astype(np.int64)
     return scaled
 

@@ -19,7 +19,7 @@ from mblab.errors import SourceError, did_you_mean, shown
 from mblab.sources.csv import CsvTable
 from mblab.sources.jsonl import JsonlTable
 from mblab.sources.parquet import ParquetTable
-from mblab.sources.tables import ArrowTable, FileTable, as_pandas, recut
+from mblab.sources.tables import ArrowTable, FileTable, as_pandas, each_once, recut
 
 __all__ = ["ENDINGS", "KINDS", "FilesTable", "natural", "open_path", "open_table", "schema_difference"]
 
@@ -30,6 +30,17 @@ KINDS: Final[dict[str, type[FileTable]]] = {
     ".ndjson": JsonlTable,
 }
 ENDINGS: Final = ".parquet, .csv, .jsonl or .ndjson"
+HEADS: Final = {  # how files begin that are not what their ending says, and what to do with them
+    b"\x1f\x8b": "packed by gzip; unpack it first",
+    b"PK\x03\x04": "packed by zip; unpack it first",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it first",
+    b"\xfd7zXZ": "packed by xz; unpack it first",
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+    b"PAR1": "a Parquet file; let its name end in .parquet",
+    b"ARROW1": "an Arrow file; replay pyarrow.feather.read_table(path)",
+    b"SQLite format 3": "a SQLite database; replay pd.read_sql(…)",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,8 @@ class FilesTable(ArrowTable):
         import pyarrow as pa
 
         first = self.parts[0]
+        for part in self.parts:
+            each_once(part.names, part.path)
         types = {f.name: f.type for f in first.schema}
         for part in self.parts[1:]:
             if not isinstance(part, JsonlTable) and (said := schema_difference(first.names, part.names)):
@@ -82,6 +95,10 @@ class FilesTable(ArrowTable):
         """Return whether the column has nulls anywhere."""
         return any(part.holes(column) for part in self.parts)
 
+    def wide(self, column: str) -> bool:
+        """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
+        return any(part.wide(column) for part in self.parts)
+
     def dictionaries(self, column: str) -> Iterator[Any]:
         """Return the categories of a dictionary column, piece by piece."""
         for part in self.parts:
@@ -108,6 +125,7 @@ class FilesTable(ArrowTable):
 
         if one == other:
             return one
+        one, other = (t.value_type if pa.types.is_dictionary(t) else t for t in (one, other))
         try:
             both = [pa.schema([(name, kind)]) for kind in (one, other)]
             return pa.unify_schemas(both, promote_options="permissive").field(0).type
@@ -128,7 +146,11 @@ def open_path(path: Path) -> FileTable | FilesTable:
     Raises:
         SourceError: Nothing matches, or the files are of several kinds.
     """
-    if path.exists() or not glob.has_magic(str(path)):
+    try:
+        alone = path.exists() or not glob.has_magic(str(path))
+    except OSError as error:
+        raise SourceError(f"{shown(str(path))} cannot be looked up: {error.strerror}.") from None
+    if alone:
         return open_table(path)
     matches = [Path(p) for p in sorted(glob.glob(str(path), recursive=True), key=natural)]  # noqa: PTH207  absolute too
     files = [p for p in matches if p.is_file() and not p.name.startswith((".", "_"))]
@@ -148,6 +170,8 @@ def open_table(path: Path) -> FileTable:
     """
     if path.is_dir():
         raise SourceError(f"{path} is a folder; say which files in it, such as {str(path / '*.parquet')!r}.")
+    if path.is_symlink() and not path.exists():
+        raise SourceError(f"{path} is a link to {path.readlink()}, which does not exist.")
     if not path.exists():
         siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
         where = "" if path.parent.is_dir() else f" (there is no folder {path.parent} either)"
@@ -158,7 +182,33 @@ def open_table(path: Path) -> FileTable:
         packed = path.suffix.lower() in (".gz", ".zip", ".bz2", ".xz", ".zst")
         way = "unpack it first" if packed else "read other files yourself and replay the frame"
         raise SourceError(f"{path} must end in {ENDINGS}; {way}.")
+    _check_content(path, kind)
     return kind(path)
+
+
+def _check_content(path: Path, kind: type[FileTable]) -> None:
+    """Raise when a file is not what its ending says, judging by how it begins and ends."""
+    if not path.is_file():
+        raise SourceError(f"{path} is no file; rows are read from files only.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+            file.seek(max(0, path.stat().st_size - 4))
+            tail = file.read()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
+    is_parquet = kind is ParquetTable
+    if not head and kind is not JsonlTable:
+        raise SourceError(f"{path} is empty: it has no rows, and names no columns.")
+    found = next((what for begin, what in HEADS.items() if head.startswith(begin)), None)
+    if found and not (is_parquet and head.startswith(b"PAR1")):
+        raise SourceError(f"{path} is {found}.")
+    if not is_parquet and b"\0" in head[:2]:
+        raise SourceError(f"{path} is UTF-16 or UTF-32 text; save it as UTF-8.")
+    if is_parquet and not head.startswith((b"PAR1", b"PARE")):
+        raise SourceError(f"{path} is no Parquet file: it begins with {shown(head[:16])}.")
+    if is_parquet and tail not in (b"PAR1", b"PARE"):
+        raise SourceError(f"{path} breaks off: a Parquet file ends with a footer, and it has none; write it again.")
 
 
 def schema_difference(one: Sequence[str], other: Sequence[str]) -> str:

@@ -10,8 +10,10 @@ column holds one kind of value. A column that is missing from a line is null the
 from __future__ import annotations
 
 import bisect
+import codecs
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,11 +22,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mblab.errors import SourceError, shown
-from mblab.sources.tables import FileTable, as_pandas, reading, recut
+from mblab.sources.tables import FileTable, as_pandas, cast, has_wide, is_rounded, reading, recut
 
 __all__ = ["JsonlTable"]
 
 BLOCK_BYTES = 1 << 23  # that are parsed at a time
+MOST_DEEP = 200  # brackets on a line; Arrow parses nested values by recursion and may not come back
 MOST_BYTES = (1 << 31) - (1 << 16)  # Arrow's largest block; a line must fit
 
 
@@ -49,11 +52,13 @@ class _Column:
     Attributes:
         kind: Arrow type as parsed: null, bool, int64, double or string.
         holes: Whether it has nulls.
+        wide: Whether it has a whole number that float64 cannot hold.
         times: Arrow types of time that all its text fits so far.
     """
 
     kind: Any
     holes: bool
+    wide: bool
     times: tuple[Any, ...]
 
 
@@ -100,11 +105,18 @@ class JsonlTable(FileTable):
         known = self._survey.columns.get(column)
         return known is None or known.holes
 
+    def wide(self, column: str) -> bool:
+        """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
+        known = self._survey.columns.get(column)
+        return known is not None and known.wide
+
     def arrow(self, columns: Sequence[str], start: int = 0, types: Mapping[str, Any] | None = None) -> Iterator[Any]:
         """Return the rows from `start` on in tables that end at multiples of 100,000 rows."""
+        return self.unchanged(self._read(columns, start, types))
+
+    def _read(self, columns: Sequence[str], start: int, types: Mapping[str, Any] | None) -> Iterator[Any]:
         import pyarrow as pa
 
-        self.check_unchanged()
         survey, schema = self._survey, self.schema
         own = {f.name: f.type for f in schema}
         wanted = pa.schema([(c, (types or {}).get(c, own.get(c, pa.null()))) for c in columns])
@@ -118,7 +130,7 @@ class JsonlTable(FileTable):
             for lines in self._blocks(BLOCK_BYTES, offset, line):
                 table = self._parse(lines, kinds, others="ignore")
                 if table is not None:
-                    yield from table.cast(wanted).to_batches()
+                    yield from cast(table, wanted, self.path).to_batches()
 
         with reading(self.path):
             yield from recut(batches(), row, start)
@@ -133,6 +145,8 @@ class JsonlTable(FileTable):
     def _blocks(self, size: int, offset: int = 0, line: int = 1) -> Iterator[_Lines]:
         """Yield the file from an offset on in blocks of whole lines."""
         with reading(self.path), self.path.open("rb") as file:
+            if not offset and file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+                offset = len(codecs.BOM_UTF8)
             file.seek(offset)
             rest = b""
             while True:
@@ -176,6 +190,8 @@ class JsonlTable(FileTable):
         text = {n: kind for n, kind in known.items() if pa.types.is_string(kind)}
         try:
             lines.text.decode()
+            if _is_no_table(lines.text):
+                raise TypeError("no objects")
             table = self._parse(lines, pa.schema(text.items()), others="infer")
             if table is not None and any(pa.types.is_timestamp(f.type) for f in table.schema):
                 # Arrow takes text for times by the block it sees; here all of the file decides
@@ -190,9 +206,13 @@ class JsonlTable(FileTable):
         for name, kind in merged.items():
             values = table.column(name)
             column = found.columns.setdefault(
-                name, _Column(kind, begun, (pa.timestamp("ns"), pa.timestamp("ns", "UTC")))
+                name, _Column(kind, begun, False, (pa.timestamp("ns"), pa.timestamp("ns", "UTC")))
             )
             column.kind = kind
+            if (pa.types.is_integer(values.type) or pa.types.is_float64(values.type)) and has_wide(values):
+                column.wide = True
+                if pa.types.is_float64(values.type):
+                    self._refuse_rounded(lines, name)
             column.holes = column.holes or values.null_count > 0
             column.times = (
                 tuple(t for t in column.times if pa.types.is_string(kind) and _are_times(values, t))
@@ -212,14 +232,20 @@ class JsonlTable(FileTable):
                 continue
             where = f"{self.path}, line {number},"
             try:
-                row = json.loads(raw.decode())
+                row = json.loads(raw.decode(), object_pairs_hook=_once)
+            except _Twice as twice:
+                return SourceError(f"{where} has column {twice.args[0]!r} twice; name each once.")
             except UnicodeDecodeError:
                 return SourceError(f"{where} must be UTF-8 text, but is not; save the file as UTF-8.")
+            except RecursionError:
+                return SourceError(f"{where} holds values that are nested too deeply; flatten them.")
             except ValueError as said:
                 return SourceError(f"{where} is no JSON ({said}): {shown(raw.decode(errors='replace').strip())}.")
             if not isinstance(row, dict):
                 return SourceError(f"{where} must be one JSON object, got {shown(row)}.")
             for name, value in row.items():
+                if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+                    return SourceError(f"{where} has text in column {name!r} that is no Unicode: {shown(value)}.")
                 kind = _kind_of(value)
                 if kind is None:
                     continue
@@ -235,6 +261,57 @@ class JsonlTable(FileTable):
                     )
                 kinds[name] = kind
         return SourceError(f"{self.path} cannot be read near line {lines.line}: {str(error).rstrip('.')}.")
+
+    def _refuse_rounded(self, lines: _Lines, name: str) -> None:
+        """Raise at the first whole number of a column that float64 would change."""
+        for number, raw in enumerate(lines.text.split(b"\n"), lines.line):
+            if re.search(rb"\d{16}", raw) and raw.strip():
+                value = json.loads(raw, parse_int=_Digits).get(name)
+                if isinstance(value, _Digits) and abs(int(value)) >= 2**63 and is_rounded(value):
+                    raise SourceError(
+                        f"{self.path}, line {number}, has {value} in column {name!r}, which neither int64 nor float64 "
+                        "holds; write such numbers as text."
+                    )
+
+
+class _Digits(str):
+    """A whole number as it is written."""
+
+
+class _Twice(Exception):
+    """A name that is twice in one object."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return row
+
+
+def _is_no_table(text: bytes) -> bool:
+    """Return whether a line is no object, or nested so deeply, that Arrow would take the process down with it."""
+    objects = text.startswith(b"{") + text.count(b"\n{")
+    lines = text.count(b"\n") + (not text.endswith(b"\n"))
+    if objects != lines and re.search(rb"^[ \t\r]*[^{\s]", text, re.MULTILINE):
+        return True
+    if text.count(b"[") + text.count(b"{") - lines < MOST_DEEP:
+        return False
+    return any(
+        len(line) > MOST_DEEP and line.count(b"[") + line.count(b"{") > MOST_DEEP and _is_deep(line)
+        for line in text.split(b"\n")
+    )
+
+
+def _is_deep(line: bytes) -> bool:
+    """Return whether brackets stand too deep in one another, leaving out those in texts."""
+    plain = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", line)
+    depth = deepest = 0
+    for bracket in re.findall(rb"[][{}]", plain):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest > MOST_DEEP
 
 
 def _schema(found: _Survey) -> Any:

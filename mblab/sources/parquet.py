@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mblab.sources.tables import DECODE_ROWS, FileTable, as_pandas, plain_index, reading, recut
+from mblab.sources.tables import DECODE_ROWS, EXACT, FileTable, as_pandas, cast, has_wide, plain_index, reading, recut
 
 __all__ = ["ParquetTable"]
 
@@ -46,9 +46,11 @@ class ParquetTable(FileTable):
 
     def arrow(self, columns: Sequence[str], start: int = 0, types: Mapping[str, Any] | None = None) -> Iterator[Any]:
         """Return the rows from `start` on in tables that end at multiples of 100,000 rows."""
+        return self.unchanged(self._read(columns, start, types))
+
+    def _read(self, columns: Sequence[str], start: int, types: Mapping[str, Any] | None) -> Iterator[Any]:
         import pyarrow as pa
 
-        self.check_unchanged()
         with reading(self.path):
             file = self._open()
             group_rows = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
@@ -60,17 +62,33 @@ class ParquetTable(FileTable):
                 batches = file.iter_batches(DECODE_ROWS, row_groups=groups, columns=list(columns))
                 for table in recut(batches, int(begins[first]), start):
                     chosen = table.select(list(columns))
-                    yield chosen.cast(wanted) if types else chosen
+                    yield cast(chosen, wanted, self.path) if types else chosen
 
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere: from the footer, else by reading it."""
         with reading(self.path):
-            file = self._open()
-            at = file.schema_arrow.get_field_index(column)
-            footer = [file.metadata.row_group(g).column(at) for g in range(file.num_row_groups)]
-            if all(c.path_in_schema == column and c.statistics and c.statistics.has_null_count for c in footer):
-                return any(c.statistics.null_count for c in footer)
-            return any(batch.column(0).null_count for batch in file.iter_batches(columns=[column]))
+            found = self._noted(column, "has_null_count")
+            if found is not None:
+                return any(noted.null_count for noted in found)
+            return any(batch.column(0).null_count for batch in self._open().iter_batches(columns=[column]))
+
+    def wide(self, column: str) -> bool:
+        """Return whether a column of whole numbers holds one that float64 cannot: from the footer, else by reading."""
+        with reading(self.path):
+            found = self._noted(column, "has_min_max")
+            if found is not None:
+                return any(max(-noted.min, noted.max) > EXACT for noted in found)
+            return any(has_wide(batch.column(0)) for batch in self._open().iter_batches(columns=[column]))
+
+    def _noted(self, column: str, fact: str) -> list[Any] | None:
+        """Return the footer's statistics of a column, one a row group; None when one lacks a fact."""
+        file = self._open()
+        paths = [file.schema.column(i).path for i in range(len(file.schema))]
+        if paths.count(column) != 1:
+            return None
+        at = paths.index(column)
+        found = [file.metadata.row_group(g).column(at).statistics for g in range(file.num_row_groups)]
+        return found if all(noted and getattr(noted, fact) for noted in found) else None
 
     def dictionaries(self, column: str) -> Iterator[Any]:
         """Return the categories of the column, piece by piece."""

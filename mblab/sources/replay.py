@@ -9,7 +9,9 @@ times means and how files are read, but no clock: `speedup` is carried to the fe
 
 from __future__ import annotations
 
+import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +22,7 @@ import pandas as pd
 
 from mblab.arrivals import check_number, check_whole, plain
 from mblab.durations import NS
-from mblab.errors import ColumnError, SettingError, SettingTypeError, SourceError, missing_column, shown
+from mblab.errors import SettingError, SettingTypeError, SourceError, missing_column, shown
 from mblab.sources.base import Block, Position, Times
 from mblab.sources.columns import column_name, column_names
 from mblab.sources.disorder import Modifiable
@@ -29,7 +31,7 @@ from mblab.sources.looping import Extent, Measure, moved
 from mblab.sources.parquet import ParquetTable
 from mblab.sources.record import Recording, recording_in
 from mblab.sources.sorting import SortedTable
-from mblab.sources.tables import ArrowTable, FrameTable, Table, tidy_frame
+from mblab.sources.tables import ArrowTable, FrameTable, Table, as_pandas, each_once, tidy_frame
 from mblab.sources.timestamps import check_tz, check_unit, epoch_ns
 
 if TYPE_CHECKING:
@@ -205,6 +207,11 @@ class Replay(Modifiable):
                 times = self.times_of(frame, row)
                 before = self._check_order(times, frame[clock], row, before)
                 zero = times[0] if zero is None else zero
+                if int(times[-1]) - int(zero) >= 2**63:
+                    raise SourceError(
+                        f"column {clock!r} of {self.name} must span less than 292 years, but has "
+                        f"{frame[clock].iloc[-1]} in row {row + len(frame) - 1}."
+                    )
                 yield frame, times - zero
             row += len(frame)
 
@@ -244,7 +251,7 @@ class Replay(Modifiable):
     def _check_order(self, times: Times, shown_times: pd.Series, row: int, before: tuple[int, Any] | None) -> Any:
         """Return the last time, as ns and as it is written, or raise at the first one that steps back."""
         last = before or (int(times[0]), shown_times.iloc[0])
-        back = np.flatnonzero(np.diff(times, prepend=last[0]) < 0)
+        back = np.flatnonzero(times < np.concatenate([[last[0]], times[:-1]]))  # a difference could overflow
         if back.size:
             at = int(back[0])
             earlier = shown_times.iloc[at - 1] if at else last[1]
@@ -272,10 +279,11 @@ def replay(
     """Return a data set as a source.
 
     Args:
-        data: DataFrame, Arrow table or record batch, or the path of a .parquet, .csv, .jsonl or .ndjson file. Wildcards
-            take many files, all with the same columns, in order of their first arrivals (with `rate`: by name, part-2
-            before part-10). Later changes to a frame do not show; of its index, named levels become columns and others
-            are dropped.
+        data: DataFrame (pandas, or any that speaks Arrow), Arrow table or record batch, or the path of a .parquet,
+            .csv, .jsonl or .ndjson file. Wildcards take many files, all with the same columns, in order of their first
+            arrivals (with `rate`: by name, part-2 before part-10). Later changes to a frame do not show; of its index,
+            named levels become columns and others are dropped. Of a CSV file, empty values and unquoted NA, NaN and
+            null are null.
         arrival: Column that tells when the lab could first see a row; without it `event_time` serves. The file of
             `mblab.record` needs neither: it has its own.
         event_time: Column that tells when a row happened.
@@ -307,6 +315,8 @@ def replay(
     for knob, value in (("sort", sort), ("loop", loop)):
         if not isinstance(value, bool | np.bool_):
             raise SettingTypeError(f"{knob} must be True or False, got {shown(value)}.")
+    if rate is None and arrival is None and event_time is None:
+        _refuse_unnamed(data)
     source = Replay(
         _data(data),
         arrival=column_name(arrival, "arrival"),
@@ -338,18 +348,47 @@ def replay(
 
 def _data(data: Any) -> Path | pd.DataFrame:
     """Return the path, or the data as a frame of our own."""
-    if isinstance(data, str | Path):
-        return Path(data).expanduser()
+    if isinstance(data, str | Path) and str(data):
+        return _path(str(data))
     if isinstance(data, pd.DataFrame):
         return tidy_frame(data)
     import pyarrow as pa
 
-    if isinstance(data, pa.Table | pa.RecordBatch):
-        return tidy_frame(data.to_pandas(date_as_object=False))
+    if isinstance(data, pa.RecordBatch):
+        return tidy_frame(as_pandas(data))
+    if hasattr(data, "__arrow_c_stream__"):  # also a Polars or DuckDB frame
+        with suppress(pa.ArrowException):  # of a column alone
+            return tidy_frame(as_pandas(pa.table(data)))
     raise SettingTypeError(
         f"data must be a DataFrame, an Arrow table, or the path of a {ENDINGS} file, got {shown(data)} "
         f"({type(data).__name__})."
     )
+
+
+def _refuse_unnamed(data: object) -> None:
+    """Raise when times are at hand, but in an index without a name."""
+    index = data.index if isinstance(data, pd.DataFrame) else None
+    if isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex) and index.name is None:
+        raise SettingError(
+            "replay() must know when rows arrive: the index holds times but has no name, so give it one and name it, "
+            "replay(rows.rename_axis('time'), arrival='time')."
+        )
+
+
+def _path(text: str) -> Path:
+    if url := re.match(r"([a-z][a-z0-9+.-]+)://", text):
+        raise SourceError(
+            f"{shown(text)} is a URL, but data must be a file on this machine; download it first, or read it yourself "
+            "and replay the frame."
+            if url[1] != "file"
+            else f"{shown(text)} is a URL; give the path alone, without {url[0]}."
+        )
+    if "\0" in text:
+        raise SourceError(f"{shown(text)} is no path: it holds a NUL character.")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # of a user that is not there
+        raise SourceError(f"{shown(text)} begins with the home of a user that this machine does not know.") from None
 
 
 def _check_rate(rate: object, arrival: object, speedup: object, sort: object) -> None:
@@ -363,9 +402,11 @@ def _check_rate(rate: object, arrival: object, speedup: object, sort: object) ->
 def _check_columns(source: Replay) -> None:
     """Raise when the data has no rows, or not the columns that are asked for."""
     sample = source.table.sample
-    twice = sorted({str(c) for c in sample.columns[sample.columns.duplicated()]})
-    if twice:
-        raise ColumnError(f"{source.name} must name each column once, but has {twice} more than once; rename them.")
+    each_once(sample.columns, source.name)
+    if source.table.num_rows == 0:
+        raise SourceError(f"{source.name} has no rows to replay; it has the columns {shown(list(sample.columns))}.")
+    if not len(sample.columns) and not source.table.names:
+        raise SourceError(f"{source.name} has no columns, so there is nothing to replay.")
     asked = [
         ("arrival", source.arrival),
         ("event_time", source.event_time),
@@ -374,8 +415,6 @@ def _check_columns(source: Replay) -> None:
     for knob, name in asked:
         if name is not None and name not in sample.columns and name not in source.table.names:
             raise missing_column(knob, name, source.table.names)
-    if source.table.num_rows == 0:
-        raise SourceError(f"{source.name} has no rows to replay; it has the columns {shown(list(sample.columns))}.")
     if source.rate is None and source.clock_column is None:
         likely = [str(c) for c, dtype in sample.dtypes.items() if pd.api.types.is_datetime64_any_dtype(dtype)]
         raise SettingError(
@@ -389,7 +428,7 @@ def _check_columns(source: Replay) -> None:
 def _in_order(frame: pd.DataFrame, clock: str, tz: str | None, unit: str) -> tuple[pd.DataFrame, int]:
     """Return the frame in order of arrival, and how many rows step back in it as it is."""
     times = epoch_ns(frame[clock], tz=tz, unit=unit)
-    moved = int((np.diff(times) < 0).sum())
+    moved = int((times[1:] < times[:-1]).sum())
     return (frame.iloc[np.argsort(times, kind="stable")].reset_index(drop=True) if moved else frame), moved
 
 

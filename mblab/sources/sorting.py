@@ -29,7 +29,6 @@ from mblab.sources.timestamps import epoch_ns
 __all__ = ["SortedTable"]
 
 RUN_ROWS: Final = 1_000_000
-KEY: Final = "__arrival"
 
 
 @dataclass(frozen=True)
@@ -75,14 +74,23 @@ class SortedTable(ArrowTable):
         """Return whether the column has nulls anywhere."""
         return self.table.holes(column)
 
+    def wide(self, column: str) -> bool:
+        """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
+        return self.table.wide(column)
+
     def dictionaries(self, column: str) -> Iterator[Any]:
         """Return the categories of a dictionary column, piece by piece."""
         return self.table.dictionaries(column)
 
     def arrow(self, columns: Sequence[str], start: int = 0, types: Mapping[str, Any] | None = None) -> Iterator[Any]:  # noqa: ARG002
         """Return the sorted rows from number `start` on in tables that end at multiples of 100,000 rows."""
-        runs = [_batches(run, [KEY, *columns]) for run in self._runs.found]
+        runs = [_batches(run, [self._key, *columns]) for run in self._runs.found]
         yield from recut((b for table in _merged(runs) for b in table.select(list(columns)).to_batches()), 0, start)
+
+    @property
+    def _key(self) -> str:
+        """Name of the column with the arrival times, which no column has."""
+        return "arrival" + "_" * max(map(len, self.names), default=0)
 
     @cached_property
     def _runs(self) -> _Runs:
@@ -112,11 +120,18 @@ class SortedTable(ArrowTable):
 
         times = epoch_ns(as_pandas(table.select([self.clock]))[self.clock], tz=self.tz, unit=self.unit, row=row)
         order = np.argsort(times, kind="stable")
-        plain = pa.table(
-            [c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c for c in table.columns],
-            names=table.column_names,
-        )
-        return plain.take(order).append_column(KEY, pa.array(times[order]))
+        plain = pa.table([_takeable(c) for c in table.columns], names=table.column_names)
+        return plain.take(order).append_column(self._key, pa.array(times[order]))
+
+
+def _takeable(column: Any) -> Any:
+    """Return a column in a type of the same values that Arrow can put in order and that runs can share."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    views = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    return column.cast(views[column.type]) if column.type in views else column
 
 
 class _Runs:
@@ -153,7 +168,7 @@ def _batches(run: Any, columns: list[str]) -> Iterator[Any]:
 
 
 def _merged(runs: list[Iterator[Any]]) -> Iterator[Any]:
-    """Merge sorted runs of record batches; on a tie an earlier run goes first."""
+    """Merge sorted runs of record batches, by their first column; on a tie an earlier run goes first."""
     import pyarrow as pa
 
     heads: dict[int, tuple[Any, Times]] = {}
@@ -173,7 +188,7 @@ def _merged(runs: list[Iterator[Any]]) -> Iterator[Any]:
             else:
                 heads[number] = batch.slice(upto), keys[upto:]
         table = pa.Table.from_batches(parts)
-        keys = table.column(KEY).to_numpy()
+        keys = table.column(0).to_numpy()
         yield table if len(parts) == 1 else table.take(np.argsort(keys, kind="stable"))
 
 
@@ -181,4 +196,4 @@ def _advance(heads: dict[int, tuple[Any, Times]], number: int, run: Iterator[Any
     heads.pop(number, None)
     batch = next(run, None)
     if batch is not None:
-        heads[number] = batch, batch.column(KEY).to_numpy()
+        heads[number] = batch, batch.column(0).to_numpy()

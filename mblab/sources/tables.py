@@ -12,30 +12,37 @@ import itertools
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
-from mblab.errors import SourceChanged, SourceError
+from mblab.errors import ColumnError, SourceChanged, SourceError, shown
 
 __all__ = [
     "DECODE_ROWS",
+    "EXACT",
     "ArrowTable",
     "FileTable",
     "FrameTable",
     "Table",
     "as_pandas",
+    "cast",
+    "each_once",
+    "has_wide",
+    "is_rounded",
     "reading",
     "recut",
     "tidy_frame",
 ]
 
 DECODE_ROWS = 100_000
+EXACT = 2**53  # up to which float64 holds every whole number
 
 
 class Table(Protocol):
@@ -117,6 +124,10 @@ class ArrowTable(Table):
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere."""
 
+    @abstractmethod
+    def wide(self, column: str) -> bool:
+        """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
+
     def dictionaries(self, column: str) -> Iterator[Any]:  # noqa: ARG002
         """Return the categories of a dictionary column, piece by piece."""
         return iter(())
@@ -132,11 +143,27 @@ class ArrowTable(Table):
             yield frame_of(table.replace_schema_metadata(schema.metadata), dtypes)
 
     def dtypes(self, columns: Sequence[str]) -> dict[str, Any]:
-        """Return each column's dtype for all rows: a null anywhere makes an integer float64, as in one piece."""
+        """Return each column's dtype for all rows.
+
+        A null anywhere makes whole numbers float64, as in one piece, or Int64 where float64 would change them.
+        """
         import pyarrow as pa
 
-        schema = pa.schema([self.schema.field(c) for c in columns], self.schema.metadata)
-        return _dtypes(schema, self.holes, self.dictionaries)
+        whole = self.schema
+        full, holed = _dtypes_of(pa.schema([whole.field(c) for c in columns], whole.metadata).serialize().to_pybytes())
+        found: dict[str, Any] = {}
+        for name in columns:
+            kind = whole.field(name).type
+            if pa.types.is_dictionary(kind):
+                names = pd.Index([c for piece in self.dictionaries(name) for c in piece.to_pylist()]).unique()
+                found[name] = pd.CategoricalDtype(names, ordered=kind.ordered)
+            elif holed[name] == full[name] or not self.holes(name):
+                found[name] = full[name]
+            elif kind in nullable() and self.wide(name):
+                found[name] = nullable()[kind]
+            else:
+                found[name] = holed[name]
+        return found
 
 
 @dataclass(frozen=True)
@@ -156,8 +183,25 @@ class FileTable(ArrowTable):
             raise SourceError(f"{self.path} cannot be read: {error.strerror}.") from None
         return found.st_size, found.st_mtime_ns
 
-    def check_unchanged(self) -> None:
-        """Raise `SourceChanged` when the file was written to since."""
+    def unchanged(self, tables: Iterator[Any]) -> Iterator[Any]:
+        """Yield what is read of the file for as long as it stays what it was; none of it is of a mixture.
+
+        Raises:
+            SourceChanged: It was written to since.
+        """
+        self._check()
+        while True:
+            try:
+                table = next(tables, None)
+            except SourceError:
+                self._check()
+                raise
+            self._check()
+            if table is None:
+                return
+            yield table
+
+    def _check(self) -> None:
         if self._stamp() != self.stamp:
             raise SourceChanged(f"{self.path} has changed since replay() looked at it; call replay() again.")
 
@@ -168,6 +212,12 @@ def tidy_frame(frame: pd.DataFrame) -> pd.DataFrame:
     >>> tidy_frame(pd.DataFrame({"a": [1, 2]}, index=pd.Index([7, 8], name="key"))).to_dict("list")
     {'key': [7, 8], 'a': [1, 2]}
     """
+    if frame.columns.nlevels > 1:
+        raise ColumnError(
+            f"rows must have one name a column, but have {frame.columns.nlevels} levels of them, such as "
+            f"{shown(next(iter(frame.columns), None))}; join them, for example "
+            "rows.columns = ['_'.join(map(str, c)) for c in rows.columns]."
+        )
     named = [name for name in frame.index.names if name is not None and name not in frame.columns]
     unnamed = [i for i, name in enumerate(frame.index.names) if name not in named]
     kept = frame.reset_index(level=unnamed, drop=True) if unnamed else frame
@@ -182,25 +232,93 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        said = str(error).splitlines()[0]
-        raise SourceError(f"{path} cannot be read: {said.rstrip('.')}.") from None
+        raise SourceError(f"{path} cannot be read: {said(error)}.") from None
 
 
 def plain_index(schema: Any) -> Any:
-    """Return the schema as if its frame had no index: named levels are columns, an unnamed one is left out."""
+    """Return the schema as if its frame had no index, and text for names.
+
+    Named levels are columns, an unnamed one is left out.
+    """
     import pyarrow as pa
 
     metadata = dict(schema.metadata or {})
     if b"pandas" in metadata:
         noted = json.loads(metadata[b"pandas"])
-        metadata[b"pandas"] = json.dumps({**noted, "index_columns": []}).encode()
+        metadata[b"pandas"] = json.dumps({**noted, "index_columns": [], "column_indexes": []}).encode()
     return pa.schema([f for f in schema if not re.fullmatch(r"__index_level_\d+__", f.name)], metadata)
 
 
 def as_pandas(table: Any) -> pd.DataFrame:
-    """Return an Arrow table as a frame."""
-    frame: pd.DataFrame = table.to_pandas(date_as_object=False)
+    """Return an Arrow table as a frame.
+
+    Raises:
+        SourceError: A column is of a type that pandas has no counterpart for.
+    """
+    import pyarrow as pa
+
+    try:
+        frame: pd.DataFrame = table.to_pandas(date_as_object=False)
+    except (pa.ArrowException, NotImplementedError, ValueError) as error:
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            try:
+                column.to_pandas(date_as_object=False)
+            except (pa.ArrowException, NotImplementedError, ValueError):
+                raise SourceError(f"column {name!r} is {column.type}, which pandas cannot hold; convert it.") from None
+        raise SourceError(f"the rows make no frame: {said(error)}.") from None
     return frame
+
+
+def cast(table: Any, schema: Any, path: Path) -> Any:
+    """Return the table with the types of a schema.
+
+    Raises:
+        SourceError: A column has a value that its type cannot hold.
+    """
+    import pyarrow as pa
+
+    try:
+        return table.cast(schema)
+    except pa.ArrowException:
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            try:
+                column.cast(schema.field(name).type)
+            except pa.ArrowException as error:
+                raise SourceError(
+                    f"{path} holds column {name!r} as {column.type}, which must go with the others as "
+                    f"{schema.field(name).type}, but {said(error)}; make them the same."
+                ) from None
+        raise
+
+
+def said(error: Exception) -> str:
+    """Return what Arrow or the system says, as the end of a sentence without its full stop."""
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+
+
+def has_wide(column: Any) -> bool:
+    """Return whether an Arrow column of whole numbers holds one that float64 cannot."""
+    import pyarrow.compute as pc
+
+    ends = pc.min_max(column).as_py()
+    return ends["max"] is not None and max(-ends["min"], ends["max"]) > EXACT
+
+
+def is_rounded(digits: str) -> bool:
+    """Return whether float64 changes a whole number, beyond the digits a writer of float64 leaves out.
+
+    >>> is_rounded("9007199254740993"), is_rounded("12345678901234567000")
+    (True, False)
+    """
+    nearest = float(digits)
+    return int(nearest) != int(digits) and Decimal(repr(nearest)) != Decimal(digits)
+
+
+def each_once(names: Iterable[object], owner: object) -> None:
+    """Raise `ColumnError` when a name is there more than once."""
+    columns = pd.Index(list(names), dtype=object)
+    if twice := sorted({str(c) for c in columns[columns.duplicated()]}):
+        raise ColumnError(f"{owner} must name each column once, but has {twice} more than once; rename them.")
 
 
 def recut(batches: Iterable[Any], first: int, start: int) -> Iterator[Any]:
@@ -229,29 +347,6 @@ def recut(batches: Iterable[Any], first: int, start: int) -> Iterator[Any]:
         yield pa.Table.from_batches(held)
 
 
-def _dtypes(
-    schema: Any, holes: Callable[[str], bool], dictionaries: Callable[[str], Iterable[Any]] = lambda _: ()
-) -> dict[str, Any]:
-    """Return each column's dtype for the whole file: a null anywhere makes an integer float64, as in one piece.
-
-    Args:
-        schema: Arrow types of the columns.
-        holes: Whether a column has nulls anywhere.
-        dictionaries: The pieces of a dictionary column's categories.
-    """
-    import pyarrow as pa
-
-    full, holed = _dtypes_of(schema.serialize().to_pybytes())
-    found: dict[str, Any] = {}
-    for name, kind in zip(schema.names, schema.types, strict=True):
-        if pa.types.is_dictionary(kind):
-            names = pd.Index([c for piece in dictionaries(name) for c in piece.to_pylist()]).unique()
-            found[name] = pd.CategoricalDtype(names, ordered=kind.ordered)
-        else:
-            found[name] = holed[name] if holed[name] != full[name] and holes(name) else full[name]
-    return found
-
-
 @lru_cache(64)
 def _dtypes_of(schema: bytes) -> tuple[dict[Any, Any], dict[Any, Any]]:
     """Return what the columns of a serialised schema become without nulls, and with them; many files share one."""
@@ -265,5 +360,16 @@ def _dtypes_of(schema: bytes) -> tuple[dict[Any, Any], dict[Any, Any]]:
 def frame_of(table: Any, dtypes: dict[str, Any]) -> pd.DataFrame:
     """Return the table as a frame with exactly these dtypes."""
     frame = as_pandas(table)
-    other = {c: dtypes[str(c)] for c, dtype in frame.dtypes.items() if dtypes[str(c)] != dtype}
+    other = {str(c): dtypes[str(c)] for c, dtype in frame.dtypes.items() if dtypes[str(c)] != dtype}
+    for name, dtype in other.items():
+        if dtype in nullable().values():  # not by way of float64, which is what Arrow made of the column
+            frame[name] = pd.Series(dtype.__from_arrow__(table.column(name)))
     return frame.astype(other) if other else frame
+
+
+@lru_cache(1)
+def nullable() -> dict[Any, Any]:
+    """Return the dtypes that hold whole numbers beside nulls, by Arrow type."""
+    import pyarrow as pa
+
+    return {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}

@@ -8,6 +8,7 @@ and knows no files and no rows around it.
 
 from __future__ import annotations
 
+import datetime as dt
 import zoneinfo
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,7 +64,7 @@ def epoch_ns(column: pd.Series, *, tz: str | None = None, unit: str = "s", row: 
     >>> epoch_ns(pd.Series([0.5, 1.25])).tolist()
     [500000000, 1250000000]
     """
-    name, column = column.name, column.infer_objects()
+    name, column = column.name, _plain(column)
     _refuse_nulls(column, row)
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         return _from_timestamps(column, tz, row)
@@ -73,15 +74,41 @@ def epoch_ns(column: pd.Series, *, tz: str | None = None, unit: str = "s", row: 
         )
     if pd.api.types.is_timedelta64_dtype(column.dtype):
         return _whole_ns(column, "timedelta64[ns]")
-    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+    if pd.api.types.is_any_real_numeric_dtype(column.dtype):
         return _from_numbers(column, UNITS[unit], row)
     if len(column) or column.dtype != object:
-        held = shown(column.iloc[0]) if len(column) else f"dtype {column.dtype}"
-        raise SourceError(
-            f"column {name!r} must hold times or numbers, got {held}; parse it first, "
-            f"for example rows[{name!r}] = pd.to_datetime(rows[{name!r}]), and replay the frame."
-        )
+        raise _no_times(column, row)
     return np.empty(0, np.int64)
+
+
+def _plain(column: pd.Series) -> pd.Series:
+    """Return a column in NumPy's dtypes where it is held otherwise: by Arrow, as categories, as objects."""
+    if isinstance(column.dtype, pd.ArrowDtype):
+        held: Any = column.array
+        column = pd.Series(held.__arrow_array__().to_pandas(date_as_object=False), name=column.name)
+    elif isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    return column.infer_objects()
+
+
+def _no_times(column: pd.Series, row: int) -> SourceError:
+    """Return the error for a column that holds something else than times, with a way to make times of it."""
+    kind, it = pd.api.types.infer_dtype(column, skipna=True), f"rows[{column.name!r}]"
+    at = 0
+    if kind in ("mixed-integer", "mixed") and not isinstance(column.iloc[0], str):
+        others = [not isinstance(v, int | float | dt.datetime) or isinstance(v, bool) for v in column]
+        at = others.index(True) if True in others else 0
+    way = {
+        "datetime": f"bring them into one time zone first, {it} = pd.to_datetime({it}, utc=True),",
+        "time": f"add the day first, for example {it} = pd.to_datetime('2026-01-01 ' + {it}.astype(str)),",
+        "decimal": f"make them floats first, {it} = {it}.astype(float),",
+        "period": f"take their beginnings first, {it} = {it}.dt.to_timestamp(),",
+        "complex": "name another column,",
+        "boolean": "name another column,",
+        "integer": "they are beyond 64 bits; name another column,",
+    }.get(kind, f"parse it first, for example {it} = pd.to_datetime({it}),")
+    held = f"{shown(column.iloc[at])} in row {row + at}" if len(column) else f"dtype {column.dtype}"
+    return SourceError(f"column {column.name!r} must hold times or numbers, got {held}; {way} and replay the frame.")
 
 
 def _refuse_nulls(column: pd.Series, row: int) -> None:

@@ -202,7 +202,12 @@ class _Folder:
         row, digest = find.given, _digest(name, identity.size)
         pieces = self._pieces(name, row) if _identity(name) == identity else iter(())
         while True:
-            rows = next(pieces, None)
+            try:
+                rows = next(pieces, None)
+            except SourceChanged:
+                if _identity(name) == identity:
+                    raise
+                rows = None
             if _identity(name) != identity:
                 self._lose(find, name, row)
                 return
