@@ -16,6 +16,7 @@ HOUSE = [
     "clock",
     "host",
     "durations",
+    "paths",
     "records",
     "arrivals",
     "sources",

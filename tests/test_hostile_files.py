@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mblab import Lab
-from mblab.errors import MblabError, SettingError, SourceChanged, SourceError
-from mblab.sources import csv, jsonl, parquet, replay, tables
+from mblab import Lab, sinks
+from mblab.errors import MblabError, SettingError, SinkError, SourceChanged, SourceError
+from mblab.sources import csv, jsonl, parquet, poll, record, replay, tables, watch
 
 BIG = 2**53 + 1  # the first whole number that float64 cannot hold
 
@@ -405,19 +405,36 @@ def test_a_speedup_that_nobody_would_live_to_see_is_refused():
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ("https://example.com/x.csv", "is a URL, but data must be a file on this machine"),
-        ("s3://bucket/*.parquet", "is a URL"),
-        ("file:///x.csv", "is a URL; give the path alone, without file://"),
-        ("", "data must be a DataFrame"),
-        (b"x.csv", "data must be a DataFrame"),
-        ("a\0.csv", "holds a NUL character"),
-        ("a" * 5000 + ".csv", "File name too long"),
-        ("~nobody-of-that-name/x.csv", "home of a user that this machine does not know"),
+        ("https://example.com/x.csv", "must be a path on this machine, got the URL 'https://example.com/x.csv'"),
+        ("s3://bucket/*.parquet", "got the URL"),
+        ("file:///x.csv", "got the URL"),
+        ("", "must name a file or folder, got ''"),
+        ("a\0.csv", "must name a file or folder, got 'a\\x00.csv'"),
+        ("a" * 5000 + ".csv", "cannot be looked up: File name too long"),
+        ("~nobody-of-that-name/x.csv", "the home of a user this machine does not know"),
     ],
 )
-def test_what_is_no_path_is_refused(data, said):
-    """Whatever the file system would say to it."""
-    assert said in refusal(data)
+@pytest.mark.parametrize(
+    "use",
+    [
+        replay,
+        watch,
+        lambda path: record(replay(pd.DataFrame({"a": [1]}), rate=1), path),
+        sinks.csv,
+        sinks.jsonl,
+        sinks.sqlite,
+        sinks.parquet,
+    ],
+    ids=["replay", "watch", "record", "csv", "jsonl", "sqlite", "parquet"],
+)
+def test_what_is_no_path_is_refused(use, data, said, tmp_path, monkeypatch):
+    """Before anything is read or made; a URL is no folder of that name."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingError) as caught:
+        use(data)
+
+    assert said in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_file_is_refused(tmp_path):
@@ -479,3 +496,121 @@ def test_a_refusal_comes_before_the_run_or_ends_it_as_a_source_error(tmp_path):
     path = file(tmp_path, "rows.csv", 't,v\n1,"a\n2,b\n')
     with pytest.raises(SourceError, match="opens a quote that is never closed"):
         Lab(replay(path, arrival="t"), interval="1s").run(clock="virtual", cost=0)
+
+
+# Live
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "t,t\n1,2\n", "more than once"),
+        ("a.csv", 't,v\n1,"a\n2,b\n', "opens a quote that is never closed"),
+        ("a.csv", "t;v\n1;2\n", "must part columns by commas"),
+        ("a.csv", b"\x1f\x8b1234\n", "is packed by gzip"),
+        ("a.jsonl", "null\n", "must be one JSON object"),
+        ("a.jsonl", '{"t": ' + "[" * 10_000 + "]" * 10_000 + "}\n", "nested too deeply"),
+    ],
+)
+def test_a_hostile_file_that_appears_halts_with_its_name(name, content, said, tmp_path):
+    """As a replay of it would be refused."""
+    path = file(tmp_path, name, content)
+    with pytest.raises(SourceError) as caught:
+        list(watch(tmp_path / "*", settle=0).open())
+
+    assert said in str(caught.value)
+    assert path.name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "must name each column once"),
+        (pa.table([[1], [2]], names=["a", "a"]), "must name each column once"),
+        (pd.DataFrame({("a", "b"): [1]}), "join them"),
+        (pa.table({"t": pa.array([0], pa.timestamp("us", "Mars/Phobos"))}), "which pandas cannot hold"),
+    ],
+)
+def test_rows_of_a_function_are_checked_like_a_file(rows, said):
+    """Column names and types."""
+    with pytest.raises(SourceError, match=said):
+        list(poll(lambda: rows).open())
+
+
+def test_columns_of_a_polled_frame_may_be_numbers():
+    """As in a frame that is replayed."""
+    assert next(poll(lambda: pd.DataFrame({0: [7]})).open()).rows[0].tolist() == [7]
+
+
+def test_a_function_that_makes_no_rows_when_called_is_refused_at_once():
+    """A coroutine or a generator would give the same nothing each time."""
+
+    async def later():
+        return {"a": [1]}
+
+    def made():
+        yield {"a": [1]}
+
+    for fn in (later, made):
+        with pytest.raises(SettingError, match="is async or a generator"):
+            poll(fn)
+
+
+def test_a_function_that_exits_halts_the_run_in_one_line():
+    """SystemExit in a thread would end it without a word; an error of many lines is told in one."""
+
+    def leave():
+        raise SystemExit("bye\nbye")
+
+    with pytest.raises(SourceError, match="SystemExit: bye bye"):
+        Lab(poll(leave, every="10ms"), interval="20ms").run("10s")
+
+
+# What cannot be written
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (pd.DataFrame({"a": [1, "x"]}), "column a"),
+        (pd.DataFrame({"a": [10**30]}), "too large"),
+        (pd.DataFrame({1: [1], "1": [2]}), "must name each column once"),
+        (pd.DataFrame({"a": pd.Series(["\ud800"], dtype=object)}), "surrogates not allowed"),
+    ],
+)
+def test_rows_that_no_recording_holds_are_a_source_error(frame, said, tmp_path):
+    """And no file is left."""
+    with pytest.raises(SourceError, match=said) as caught:
+        record(replay(frame, rate=1), tmp_path / "x.parquet")
+
+    assert type(caught.value).__name__ in ("SourceError", "ColumnError")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_takes_no_file_is_named(tmp_path):
+    """The folder is there, and nothing can be made in it."""
+    with pytest.raises(SourceError, match="cannot be written"):
+        record(replay(pd.DataFrame({"a": [1]}), rate=1), "/proc/x.parquet")
+
+
+@pytest.mark.parametrize(
+    ("sink", "frame", "said"),
+    [
+        (
+            sinks.sqlite,
+            pd.DataFrame({f"c{i}": [1] for i in range(2000)}),
+            "it has 2,000 columns and SQLite takes 1,999",
+        ),
+        (sinks.parquet, pd.DataFrame({"a": pd.arrays.SparseArray([1])}), "cannot take column 'a' of batch 0"),
+        (sinks.parquet, pd.DataFrame({"a": [1, "x"]}), "cannot take column 'a' of batch 0"),
+        (sinks.sqlite, pd.DataFrame({"a": [2**64]}), "an integer of SQLite has 64 bits"),
+        (sinks.csv, pd.DataFrame({"a": pd.Series(["\ud800"], dtype=object)}), "half a character"),
+    ],
+)
+def test_rows_that_no_sink_of_a_kind_holds_name_the_column(sink, frame, said, tmp_path):
+    """The batch stays planned, and the sentence says what to change in the step."""
+    lab = Lab(replay(pd.DataFrame({"i": [0]}), rate=1), interval="1s")
+    lab.batch(lambda batch: frame)
+    lab.to(sink(tmp_path / "out"))
+    with pytest.raises(SinkError, match=said):
+        lab.run(clock="virtual", cost=0)

@@ -732,7 +732,7 @@ def test_an_idle_live_run_costs_next_to_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        *[(lambda p, x=x: mblab.watch(x), "path must be a path with wildcards") for x in (None, 3, "", ["a"])],
+        *[(lambda p, x=x: mblab.watch(x), "path must") for x in (None, 3, "", ["a"], "s3://in/*.csv")],
         (mblab.watch, "is a folder; say which files in it"),
         (
             lambda p: mblab.watch(p / "nowhere" / "*.csv"),

@@ -206,7 +206,7 @@ def test_ctrl_c_completes_a_recording(tmp_path):
     ("arguments", "said"),
     [
         *[((x, "r.parquet"), "source must be a source of rows") for x in (None, 3, pd.DataFrame({"a": [1]}), "x.csv")],
-        *[((rows_at([0.0]), x), "path must be the path of a .parquet file") for x in (None, 3)],
+        *[((rows_at([0.0]), x), "path must be a string or a Path") for x in (None, 3)],
         ((rows_at([0.0]), "rec.csv"), "path must end in .parquet, got 'rec.csv'"),
         ((rows_at([0.0]), "nowhere/rec.parquet"), "lies in a folder that does not exist; create it first"),
         *[((rows_at([0.0]), "r.parquet", x), "duration") for x in (0, -1, "5", True, float("nan"))],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 import pandas as pd
 
 from mblab.errors import SettingError, SettingTypeError, SinkError, did_you_mean, shown
+from mblab.paths import user_path
 from mblab.sinks.base import Mode
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class FileSink:
     effects = True
 
     def __init__(self, path: str | os.PathLike[str], mode: Mode | None) -> None:
-        self.path = _checked_path(path, self.kind)
-        self.file = self.path.expanduser().resolve()
+        self.file = user_path(path, f"{self.kind}'s path").resolve()
+        self.path = Path(path)
         self._given_mode = _checked_mode(mode)
 
     @property
@@ -80,15 +81,6 @@ class FileSink:
 
     def __repr__(self) -> str:
         return self.code()
-
-
-def _checked_path(path: object, kind: str) -> Path:
-    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
-        raise SettingTypeError(f"{kind}'s path must be a string or a Path, got {shown(path)} ({type(path).__name__}).")
-    text = os.fspath(path)
-    if not text.strip() or "\0" in text:
-        raise SettingError(f"{kind}'s path must name a place to write to, got {shown(text)}.")
-    return Path(text)
 
 
 def _checked_mode(mode: object) -> Mode | None:

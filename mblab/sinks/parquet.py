@@ -388,7 +388,7 @@ def _table(rows: pd.DataFrame, path: Path, batch_id: int) -> Any:
 
     try:
         table = pa.Table.from_pandas(rows, preserve_index=False)
-    except (pa.ArrowException, OverflowError, UnicodeError) as error:
+    except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
         name, reason = _culprit(rows) or ("", _first_line(error))
         raise SinkError(
             f"{path} cannot take column {name!r} of batch {batch_id}: {reason}; give it one type in the step."
@@ -412,7 +412,7 @@ def _culprit(rows: pd.DataFrame) -> tuple[str, str] | None:
     for name, column in rows.items():
         try:
             pa.Array.from_pandas(column)
-        except (pa.ArrowException, OverflowError, UnicodeError) as error:
+        except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
             return str(name), _first_line(error)
     return None
 

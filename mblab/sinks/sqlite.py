@@ -27,6 +27,7 @@ from mblab.sinks.files import FileSink, is_held, make_folder, named
 __all__ = ["SqliteSink"]
 
 BUSY_S: Final = 5.0  # how long a locked database is waited for
+MOST_COLUMNS: Final = 2000 - 1  # of its own default limit one is the number of the row
 OWN: Final = "_mblab_"
 ROW_NUMBERS: Final = ("_rowid_", "rowid", "oid")  # SQLite's names for it; a column of the user's hides its own
 SET_UP: Final = (
@@ -286,6 +287,11 @@ class SqliteSink(FileSink):
         )
 
     def _check_names(self, columns: list[str], batch_id: int) -> None:
+        if len(columns) > MOST_COLUMNS:
+            raise SinkError(
+                f"{self.path} cannot take batch {batch_id}: it has {len(columns):,} columns and SQLite takes "
+                f"{MOST_COLUMNS:,}; return fewer, or use parquet."
+            )
         lower: dict[str, str] = {}
         for name in columns:
             if "\0" in name:

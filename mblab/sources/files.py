@@ -146,11 +146,7 @@ def open_path(path: Path) -> FileTable | FilesTable:
     Raises:
         SourceError: Nothing matches, or the files are of several kinds.
     """
-    try:
-        alone = path.exists() or not glob.has_magic(str(path))
-    except OSError as error:
-        raise SourceError(f"{shown(str(path))} cannot be looked up: {error.strerror}.") from None
-    if alone:
+    if path.exists() or not glob.has_magic(str(path)):
         return open_table(path)
     matches = [Path(p) for p in sorted(glob.glob(str(path), recursive=True), key=natural)]  # noqa: PTH207  absolute too
     files = [p for p in matches if p.is_file() and not p.name.startswith((".", "_"))]

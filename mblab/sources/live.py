@@ -222,10 +222,9 @@ class Listener:
             try:
                 found += self._lookout.look()
                 failed = False
-            except Exception as error:
-                found.append(
-                    error if isinstance(error, MblabError) else SourceError(f"{type(error).__name__}: {error}")
-                )
+            except BaseException as error:  # a SystemExit too, or the thread would end without a word
+                said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                found.append(error if isinstance(error, MblabError) else SourceError(said))
                 failed = True
             took_s = time.perf_counter() - began
             with self._lock:

@@ -20,7 +20,7 @@ from mblab.sources.base import Position
 from mblab.sources.columns import column_name
 from mblab.sources.live import Find, Live
 from mblab.sources.rows import as_frame
-from mblab.sources.tables import DECODE_ROWS
+from mblab.sources.tables import DECODE_ROWS, each_once
 
 __all__ = ["Poll", "poll"]
 
@@ -81,7 +81,7 @@ class _Caller:
         self._takes_position = takes_position(source.fn)
         self._position = position
         self._row = row  # rows of the first call that were given out before
-        self._columns: list[str] | None = None
+        self._columns: list[Any] | None = None
         self.over = False
         self.rest = 0.0  # a call mostly waits for somebody else
 
@@ -98,7 +98,8 @@ class _Caller:
             self.over = True
             return []
         except Exception as error:
-            raise SourceError(f"{name}() failed with {type(error).__name__}: {error}") from error
+            said = " ".join(str(error).split())
+            raise SourceError(f"{name}() failed with {type(error).__name__}: {said}") from error
         rows, position = self._parted(got)
         frame = as_frame(rows, name)
         if len(frame):
@@ -141,7 +142,8 @@ class _Caller:
         return rows, position
 
     def _in_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
-        columns = [str(c) for c in frame.columns]
+        columns = list(frame.columns)
+        each_once(columns, f"{self._source.name}()")
         self._columns = self._columns or columns
         event_time = self._source.event_time
         if set(columns) != set(self._columns):
@@ -194,6 +196,11 @@ def poll(fn: Callable[..., Any], *, every: Duration = "1s", event_time: str | No
     """
     if not callable(fn):
         raise SettingTypeError(f"fn must be a function fn() or fn(position) that returns rows, got {shown(fn)}.")
+    if any(kind(fn) for kind in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)):
+        raise SettingError(
+            f"fn must return rows each time it is called, but {getattr(fn, '__name__', 'it')} is async or a generator; "
+            "return the rows, or poll lambda: next(made), with made = fn()."
+        )
     takes_position(fn)
     every_s = seconds(duration_ns(every, "every", minimum_ns=1_000_000))
     return Poll(fn, every_s, column_name(event_time, "event_time"))

@@ -9,6 +9,7 @@ stream can be run on the virtual clock, at any speed, as often as one likes.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ import numpy as np
 from mblab.clock import WallClock
 from mblab.durations import NS, Duration, duration_ns, format_s
 from mblab.errors import MblabError, SettingError, SettingTypeError, SourceError, shown
+from mblab.paths import user_path
 from mblab.sources.base import Block, Source, Times
 from mblab.sources.feed import scale_ns
 from mblab.sources.live import Live
-from mblab.sources.tables import DECODE_ROWS
+from mblab.sources.tables import DECODE_ROWS, each_once
 
 __all__ = ["Recording", "record", "recording_in"]
 
@@ -89,11 +91,16 @@ def record(source: Source, path: str | Path, duration: Duration | None = None) -
     try:
         for rows, arrival_ns in heard:
             writer.add(rows, arrival_ns)
+        if writer.rows:
+            return writer.finish()
     except KeyboardInterrupt:
         writer.finish()
         raise
     except MblabError as error:
-        if not writer.rows or isinstance(error, _Unwritable):
+        if isinstance(error, _Unwritable):
+            writer.drop()
+            raise SourceError(str(error)) from None
+        if not writer.rows:
             writer.drop()
             raise
         writer.finish()
@@ -101,10 +108,8 @@ def record(source: Source, path: str | Path, duration: Duration | None = None) -
     except BaseException:
         writer.drop()
         raise
-    if not writer.rows:
-        within = "" if length is None else f" within {format_s(length / NS)}"
-        raise SourceError(f"nothing arrived from {source.name}{within}, so there is nothing to record.")
-    return writer.finish()
+    within = "" if length is None else f" within {format_s(length / NS)}"
+    raise SourceError(f"nothing arrived from {source.name}{within}, so there is nothing to record.")
 
 
 class _Unwritable(SourceError):
@@ -112,9 +117,7 @@ class _Unwritable(SourceError):
 
 
 def _checked_target(path: object) -> Path:
-    if not isinstance(path, str | Path):
-        raise SettingTypeError(f"path must be the path of a .parquet file, got {shown(path)}.")
-    target = Path(path).expanduser()
+    target = user_path(path, "path")
     if target.suffix.lower() != ".parquet":
         raise SettingError(f"path must end in .parquet, got {str(path)!r}.")
     if not target.parent.is_dir():
@@ -184,12 +187,13 @@ class _Writer:
 
         if not len(rows):
             return
+        each_once(map(str, rows.columns), self._source.name)
         if ARRIVAL in rows.columns:
             raise _Unwritable(f"column {ARRIVAL!r} is what a recording notes arrivals in; rename it.")
         try:
             table = pa.Table.from_pandas(rows, preserve_index=False)
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            said = str(error).splitlines()[0]
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            said = "; ".join(str(part).rstrip(".") for part in error.args)
             raise _Unwritable(
                 f"the rows of {self._source.name} cannot be recorded: {said}; a column must hold one kind of value."
             ) from None
@@ -205,7 +209,10 @@ class _Writer:
 
         if self._schema is None:
             self._schema = self._noted(self._unified())
-            self._file = pq.ParquetWriter(self._temporary, self._schema)
+            try:
+                self._file = pq.ParquetWriter(self._temporary, self._schema)
+            except OSError as error:
+                raise self._no_place(error) from None
         try:
             parts = [t.select(self._schema.names).replace_schema_metadata(None) for t in self._held]
             plain = self._schema.remove_metadata()
@@ -219,8 +226,12 @@ class _Writer:
         try:
             self._file.write_table(whole.replace_schema_metadata(self._schema.metadata))
         except OSError as error:
-            raise _Unwritable(f"{self._target} cannot be written: {error.strerror or error}.") from None
+            raise self._no_place(error) from None
         self._held, self._held_rows, self._since_s = [], 0, time.monotonic()
+
+    def _no_place(self, error: OSError) -> _Unwritable:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return _Unwritable(f"{self._target} cannot be written: {reason}; make room or choose another path.")
 
     def _unified(self) -> Any:
         import pyarrow as pa

@@ -9,7 +9,6 @@ times means and how files are read, but no clock: `speedup` is carried to the fe
 
 from __future__ import annotations
 
-import re
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ import pandas as pd
 from mblab.arrivals import check_number, check_whole, plain
 from mblab.durations import NS
 from mblab.errors import SettingError, SettingTypeError, SourceError, missing_column, shown
+from mblab.paths import user_path
 from mblab.sources.base import Block, Position, Times
 from mblab.sources.columns import column_name, column_names
 from mblab.sources.disorder import Modifiable
@@ -348,8 +348,8 @@ def replay(
 
 def _data(data: Any) -> Path | pd.DataFrame:
     """Return the path, or the data as a frame of our own."""
-    if isinstance(data, str | Path) and str(data):
-        return _path(str(data))
+    if isinstance(data, str | Path):
+        return user_path(data, "data")
     if isinstance(data, pd.DataFrame):
         return tidy_frame(data)
     import pyarrow as pa
@@ -373,22 +373,6 @@ def _refuse_unnamed(data: object) -> None:
             "replay() must know when rows arrive: the index holds times but has no name, so give it one and name it, "
             "replay(rows.rename_axis('time'), arrival='time')."
         )
-
-
-def _path(text: str) -> Path:
-    if url := re.match(r"([a-z][a-z0-9+.-]+)://", text):
-        raise SourceError(
-            f"{shown(text)} is a URL, but data must be a file on this machine; download it first, or read it yourself "
-            "and replay the frame."
-            if url[1] != "file"
-            else f"{shown(text)} is a URL; give the path alone, without {url[0]}."
-        )
-    if "\0" in text:
-        raise SourceError(f"{shown(text)} is no path: it holds a NUL character.")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # of a user that is not there
-        raise SourceError(f"{shown(text)} begins with the home of a user that this machine does not know.") from None
 
 
 def _check_rate(rate: object, arrival: object, speedup: object, sort: object) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from mblab.errors import SourceError, shown
-from mblab.sources.tables import tidy_frame
+from mblab.sources.tables import as_pandas, tidy_frame
 
 __all__ = ["as_frame"]
 
@@ -35,7 +35,7 @@ def as_frame(value: Any, who: str) -> pd.DataFrame:
     if isinstance(value, pd.DataFrame):
         return tidy_frame(value)
     if type(value).__module__.startswith("pyarrow") and hasattr(value, "to_pandas") and hasattr(value, "schema"):
-        return tidy_frame(value.to_pandas(date_as_object=False))
+        return tidy_frame(as_pandas(value))
     rule = f"{who}() must return rows: a DataFrame, an Arrow table, a list of dicts, a dict of columns, or None"
     if isinstance(value, Mapping):
         columns = {str(name): part for name, part in value.items()}

@@ -28,11 +28,13 @@ import pandas as pd
 from mblab.arrivals import plain
 from mblab.durations import Duration, duration_ns, format_s, seconds
 from mblab.errors import SettingTypeError, SourceChanged, SourceError, missing_column, shown
+from mblab.paths import user_path
 from mblab.sources.base import Position
 from mblab.sources.columns import column_name, column_names
 from mblab.sources.files import KINDS, natural, open_table, schema_difference
 from mblab.sources.jsonl import JsonlTable
 from mblab.sources.live import Find, Live
+from mblab.sources.tables import each_once
 
 __all__ = ["Watch", "watch"]
 
@@ -311,6 +313,7 @@ class _Folder:
                 if column is not None and column not in names:
                     raise missing_column(knob, column, names)
             self._names = names
+        each_once(names, name)
         known = names if may_lack else self._names
         if said := schema_difference([c for c in self._names if c in known], names):
             raise SourceError(f"{name} {said}; all files must have the columns of the first one.")
@@ -413,9 +416,7 @@ def watch(
         SettingError: An argument is out of its range.
         SourceError: The folder does not exist, or files of that ending are not read.
     """
-    if not isinstance(path, str | Path) or not str(path):
-        raise SettingTypeError(f"path must be a path with wildcards such as 'in/*.parquet', got {shown(path)}.")
-    pattern = Path(path).expanduser()
+    pattern = user_path(path, "path")
     if pattern.is_dir():
         raise SourceError(f"{pattern} is a folder; say which files in it, such as {str(pattern / '*.parquet')!r}.")
     fixed = pattern.parent
