@@ -35,7 +35,7 @@ def test_durations_are_read_as_people_write_them(value, ns):
         ("5", "no unit; write '5s'"), ("", "no duration"), ("s", "no duration"), ("5 parsecs", "no duration"),
         ("1s 2", "no duration"), ("P", "no duration"), ("PT", "no duration"), ("-1s", "must not be negative"),
         (-1, "must not be negative"), (True, "must be a duration"), (np.True_, "must be a duration"),
-        (math.nan, "finite"), (math.inf, "finite"), (pd.NaT, "NaT"), (np.timedelta64("NaT"), "NaT"),
+        (math.nan, "finite"), (math.inf, "finite"), (pd.NaT, "NaT"), (np.timedelta64("NaT", "ns"), "NaT"),
         (None, "NoneType"), ([1], "list"), (b"1s", "bytes"), (1 + 2j, "complex"), ("1e400 s", "out of range"),
         (1e300, "out of range"), ("-0.2ns", "must not be negative"),
     ],
