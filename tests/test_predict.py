@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import mblab
@@ -23,6 +23,7 @@ EXACT = [
 ]
 
 
+@example([0.0, 1.5], [0.05], "skip", None, 0.485, 0.04)  # a load of exactly 1
 @given(
     st.lists(st.integers(0, 2500).map(lambda ms: ms / 1000), max_size=40).map(sorted),
     st.lists(st.integers(50, 900).map(lambda ms: ms / 1000), min_size=1, max_size=3, unique=True),
@@ -58,7 +59,7 @@ def test_a_last_batch_that_ends_late_does_not_change_the_predicted_regime():
     arrivals = (np.arange(600_000) * 2 + 1) * 500_000
 
     def regime_of(last_ns):
-        def cost(lane, rows, seen):
+        def cost(lane, rows, seen, at_once):
             return np.where(seen >= 599 * 995, last_ns, 80_000_000)
 
         return run_lanes(arrivals, np.array([10**9]), cost=cost, horizon_ns=600 * 10**9, max_rows_per_batch=995).regime(

@@ -14,7 +14,7 @@ from mblab import Lab, SettingError, predict
 from mblab.errors import BatchError, ColumnError
 from mblab.testing import ListSink, rows_at
 from mblab.tuning.bundle import Bundle
-from mblab.tuning.cost import CostModel
+from mblab.tuning.cost import Before, CostModel
 from mblab.tuning.fit import nonnegative
 from mblab.tuning.probe import ladder, rows_wanted
 
@@ -178,12 +178,42 @@ def test_pauses_reach_the_tail_and_not_the_middle():
 
 def test_timers_that_wake_late_widen_the_bands():
     """A busy machine adds to every batch, by luck: the load's band is wider, and its middle higher."""
-    calm, late = (CostModel.fit(probes(LAWS["affine"]), wake_s=s, wake_sd_s=s, host_sd=0.0) for s in (0.0, 0.01))
+    calm, late = (CostModel.fit(probes(LAWS["affine"]), before=Before(s, s), host_sd=0.0) for s in (0.0, 0.01))
     tables = [predict(mblab.arrivals.constant(RATE), [0.1], cost=model).table.iloc[0] for model in (calm, late)]
 
     assert tables[0].load_hi - tables[0].load_lo < 0.01
     assert tables[1].load_hi - tables[1].load_lo > 0.05
     assert tables[1].load == pytest.approx(tables[0].load + 0.1, abs=0.05)
+
+
+def test_a_batch_that_follows_at_once_reads_its_rows_first():
+    """Below T* nothing is read while waiting: the law's T* grows by the turn and the reading, above it nothing does."""
+    bare, reading = (
+        CostModel.fit(probes(LAWS["affine"]), before=before, host_sd=0.0)
+        for before in (Before(), Before(turn_s=0.002, read_s=2e-6))
+    )
+    tables = [predict(mblab.arrivals.constant(RATE), [0.01, 1.0], cost=model).table for model in (bare, reading)]
+    shortest = [row.load * row.interval_s for row in (table.iloc[0] for table in tables)]
+    b = 1e-5 * RATE
+
+    assert shortest[1] / shortest[0] == pytest.approx((0.042 / (1 - 1.2 * b)) / (0.04 / (1 - b)), rel=0.02)
+    assert tables[1].load[1] == pytest.approx(tables[0].load[1], rel=1e-9)
+
+
+def test_a_run_tells_what_comes_before_its_batches():
+    """Late timers are told by batches that waited, turn and reading by those that followed at once."""
+    batches = pd.DataFrame(
+        {
+            "num_input_rows": [100, 100, 0, 50, 50, 200],
+            "scheduling_delay_s": [0.0, 0.0, 0.0, 0.3, 0.3, 0.3],
+            "wake_delay_s": [0.001, 0.003, 0.9, 0.01, 0.01, 0.02],
+        }
+    )
+    before = Before.of(batches)
+
+    assert (before.wake_s, before.wake_sd_s) == pytest.approx((0.002, 0.001))
+    assert before.turn_s == pytest.approx(0.01)
+    assert before.turn_s + before.read_s * 100 == pytest.approx(0.0133, rel=0.02)
 
 
 def test_a_law_drives_a_run_on_the_virtual_clock():

@@ -16,6 +16,8 @@ from mblab.metrics.quantiles import Floats, LogBuckets
 
 __all__ = ["Totals", "regime", "summarise"]
 
+ROUNDING = 1e-9  # sums of seconds in floats: a load of exactly 1 may come out a little below
+
 
 @dataclass(slots=True)
 class Totals:
@@ -85,7 +87,7 @@ def regime(start_s: Floats, backlog: Floats, rows: Floats, *, load: float, arriv
         batch = float(some.mean()) if len(some) else 1.0
         if slope > 0.01 * arrival_rate and grown > batch:
             return "unsustainable"
-    return "self_clocked" if load >= 1 else "on_schedule"
+    return "self_clocked" if load >= 1 - ROUNDING else "on_schedule"
 
 
 def summarise(

@@ -84,7 +84,7 @@ def outlook(model: CostModel, intervals_s: Floats, rate: float, seen: float = 0.
     {'latency_p50_s': 0.8, 'latency_p95_s': 1.25, 'latency_p99_s': 1.29, 'load': 0.3}
     """
     work = model.work_s(np.maximum(rate * intervals_s, 1.0), seen)
-    each = work[:, None] * np.quantile(model.scatter, (np.arange(15) + 0.5) / 15) + model.wake_s
+    each = work[:, None] * np.quantile(model.scatter, (np.arange(15) + 0.5) / 15) + model.before.wake_s
     pauses = model.pauses
     if pauses.count:
         chance = pauses.count / pauses.tried
@@ -330,6 +330,6 @@ class _Drift:
         if last is not None and batch_id - last < FRESH and len(sizes) >= 12 and max(sizes) > 2 * min(sizes):
             names = ["num_input_rows", "seen_rows", "seconds", "cpu_s", "at_s"]
             frame = pd.DataFrame(list(self._batches), columns=names)
-            newer = CostModel.fit(frame, wake_s=model.wake_s, wake_sd_s=model.wake_sd_s, host_sd=model.host_sd)
+            newer = CostModel.fit(frame, before=model.before, host_sd=model.host_sd)
             return _Corrected(newer, f"{said}; fitted anew to the last {len(sizes)} batches")
         return _Corrected(model.scaled(factor), f"{said}; law rescaled")

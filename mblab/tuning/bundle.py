@@ -16,7 +16,7 @@ import pandas as pd
 from mblab.durations import NS
 from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.tuning.cost import CostModel
-from mblab.tuning.lanes import Floats, Ints, Outcome, run_lanes
+from mblab.tuning.lanes import Bools, Floats, Ints, Outcome, run_lanes
 from mblab.tuning.sweep import CURVE_COLUMNS
 
 __all__ = ["BANDED", "LANES", "Bundle", "Price", "check_price"]
@@ -84,8 +84,8 @@ class Bundle:
         """Run every interval in every lane; see `run_lanes`."""
         law = cost.lanes(lanes, seed=seed, points=min(POINTS, lanes))
 
-        def cost_of(lane: Ints, rows: Ints, seen: Ints) -> Ints:
-            return law.ns(lane, -(-rows // workers), seen)
+        def cost_of(lane: Ints, rows: Ints, seen: Ints, at_once: Bools) -> Ints:
+            return law.ns(lane, -(-rows // workers), seen, at_once)
 
         o = run_lanes(
             arrivals,

@@ -18,12 +18,50 @@ from mblab.durations import NS, format_s
 from mblab.errors import SettingError, missing_column
 from mblab.tuning.fit import FORMS, Floats, Pauses, choose_form, design, local_ratio, robust
 
-__all__ = ["BATCH_PROBE_COLUMNS", "CostModel", "LaneCost", "Sampler"]
+__all__ = ["BATCH_PROBE_COLUMNS", "Before", "CostModel", "LaneCost", "Sampler"]
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 HOST_SD = 0.06  # how far a machine's speed wanders from one minute to the next; see tests/benchmarks/results
 GRID = np.linspace(0.0, math.log(1e9), 1025)  # log n at which lanes keep the law: 5e-5 off between two points
-BATCH_PROBE_COLUMNS = ("num_input_rows", "batch_duration_s", "wake_delay_s", "cpu_time_s", "start_s")
+BATCH_PROBE_COLUMNS = (
+    "num_input_rows", "batch_duration_s", "scheduling_delay_s", "wake_delay_s", "cpu_time_s", "start_s",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a batch's time begins with, before its own work.
+
+    One that waited for its trigger has a timer that wakes late. One that follows its predecessor at once has the turn
+    from one to the next, and its rows are still to be read, which otherwise is done while waiting.
+
+    Attributes:
+        wake_s: How late a timer wakes, in seconds, on average.
+        wake_sd_s: Its standard deviation, by which batches may be shorter or longer another time.
+        turn_s: From the end of a batch to the start of one that follows at once, in seconds.
+        read_s: Reading, in seconds a row.
+    """
+
+    wake_s: float = 0.0
+    wake_sd_s: float = 0.0
+    turn_s: float = 0.0
+    read_s: float = 0.0
+
+    @classmethod
+    def of(cls, batches: pd.DataFrame) -> Before:
+        """Return what came before the work of some batches (`wake_delay_s`, `scheduling_delay_s`)."""
+        some = batches[batches.num_input_rows > 0]
+        at_once = some[some.scheduling_delay_s > 0]
+        delay = some.wake_delay_s[some.scheduling_delay_s <= 0]
+        wake, wake_sd = (float(delay.mean()), float(delay.std(ddof=0))) if len(delay) else (0.0, 0.0)
+        if at_once.empty:
+            return cls(wake, wake_sd)
+        gap = at_once.wake_delay_s.to_numpy(np.float64)
+        gap = np.minimum(gap, np.quantile(gap, 0.98))  # one stall tells nothing of rows
+        turn = float(np.median(gap))
+        read = max(0.0, float(gap.mean()) - turn) / float(at_once.num_input_rows.mean())
+        return cls(wake, wake_sd, turn, read)
 
 
 @dataclass(frozen=True)
@@ -40,8 +78,7 @@ class CostModel:
             keys.
         scores: Each form's error at a size it had not seen, as |log ratio|.
         pauses: Batches that took longer than work explains.
-        wake_s: How late a trigger wakes, in seconds, on average.
-        wake_sd_s: Its standard deviation.
+        before: What passes before the work itself.
         host_sd: Relative spread of the machine's speed that the bands allow for.
     """
 
@@ -50,8 +87,7 @@ class CostModel:
     probes: pd.DataFrame
     scores: dict[str, float]
     pauses: Pauses
-    wake_s: float
-    wake_sd_s: float
+    before: Before
     host_sd: float
     knots: Floats
     heights: Floats
@@ -67,8 +103,7 @@ class CostModel:
         cls,
         probes: pd.DataFrame,
         *,
-        wake_s: float = 0.0,
-        wake_sd_s: float = 0.0,
+        before: Before = Before(),
         host_sd: float = HOST_SD,
         truncated: bool = False,
         warm_s: tuple[float, ...] = (),
@@ -78,8 +113,7 @@ class CostModel:
         Args:
             probes: One row a batch: num_input_rows, seconds; optionally seen_rows, cpu_s, collected_s, switches,
                 idle_s, at_s, keys.
-            wake_s: How late a trigger wakes, on average.
-            wake_sd_s: Its standard deviation, by which batches may be shorter or longer another time.
+            before: What passes before the work itself.
             host_sd: Relative spread of the machine's speed.
             truncated: Whether larger batches were wanted than the budget could try.
             warm_s: Seconds of the calls that came first and are not counted.
@@ -116,8 +150,7 @@ class CostModel:
             frame,
             scores,
             pauses,
-            wake_s,
-            wake_sd_s,
+            before,
             host_sd,
             knots,
             heights,
@@ -157,9 +190,7 @@ class CostModel:
                 "at_s": delivered.start_s,
             }
         )
-        some = rows > 0
-        wake = delivered.wake_delay_s[some].to_numpy(np.float64) if some.any() else np.zeros(1)
-        return cls.fit(frame[some], wake_s=float(wake.mean()), wake_sd_s=float(wake.std()), host_sd=host_sd)
+        return cls.fit(frame[rows > 0], before=Before.of(delivered), host_sd=host_sd)
 
     # -- what it says -----------------------------------------------------------------------------------------------
 
@@ -295,7 +326,7 @@ class CostModel:
         frame, drawn = self.probes, lanes - points
         rows, seen, keys = (frame[c].to_numpy(np.float64) for c in ("num_input_rows", "seen_rows", "keys"))
         coefficients = np.tile(self.coefficients, (lanes, 1))
-        speed, late = np.ones(lanes), np.full(lanes, self.wake_s)
+        speed, late = np.ones(lanes), np.full(lanes, self.before.wake_s)
         pausing = np.full(lanes, float(self.pauses.count > 0))
         if drawn > 0:
             weights = rng.standard_exponential((drawn, len(rows)))  # Rubin, "The Bayesian bootstrap" (1981)
@@ -304,7 +335,7 @@ class CostModel:
             # evenly chosen quantiles instead of draws: few lanes, and still a fair picture
             z = _normal_quantiles(drawn)[rng.permutation(drawn)]
             speed[points:] = np.exp(z * math.hypot(self.unsteadiness, self.host_sd))
-            late[points:] += _normal_quantiles(drawn)[rng.permutation(drawn)] * self.wake_sd_s
+            late[points:] += _normal_quantiles(drawn)[rng.permutation(drawn)] * self.before.wake_sd_s
             late = np.maximum(late, 0.0)
             seen_pauses, tried = self.pauses.count, self.pauses.tried
             if seen_pauses:
@@ -361,15 +392,16 @@ class LaneCost:
         self._first = np.clip(middle - self._near, 0, max(count - 2 * self._near, 0))
         self._window = min(2 * self._near, count)
         self._pauses, self._pausing = model.pauses, pausing
-        self._late, self._rng, self.lanes = late, rng, len(speed)
+        self._before, self._late, self._rng, self.lanes = model.before, late, rng, len(speed)
 
-    def ns(self, lane: Ints, rows: Ints, seen: Ints) -> Ints:
+    def ns(self, lane: Ints, rows: Ints, seen: Ints, at_once: Bools) -> Ints:
         """Return the cost of one batch of each lane in ns; 0 for an empty one.
 
         Args:
             lane: Number of the law, modulo how many there are.
             rows: Rows of the batch.
             seen: Rows of the lane's batches before it.
+            at_once: Whether it follows the batch before without waiting.
         """
         law, rng = lane % self.lanes, self._rng
         place = np.log(np.maximum(rows, 1)) * ((len(GRID) - 1) / GRID[-1])
@@ -387,15 +419,17 @@ class LaneCost:
                 chance = 1 - np.exp(-pauses.count / pauses.work_s * self._pausing[law] * work)
             paused = np.flatnonzero(rng.random(len(rows)) < chance)
             work[paused] += pauses.seconds[rng.integers(0, pauses.count, len(paused))]
-        if self._late.any():  # a late trigger is a matter of luck, batch by batch
-            work += self._late[law] * rng.standard_exponential(len(rows))
+        if self._late.any():  # a late timer is a matter of luck, batch by batch
+            work += np.where(at_once, 0.0, self._late[law] * rng.standard_exponential(len(rows)))
+        if self._before.turn_s or self._before.read_s:
+            work += np.where(at_once, self._before.turn_s + self._before.read_s * rows, 0.0)
         cost: Ints = np.rint(work * NS).astype(np.int64)
         cost[rows == 0] = 0
         return cost
 
 
 class Sampler:
-    """A cost that is asked once a batch, in order, as `lab.run(cost=…)` asks."""
+    """A cost that is asked once a batch, in order, as `lab.run(cost=…)` asks; each is taken to have waited."""
 
     def __init__(self, lane: LaneCost) -> None:
         self._lane, self._seen = lane, 0
@@ -403,6 +437,6 @@ class Sampler:
     def __call__(self, n: int) -> float:
         """Return seconds of the next batch, of n rows."""
         one = np.array([n], np.int64)
-        cost = self._lane.ns(np.zeros(1, np.int64), one, np.array([self._seen], np.int64))
+        cost = self._lane.ns(np.zeros(1, np.int64), one, np.array([self._seen], np.int64), np.zeros(1, np.bool_))
         self._seen += int(n)
         return float(cost[0]) / NS

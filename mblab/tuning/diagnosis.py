@@ -14,7 +14,7 @@ import pandas as pd
 
 from mblab.durations import NS, format_s
 from mblab.run import Run
-from mblab.tuning.cost import CostModel
+from mblab.tuning.cost import Before, CostModel
 from mblab.tuning.lanes import run_lanes
 from mblab.tuning.whatif import lane_cost
 
@@ -150,7 +150,8 @@ def _causes(f: _Facts) -> list[str]:
         cost = format_s(float(f.model.coefficients[5]) * f.rate * 60)
         said.append(f"Its state makes it slower as it runs: each minute adds {cost} to a batch.")
     took, cpu = float(f.model.probes.seconds.sum()), float(f.model.probes.cpu_s.sum())
-    if f.model.wake_s > 0 and cpu < 0.5 * took:  # a virtual clock may go by a declared cost, which no CPU time explains
+    # on a virtual clock nothing comes before; it may go by a declared cost, which no CPU time explains
+    if f.model.before != Before() and cpu < 0.5 * took:
         said.append(f"{1 - cpu / took:.0%} of a batch's time is waiting, not computing.")
     return said
 

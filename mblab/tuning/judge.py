@@ -104,8 +104,8 @@ def _machine(model: CostModel) -> list[str]:
     found = []
     if model.contention > 1.3:
         found.append(f"The machine was busy with something else: batches took {model.contention:.1f}× their CPU time.")
-    elif model.wake_sd_s > LATE_S:
-        late = format_s(model.wake_s + model.wake_sd_s)
+    elif model.before.wake_sd_s > LATE_S:
+        late = format_s(model.before.wake_s + model.before.wake_sd_s)
         found.append(f"The machine was busy with something else: timers woke up to {late} late.")
     elif model.unsteadiness > 0.1:
         found.append(f"The machine's speed changed by {model.unsteadiness:.0%} while trying.")

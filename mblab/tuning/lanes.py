@@ -23,7 +23,8 @@ __all__ = ["QUANTILES", "Batches", "Floats", "Ints", "LaneCost", "Outcome", "run
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-LaneCost = Callable[[Ints, Ints, Ints], Ints]  # (lane, rows, rows before) -> ns, one batch of each lane
+Bools = npt.NDArray[np.bool_]
+LaneCost = Callable[[Ints, Ints, Ints, Bools], Ints]  # (lane, rows, rows before, at once) -> ns, a batch of each lane
 QUANTILES = (0.5, 0.95, 0.99)
 CHUNK = 2_000_000  # sampled rows that are held at once
 NEVER = np.iinfo(np.int64).max
@@ -127,7 +128,7 @@ def _step_all(arrivals: Ints, intervals: Ints, horizon: int, policy: str, cap: i
         available = arrivals.searchsorted(due if queue else start)
         high = available if cap is None else np.minimum(available, taken + cap)
         rows = high - taken
-        end = start + cost(lane, rows, taken)
+        end = start + cost(lane, rows, taken, start > due)
         backlog = (arrivals.searchsorted(start) if queue else available) - high
         steps.append((lane, start, end, high, rows, backlog))
         due, start = follow(policy, due, start, end, step)
@@ -193,7 +194,8 @@ def run_lanes(
     Args:
         arrivals: ns of the run's clock, ascending.
         intervals: ns, one a lane.
-        cost: Asked once a step for all lanes that are still going.
+        cost: Asked once a step for all lanes that are still going; `at once` says whether a batch follows the one
+            before without waiting for its trigger.
         horizon_ns: Length of the run.
         policy: asap, skip or queue.
         max_rows_per_batch: Cap, or None.

@@ -158,6 +158,8 @@ class Prober:
         self._ahead = 0  # rows to decode at once: as many as take a moment
         self._rng = np.random.default_rng(seed)
         self._probes: list[tuple[float, ...]] = []
+        self._turns: list[float] = []
+        self._read_rows, self._read_s = 0, 0.0
         self._longest_s = 0.0
         self._collections = _Collections()
         self._never = threading.Event()
@@ -208,16 +210,29 @@ class Prober:
         self.clock.wait_until(engine.timetable.peek().start_ns, self._never)
         collected, calls = self._collections.total_s, self._keyed_calls
         switches, cpu = _switches(), time.process_time()
+        asked = time.perf_counter()
         record = engine.probe(rows)
+        around = time.perf_counter() - asked
         cpu, switches = time.process_time() - cpu, _switches() - switches
         collected = self._collections.total_s - collected
         taken, took = record.num_input_rows, seconds(record.end_ns - record.start_ns)
         keys = self._keyed_calls - calls
+        self._turns.append(around - took)
         self._probes.append((taken, self.seen_rows, took, cpu, collected, switches, rest_s, begun, keys))
         self.seen_rows += taken
         self._longest_s = max(self._longest_s, took)
         self.spent_s += time.perf_counter() - begun
         return took
+
+    @property
+    def turn_s(self) -> float:
+        """Seconds that the engine needs from one batch to the next, as a median."""
+        return float(np.median(self._turns)) if self._turns else 0.0
+
+    @property
+    def read_s(self) -> float:
+        """Seconds that reading a row took."""
+        return self._read_s / self._read_rows if self._read_rows else 0.0
 
     def _decoded(self, rows: int) -> Feed:
         """Return the feed with so many rows held, from the source's beginning where its end is too near.
@@ -235,6 +250,7 @@ class Prober:
             feed, before = self._engine.feed, 0
             feed.hold(max(rows, self._ahead))
         took, decoded = time.perf_counter() - begun, feed.held - before
+        self._read_rows, self._read_s = self._read_rows + decoded, self._read_s + took
         self._ahead = min(AHEAD_ROWS, int(decoded / took * AHEAD_S)) if took > 0 else AHEAD_ROWS
         time.sleep(min(took, REST_S))
         return feed

@@ -21,7 +21,7 @@ from mblab.progress import Progress
 from mblab.state import StateStore
 from mblab.tuning.advice import Advice, Choice, Target, choose
 from mblab.tuning.bundle import LANES, Bundle, Price
-from mblab.tuning.cost import HOST_SD, CostModel
+from mblab.tuning.cost import HOST_SD, Before, CostModel
 from mblab.tuning.judge import doubts, notes_on, refusal, verdict_of
 from mblab.tuning.lanes import run_lanes
 from mblab.tuning.probe import Prober, ladder, rows_wanted, wake_lateness_s
@@ -111,7 +111,7 @@ class Tuner:
                 "give it a longer duration or a source with more rows."
             )
         self.prober = Prober(pipeline, states=states, seen_rows=seen_rows, effects=effects, seed=seed)
-        self._wake_s = self._wake_sd_s = 0.0
+        self._late_s = 0.0, 0.0
 
     def __enter__(self) -> Tuner:
         self._progress.__enter__()
@@ -139,8 +139,7 @@ class Tuner:
         prober = self.prober
         return CostModel.fit(
             prober.frame(),
-            wake_s=self._wake_s,
-            wake_sd_s=self._wake_sd_s,
+            before=Before(*self._late_s, prober.turn_s, prober.read_s),
             host_sd=self._host_sd,
             truncated=prober.truncated,
             warm_s=tuple(prober.warm_s),
@@ -158,7 +157,7 @@ class Tuner:
             The range.
         """
         prober, rate, budget = self.prober, self.trace.rate, self.budget_s
-        self._wake_s, self._wake_sd_s = wake_lateness_s() if budget >= 1 else (0.0, 0.0)
+        self._late_s = wake_lateness_s() if budget >= 1 else (0.0, 0.0)
         usual = max(1, min(len(self.trace.arrival_ns), round(rate * SCOUT_S[1])))
         prober.warm_up(usual, WARM_SHARE * budget)
         self._progress.tick()

@@ -20,7 +20,7 @@ from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.schedule import Policy, check_cap, check_policy
 from mblab.tuning.bundle import LANES, Bundle
 from mblab.tuning.cost import CostModel
-from mblab.tuning.lanes import Floats, Ints, LaneCost, Outcome, run_lanes
+from mblab.tuning.lanes import Bools, Floats, Ints, LaneCost, Outcome, run_lanes
 from mblab.tuning.sweep import CURVE_COLUMNS, check_intervals
 from mblab.tuning.trace import trace_of
 
@@ -134,7 +134,7 @@ def lane_cost(cost: Callable[[Any], Any], workers: int = 1) -> LaneCost:
     fixed = check_cost(cost)
     assert fixed is not None
 
-    def cost_of(lane: Ints, rows: Ints, seen: Ints) -> Ints:  # noqa: ARG001
+    def cost_of(lane: Ints, rows: Ints, seen: Ints, at_once: Bools) -> Ints:  # noqa: ARG001
         full = np.flatnonzero(rows)
         if not len(full):
             return np.zeros(len(rows), np.int64)
