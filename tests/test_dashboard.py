@@ -317,7 +317,7 @@ def test_who_is_far_behind_gets_everything_at_once():
 def test_a_page_that_opens_later_gets_everything_at_once(page):
     """A closed and reopened tab asks, and has the newest batches of the window."""
     made(page, "rows(60)", "20ms")
-    page.run("lab.start('4s', clock='virtual').wait()")
+    page.run("lab.start('4s', clock='virtual', cost=0.001).wait()")
     first = page.open()
     page.run("mblab.dashboard.face.panel_of(lab).view.window = 50")
     page.say(k="sync")

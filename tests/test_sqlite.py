@@ -29,11 +29,10 @@ def query(file, sql):
 
 
 def through(file, *batches, **given):
-    sink = sqlite(file, **given)
-    sink.open(RUN)
-    for batch_id, batch in enumerate(batches):
-        sink.deliver(batch, Delivery(RUN, batch_id))
-    sink.close()
+    with closing(sqlite(file, **given)) as sink:
+        sink.open(RUN)
+        for batch_id, batch in enumerate(batches):
+            sink.deliver(batch, Delivery(RUN, batch_id))
     return query(file, f'SELECT * FROM "{sink.table}"')
 
 
