@@ -112,8 +112,11 @@ def one_sentence() -> Iterator[None]:
     except SettingError as error:
         tell(str(error))
         raise typer.Exit(2) from None
-    except (MblabError, OSError) as error:
+    except MblabError as error:
         tell(str(error))
+        raise typer.Exit(1) from None
+    except OSError as error:
+        tell(f"{error.filename or 'the result'} cannot be written: {error.strerror or error}.")
         raise typer.Exit(1) from None
 
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from mblab.cli.common import Failed
+from mblab.cli.common import Failed, tell
 from mblab.cli.inside import Job, begin, facts, finish
 from mblab.errors import MblabError, SettingError, shown
 from mblab.overrides import StoppedHere, lift
@@ -27,7 +27,7 @@ from mblab.overrides import StoppedHere, lift
 __all__ = ["carry_out", "check_target"]
 
 TAG: Final = "mblab"  # of the cells that are put into a copy of the notebook
-QUIET: Final = ["--IPKernelApp.log_level=40"]  # a kernel warns of its own transport on stderr
+QUIET: Final = ["--IPKernelApp.log_level=50"]  # a kernel warns of its own transport on stderr
 NOTHING: Final = object()
 
 
@@ -42,8 +42,9 @@ def check_target(target: Path) -> None:
         there = [f.name for f in folder.iterdir() if f.suffix in (".py", ".ipynb")] if folder.is_dir() else []
         near = difflib.get_close_matches(target.name, there, n=1, cutoff=0.5)
         hint = f": did you mean {str(folder / near[0])!r}?" if near else "."
-        what = "is a folder; name a script or notebook in it" if target.is_dir() else "is not there"
-        raise SettingError(f"{str(target)!r} {what}{hint}")
+        if target.is_dir():
+            raise SettingError(f"{str(target)!r} is a folder; name a script or notebook in it.")
+        raise SettingError(f"{str(target)!r} is not there{hint}")
     if target.suffix not in (".py", ".ipynb"):
         raise SettingError(f"{str(target)!r} must be a script (.py) or a notebook (.ipynb).")
 
@@ -145,7 +146,7 @@ def _run_notebook(target: Path, job: Job, parameters: Sequence[str], out: Path |
 
     try:
         notebook = nbformat.read(target, 4)
-    except (ValueError, KeyError, nbformat.ValidationError) as problem:
+    except (ValueError, KeyError, AttributeError, TypeError, nbformat.ValidationError) as problem:
         raise SettingError(
             f"{str(target)!r} is no notebook that can be read ({str(problem).splitlines()[0]})."
         ) from None
@@ -161,11 +162,10 @@ def _execute(
 ) -> dict[str, Any]:
     import nbformat
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    notebook.metadata.setdefault("kernelspec", {}).setdefault("name", "python3")
-    notebook.metadata.kernelspec.setdefault("language", "python")
-    notebook.metadata.kernelspec.setdefault("display_name", "Python 3")
+    _settle_kernel(notebook, target)
     copy, executed, found = folder / target.name, folder / "executed.ipynb", folder / "facts.json"
     job = replace(job, facts=str(found))
     notebook.cells.insert(0, _cell(f"import mblab.cli.inside\n\nmblab.cli.inside.begin({job.code()})"))
@@ -179,8 +179,33 @@ def _execute(
         if error.ename != "StoppedHere":
             seen = _keep(executed, out)
             raise _cell_failed(error, target, seen) from None
+    except DeadKernelError:
+        seen = _keep(executed, out)
+        raise MblabError(
+            f"{target}: its kernel died, as when memory runs out or a cell ends the process{seen}."
+        ) from None
     _keep(executed, out)
     return dict(json.loads(found.read_text(encoding="utf-8")))
+
+
+def _settle_kernel(notebook: Any, target: Path) -> None:
+    """See to it that the notebook names a Python kernel that is installed here.
+
+    Raises:
+        SettingError: It is written in another language.
+    """
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    spec = notebook.metadata.setdefault("kernelspec", {})
+    language = spec.get("language") or notebook.metadata.get("language_info", {}).get("name", "python")
+    if str(language).lower() != "python":
+        raise SettingError(f"{target} is written in {language}, and mblab runs notebooks in Python.")
+    name = spec.setdefault("name", "python3")
+    if name not in KernelSpecManager().find_kernel_specs():
+        tell(f"{target} asks for the kernel {name!r}, which is not installed here, so python3 runs it")
+        spec["name"] = "python3"
+    spec.setdefault("language", "python")
+    spec.setdefault("display_name", "Python 3")
 
 
 def _cell(source: str) -> Any:
@@ -203,13 +228,16 @@ def _keep(executed: Path, out: Path | None) -> str:
 
 
 def _cell_failed(error: Any, target: Path, seen: str) -> MblabError:
-    cell = f" in cell {error.exec_count - 1}" if isinstance(error.exec_count, int) and error.exec_count > 1 else ""
+    count = error.exec_count if isinstance(error.exec_count, int) else 0
+    own = count > 1 and "mblab.cli.inside.finish(" not in error.source
+    where = f"{target} in cell {count - 1}: " if own else f"{target}: " * (str(target) not in error.evalue)
     kind = error.ename
     known = MblabError.__subclasses__()
     while known and all(k.__name__ != kind for k in known):
         known = [s for k in known for s in k.__subclasses__()]
     what = error.evalue if known else f"{kind}: {error.evalue}"
-    message = f"{target}{cell}: {what}{seen}"
+    sentence, line, code = what.partition("\n    ")  # a step's line of code comes last
+    message = f"{where}{sentence.rstrip('.')}{seen}{line}{code}"
     return SettingError(message) if kind in ("SettingError", "SettingTypeError") else MblabError(message)
 
 
