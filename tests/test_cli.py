@@ -18,15 +18,79 @@ from mblab import demo
 COMMAND = [sys.executable, "-c", "from mblab.cli import main; main()"]
 
 
-def mblab(*arguments, cwd, **environment):
-    """Run the command in a process of its own, in a folder, with an empty home."""
+# Waits for command lines and forks for each, so that what takes seconds is imported once; what a command does to its
+# process, nobody else sees.
+FORKS = """
+import contextlib, io, json, os, sys, traceback
+import altair, nbclient, papermill, pyarrow.json, pyarrow.parquet
+import mblab.cli.inside, mblab.cli.target, mblab.demo, mblab.export, mblab.tuning.tuner
+from mblab.cli import app, main
+
+with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
+    app(["run"], prog_name="mblab")  # imports what reads a command line
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.chdir(asked["cwd"])
+            os.environ.clear()
+            os.environ.update(asked["environment"])
+            for number, name in enumerate((os.devnull, asked["out"], asked["err"])):
+                os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
+            sys.argv = ["mblab", *asked["arguments"]]
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forks():
+    """The process that forks, for all tests of this file."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        mblab.process = process
+        yield
+        process.stdin.close()
+
+
+def in_an_empty_home(cwd, **more):
+    """The environment of somebody who has set nothing."""
     home = cwd / "home"
     home.mkdir(exist_ok=True)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "IPYTHON", "MBLAB", "XDG"))}
+    return {**kept, "HOME": str(home), **more}
+
+
+def mblab(*arguments, cwd, **environment):
+    """Run the command in a forked process, in a folder, with an empty home."""
+    out, err = (cwd / "home" / name for name in ("out", "err"))
+    asked = {"cwd": str(cwd), "environment": in_an_empty_home(cwd, **environment), "out": str(out), "err": str(err)}
+    mblab.process.stdin.write(json.dumps({**asked, "arguments": arguments}) + "\n")
+    mblab.process.stdin.flush()
+    code = int(mblab.process.stdout.readline())
+    said = [name.read_text(encoding="utf-8") for name in (out, err)]
+    out.unlink(), err.unlink()
+    return subprocess.CompletedProcess(arguments, code, *said)
+
+
+def fresh(*arguments, cwd, **environment):
+    """Run the command as a user does, in a process that imports all it needs."""
     return subprocess.run(
         [*COMMAND, *arguments],
         cwd=cwd,
-        env={**kept, "HOME": str(home), **environment},
+        env=in_an_empty_home(cwd, **environment),
         capture_output=True,
         text=True,
         timeout=300,
@@ -38,7 +102,7 @@ def mblab(*arguments, cwd, **environment):
 def the_demo(tmp_path_factory):
     """One demo for all tests of this file: (finished process, the folder it wrote)."""
     cwd = tmp_path_factory.mktemp("demo")
-    done = mblab("demo", "--json", cwd=cwd)
+    done = fresh("demo", "--json", cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done, cwd / "mblab-demo"
 
@@ -176,7 +240,7 @@ WRONG = [
     (["runn"], "Did you mean 'run'?"),
     (["run"], "Missing argument 'FILE'"),
     (["run", "absent.py"], "'absent.py' is not there"),
-    (["run", "home"], "'home' is a folder"),
+    (["run", "home"], "'home' is a folder; name a script or notebook in it.\n"),
     (["run", "x.py", "--interval", "0ms"], "--interval must be at least 1 ms, got '0ms'"),
     (["run", "x.py", "--duration", "soon"], "--duration='soon' is no duration"),
     (["run", "x.py", "--policy", "queu"], "'queu' is not one of 'asap', 'skip', 'queue'"),
@@ -197,38 +261,15 @@ WRONG = [
     (["datasets", "path", "flights"], "did you mean 'nyc_flights'"),
 ]
 
-MANY = """
-import contextlib, io, json, sys
-from mblab.cli import app
-found = []
-for arguments in json.loads(sys.argv[1]):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            app(arguments, prog_name="mblab")
-        except SystemExit as end:
-            found.append((end.code, out.getvalue(), err.getvalue()))
-json.dump(found, sys.stdout)
-"""
-
 
 def each_of(cases, cwd):
-    """Give several command lines to one process, and return (arguments, exit code, stdout, stderr) of each."""
-    given = [arguments for arguments, _ in cases]
-    done = subprocess.run(
-        [sys.executable, "-c", MANY, json.dumps(given)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    return [(arguments, *found) for arguments, found in zip(given, json.loads(done.stdout), strict=True)]
+    """Give several command lines, and return (arguments, exit code, stdout, stderr) of each."""
+    done = [mblab(*arguments, cwd=cwd) for arguments, _ in cases]
+    return [(one.args, one.returncode, one.stdout, one.stderr) for one in done]
 
 
 def test_wrong_use_is_exit_code_2(tmp_path):
     """It says what is wrong on stderr, prints nothing else and writes nothing."""
-    (tmp_path / "home").mkdir()
     for (arguments, code, out, said), (_, says) in zip(each_of(WRONG, tmp_path), WRONG, strict=True):
         assert code == 2, arguments
         assert says in said, arguments
@@ -241,7 +282,7 @@ def test_the_version_is_that_of_the_package(tmp_path):
     """`mblab --version` names the program and the version."""
     import mblab as package
 
-    assert mblab("--version", cwd=tmp_path).stdout == f"mblab {package.__version__}\n"
+    assert fresh("--version", cwd=tmp_path).stdout == f"mblab {package.__version__}\n"
 
 
 def test_help_lists_what_is_built_and_nothing_else(tmp_path):
@@ -316,7 +357,7 @@ def pipeline(tmp_path):
 
 def test_a_script_runs_as_it_is_written(pipeline):
     """What it prints and delivers is its own; then comes a summary. What follows -- is its own command line."""
-    done = mblab("run", "pipeline.py", "--", "--region", "eu", cwd=pipeline)
+    done = fresh("run", "pipeline.py", "--", "--region", "eu", cwd=pipeline)
     lines = [json.loads(line) for line in (pipeline / "out.jsonl").read_text().splitlines()]
 
     assert done.returncode == 0, done.stderr
@@ -528,7 +569,51 @@ def test_a_parameter_that_a_notebook_does_not_have_is_refused(tmp_path):
     for (arguments, code, _, said), (_, says) in zip(each_of(cases, tmp_path), cases, strict=True):
         assert code == 2, arguments
         assert says in said, arguments
-    assert os.listdir(tmp_path) == ["x.ipynb"]
+    assert sorted(os.listdir(tmp_path)) == ["home", "x.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[]", "'x.ipynb' is no notebook that can be read"),
+        ("", "'x.ipynb' is no notebook that can be read"),
+        (
+            '{"nbformat": 4, "nbformat_minor": 5, "cells": [], "metadata": {"language_info": {"name": "R"}}}',
+            "x.ipynb is written in R, and mblab runs notebooks in Python.",
+        ),
+    ],
+)
+def test_what_is_no_notebook_of_python_is_refused(text, says, tmp_path):
+    """Before a kernel is started."""
+    (tmp_path / "x.ipynb").write_text(text)
+    done = mblab("run", "x.ipynb", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.kernel
+def test_a_kernel_that_is_not_here_is_replaced_and_one_that_dies_is_told(tmp_path):
+    """A notebook often names the environment of whoever wrote it."""
+    notebook(tmp_path, "import os\nos._exit(3)")
+    made = nbformat.read(tmp_path / "x.ipynb", 4)
+    made.metadata["kernelspec"] = {"name": "hers", "language": "python", "display_name": "Hers"}
+    nbformat.write(made, tmp_path / "x.ipynb")
+    done = mblab("run", "x.ipynb", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "x.ipynb asks for the kernel 'hers', which is not installed here, so python3 runs it\n" in done.stderr
+    assert "mblab: x.ipynb: its kernel died, as when memory runs out" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_result_that_cannot_be_written_names_the_place(tmp_path):
+    """Not the number that the system has for it."""
+    done = mblab("demo", "--out", "/proc/demo", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr == "mblab: /proc/demo cannot be written: No such file or directory.\n"
 
 
 @pytest.mark.kernel
