@@ -34,7 +34,7 @@ import mblab
 from mblab import ExportError, Lab
 from mblab.errors import SettingTypeError
 from mblab.export import runtime, write_script
-from mblab.export.capture import find_statement, moved_left, names_read
+from mblab.export.texts import find_statement, moved_left, names_read
 from mblab.export.values import Unwritable, ValueWriter
 from mblab.testing import ListSink, rows_at
 
@@ -843,7 +843,7 @@ def test_where_a_package_came_from_is_told_to_uv(tmp_path, monkeypatch, facts, t
         "importlib.metadata.PathDistribution.read_text", lambda self, name: json.dumps(facts) if facts else None
     )
 
-    from mblab.export.script import _origin_of
+    from mblab.export.needs import _origin_of
 
     text = _origin_of("mblab")
     import tomllib

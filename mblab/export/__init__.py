@@ -1,6 +1,6 @@
 """Writes a pipeline as a script that stands alone: what its functions read, the text, and what that text calls.
 
-pipeline -> [capture] -> [script] -> pipeline.py -> [runtime] -> lab
+pipeline -> texts, capture, steps, needs -> [script] -> pipeline.py -> [runtime] -> lab
 """
 
 from __future__ import annotations

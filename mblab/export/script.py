@@ -3,17 +3,16 @@
 Header, imports, constants, helpers, options, lab, steps, sinks, in this order. Paths, names and values get into it
 through `repr` alone, the user's functions as they were typed, and the whole is parsed before a byte is written.
 
-    pipeline, capture -> [script] -> pipeline.py and the tables beside it
+    pipeline, capture, steps, needs -> [script] -> pipeline.py and the tables beside it
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib import metadata
@@ -21,30 +20,28 @@ from itertools import groupby
 from pathlib import Path
 from types import MethodType
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
 from mblab.durations import UNIT_NS
-from mblab.errors import ExportError, SettingTypeError, shown
+from mblab.errors import ExportError, shown
 from mblab.export.capture import (
     MAX_TABLE_BYTES,
     Capture,
     Reader,
     Table,
     table_bytes,
-    world_of,
 )
-from mblab.export.values import Unwritable
+from mblab.export.files import MARK, checked_target, refuse_foreign, replace_file, save_table
+from mblab.export.needs import Installed, header
+from mblab.export.steps import StepText, step_text
+from mblab.export.texts import world_of
 from mblab.pipeline import Pipeline, Settings
-from mblab.steps import Step, make_step
+from mblab.steps import Step
 
-__all__ = ["MARK", "write_script"]
+__all__ = ["write_script"]
 
-MARK = "a micro-batch pipeline, exported from mblab"
 WIDTH = 100
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,80}")
 
@@ -59,313 +56,14 @@ def write_script(pipeline: Pipeline, path: str | os.PathLike[str]) -> Path:
         ExportError: A function reads what a script cannot hold, or the path cannot be written.
         SettingTypeError: The path is no path.
     """
-    target = _checked_target(path)
+    target = checked_target(path)
     before = target.read_text("utf-8", "replace") if target.exists() else ""
     text, files = _compose(pipeline, target)
     for name, table in files.items():
-        _refuse_foreign(target.with_name(name), known=repr(name) in before)
-        _replace(target.with_name(name), partial(_save_table, table, name))
-    _replace(target, lambda temporary: temporary.write_text(text, "utf-8", newline="\n"))
+        refuse_foreign(target.with_name(name), known=repr(name) in before)
+        replace_file(target.with_name(name), partial(save_table, table, name))
+    replace_file(target, lambda temporary: temporary.write_text(text, "utf-8", newline="\n"))
     return target
-
-
-# -- files --------------------------------------------------------------------------------------------------------
-
-
-def _checked_target(path: object) -> Path:
-    if not isinstance(path, str | os.PathLike):
-        raise SettingTypeError(f"path must be the path of a script such as 'pipeline.py', got {shown(path)}.")
-    target = Path(path)
-    try:
-        os.fsencode(target)
-        if "\0" in str(target):
-            raise ValueError("it contains a NUL")
-        if target.is_dir():
-            raise ExportError(f"{str(path)!r} is a folder; name a file in it, such as 'pipeline.py'.")
-        if not target.parent.is_dir():
-            raise ExportError(
-                f"{str(path)!r} lies in the folder {str(target.parent)!r}, which does not exist; create it first."
-            )
-        if target.exists() and not _is_export(target):
-            raise ExportError(f"{str(path)!r} exists and was not exported by mblab; choose another path, or remove it.")
-    except (OSError, ValueError) as problem:  # a name too long, a NUL in it
-        raise ExportError(f"{shown(str(path))} is no path to write to ({problem}).") from None
-    return target
-
-
-def _is_export(target: Path) -> bool:
-    head = target.read_bytes()[:20_000].decode("utf-8", "replace")
-    return head.startswith("# /// script\n") and MARK in head
-
-
-def _refuse_foreign(path: Path, *, known: bool) -> None:
-    if path.exists() and not known:
-        raise ExportError(
-            f"{str(path)!r} exists and belongs to no exported script here; remove it, or export under another name."
-        )
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file in the same folder, then put it in place in one move."""
-    temporary = path.with_name(f".{uuid4().hex}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as problem:
-        raise ExportError(f"{str(path)!r} cannot be written ({problem.strerror or problem}).") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _save_table(table: Table, name: str, path: Path) -> None:
-    """Write a table and make sure that it reads back the same.
-
-    Raises:
-        ExportError: It does not; the message names the file it was for, and the column.
-    """
-    if isinstance(table, np.ndarray):
-        with path.open("wb") as file:
-            np.save(file, table, allow_pickle=False)
-        return
-    frame = table if isinstance(table, pd.DataFrame) else table.to_frame("values")
-    try:
-        frame.to_parquet(path)
-        again = pd.read_parquet(path)
-        changed = [c for c in frame.columns if again[c].dtype != frame[c].dtype]
-        if changed:
-            column = changed[0]
-            problem = f"column {column!r} is {frame[column].dtype} and comes back as {again[column].dtype}"
-            raise ExportError(f"{name!r} cannot hold the table it is for: {problem}; convert it first.")
-        pd.testing.assert_frame_equal(again, frame, check_freq=False)
-    except (OSError, ExportError):
-        raise
-    except Exception as problem:
-        reason = str(problem).split("\n", 1)[0]
-        raise ExportError(
-            f"{name!r} cannot hold the table it is for: {reason}; give it columns of one type each."
-        ) from None
-
-
-# -- steps --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _StepText:
-    """How a step stands in the script.
-
-    Attributes:
-        text: The user's text; empty when `function` says it all.
-        function: Name or expression to register after the text; None when the text's own decorator does it.
-        name: What the text defines, or None.
-        default_name: What the lab would call the step.
-        lab: The lab's name in the decorator that stays, or None.
-    """
-
-    text: str
-    function: str | None
-    name: str | None
-    default_name: str
-    lab: str | None
-
-
-def _lab_of(decorator: ast.expr, world: Mapping[str, Any]) -> str | None:
-    """Return what stands before `.batch` or `.map` in a decorator that registers a step, or None for any other."""
-    method = decorator.func if isinstance(decorator, ast.Call) else decorator
-    if not isinstance(method, ast.Attribute) or method.attr not in ("batch", "map"):
-        return None
-    if not isinstance(method.value, ast.Name):
-        return ast.unparse(method.value)
-    value = world.get(method.value.id)
-    is_lab = value is None or any(c.__name__ == "Lab" for c in type(value).__mro__)
-    return method.value.id if is_lab and method.value.id != "mblab" else None
-
-
-def _says(decorator: ast.expr, step: Step, world: Mapping[str, Any]) -> bool:
-    """Return whether a decorator registers exactly this step."""
-    method = decorator.func if isinstance(decorator, ast.Call) else decorator
-    keywords = decorator.keywords if isinstance(decorator, ast.Call) else []
-    try:
-        given = {k.arg: eval(ast.unparse(k.value), dict(world)) for k in keywords}  # noqa: S307 - the user's own text
-    except Exception:
-        return False
-    key = given.get("key")
-    keys = (key,) if isinstance(key, str) else None if key is None else tuple(key)
-    default = getattr(step.fn, "__name__", None)
-    named = (given.get("name") or default) == step.name
-    return (
-        isinstance(method, ast.Attribute)
-        and (method.attr == "map") == (step.kind == "map")
-        and keys == step.key
-        and named
-    )
-
-
-def _without(text: str, decorators: Iterable[ast.expr]) -> str:
-    gone = {line for d in decorators for line in range(d.lineno, (d.end_lineno or d.lineno) + 1)}
-    return "\n".join(line for number, line in enumerate(text.split("\n"), 1) if number not in gone)
-
-
-def _lambda_in(text: str, step: Step) -> str | None:
-    """Return the text of a lambda that was registered where it was written, when only one there has its code."""
-    code = getattr(step.fn, "__code__", None)
-    for source in (text, text.strip() + ")", "(" + text.strip()):  # inspect may cut a statement of several lines
-        try:
-            tree = ast.parse(source)
-        except SyntaxError:
-            continue
-        lambdas = [n for n in ast.walk(tree) if isinstance(n, ast.Lambda)]
-        texts = {ast.get_source_segment(source, n) for n in lambdas if _compiles_to(n, code)}
-        return texts.pop() if len(texts) == 1 else None
-    return None
-
-
-def _compiles_to(node: ast.Lambda, code: Any) -> bool:
-    outer = ast.arguments(
-        posonlyargs=[], args=[ast.arg(n) for n in code.co_freevars], kwonlyargs=[], kw_defaults=[], defaults=[]
-    )
-    around = ast.fix_missing_locations(ast.Expression(ast.Lambda(outer, node)))  # so that its closure is one here too
-    made = next(c for c in compile(around, "<lambda>", "eval").co_consts[0].co_consts if hasattr(c, "co_code"))
-    return _is_same(made, code)
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    """Return whether two code objects, or two of their constants, do the same; where they stand does not matter."""
-    if not (hasattr(one, "co_code") and hasattr(other, "co_code")):
-        return repr(one) == repr(other)
-    same = (one.co_code, one.co_names, one.co_varnames) == (other.co_code, other.co_names, other.co_varnames)
-    return same and len(one.co_consts) == len(other.co_consts) and all(map(_is_same, one.co_consts, other.co_consts))
-
-
-def _step_text(step: Step, capture: Capture) -> _StepText:
-    """Find out how a step is written.
-
-    Raises:
-        ExportError: It has no text.
-    """
-    where = f"step {step.name!r}"
-    default = make_step(step.fn, "map" if step.kind == "map" else "batch").name
-    world = world_of(step.fn, {})
-    if step.text is None:
-        try:
-            return _StepText("", capture.expression(step.fn, world, where), None, default, None)
-        except Unwritable:
-            raise ExportError(
-                f"{where} is {shown(step.fn, 60)}, whose text cannot be found; define it with def in a cell or a file."
-            ) from None
-    text = step.text.strip("\n")
-    try:
-        body = ast.parse(text).body
-    except SyntaxError:
-        body = []
-    first = body[0] if len(body) == 1 else None
-    if isinstance(first, ast.FunctionDef):
-        labs = [(d, lab) for d in first.decorator_list if (lab := _lab_of(d, world)) is not None]
-        if len(labs) == 1 and labs[0][1].isidentifier() and _says(labs[0][0], step, world):
-            return _StepText(text, None, first.name, default, labs[0][1])
-        return _StepText(_without(text, [d for d, _ in labs]), first.name, first.name, default, None)
-    if isinstance(first, ast.Assign) and isinstance(first.value, ast.Lambda) and isinstance(first.targets[0], ast.Name):
-        return _StepText(text, first.targets[0].id, first.targets[0].id, default, None)
-    if inline := _lambda_in(text, step):
-        return _StepText("", inline, None, default, None)
-    raise ExportError(f"{where} has no text that stands by itself; define it with def at the top of a cell.")
-
-
-# -- what it needs ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What must be installed for a script to run.
-
-    Attributes:
-        pins: Requirements with their versions, sorted.
-        origins: Distribution to the TOML table of where it comes from, when that is no registry.
-    """
-
-    pins: list[str]
-    origins: dict[str, str]
-
-
-class _Installed:
-    """Which distribution a module comes from."""
-
-    def __init__(self) -> None:
-        self._of = metadata.packages_distributions()
-
-    def distributions(self, module: str) -> list[str]:
-        """Return the distributions that hold a module, none for the standard library and for the user's own files."""
-        top = module.partition(".")[0]
-        if top in self._of:
-            return sorted(set(self._of[top]))
-        try:
-            return [str(metadata.distribution(top).metadata["Name"])]  # an editable install lists no modules
-        except (metadata.PackageNotFoundError, ValueError):
-            return []
-
-    def holds(self, module: str) -> bool:
-        """Return whether a module need not lie beside the script."""
-        return module.partition(".")[0] in sys.stdlib_module_names or bool(self.distributions(module))
-
-    def needs(self, modules: Mapping[str, str], target: Path) -> Needs:
-        """Return what a script that imports these modules needs.
-
-        Args:
-            modules: Module to who reads it.
-            target: The script; a module of the user's must lie in its folder.
-
-        Raises:
-            ExportError: One of them would not be found by the script.
-        """
-        found: set[str] = set()
-        for module, where in modules.items():
-            if not self.holds(module):
-                _check_beside(module, where, target)
-            found.update(self.distributions(module))
-        pins = sorted(f"{name}=={metadata.version(name).partition('+')[0]}" for name in found)
-        origins = {name: origin for name in sorted(found) if (origin := _origin_of(name))}
-        return Needs(pins or ["mblab"], origins)
-
-
-def _check_beside(module: str, where: str, target: Path) -> None:
-    top = module.partition(".")[0]
-    file = getattr(sys.modules.get(top), "__file__", None)
-    folder = Path(file).parent if file else None
-    if folder is not None and Path(str(file)).name == "__init__.py":
-        folder = folder.parent
-    if folder is None or folder.resolve() != target.parent.resolve():
-        raise ExportError(
-            f"{where}, and {top!r} is neither installed nor beside {str(target)!r}; "
-            "export into its folder, or make it a package and install it."
-        )
-
-
-def _origin_of(distribution: str) -> str | None:
-    """Return where a distribution was installed from (PEP 610) as an inline TOML table, or None for a registry."""
-    text = metadata.distribution(distribution).read_text("direct_url.json")
-    if text is None:
-        return None
-    facts = json.loads(text)
-    url, is_file = str(facts["url"]), str(facts["url"]).startswith("file:")
-    place = url2pathname(urlsplit(url).path) if is_file else url
-    if "vcs_info" in facts:
-        table = {"git": url, "rev": facts["vcs_info"]["commit_id"]}
-    elif facts.get("dir_info", {}).get("editable"):
-        table = {"path": place, "editable": True}
-    else:
-        table = {"path" if is_file else "url": place}
-    return "{ " + ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()) + " }"
-
-
-def _header(needs: Needs, python: str) -> str:
-    """Return the PEP 723 block: with it, `uv run` installs what the script needs."""
-    lines = ["/// script", f'requires-python = ">={python}"', "dependencies = ["]
-    lines += [f"    {json.dumps(pin)}," for pin in needs.pins] + ["]"]
-    if needs.origins:
-        lines += ["", "[tool.uv.sources]", *(f"{name} = {table}" for name, table in needs.origins.items())]
-    return "\n".join(f"# {line}".rstrip() for line in [*lines, "///"])
-
-
-# -- the script ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,13 +101,13 @@ def _call(function: str, arguments: Iterable[str]) -> str:
 
 def _compose(pipeline: Pipeline, target: Path) -> tuple[str, dict[str, Table]]:
     """Return the script, parsed once to be sure that it is one, and the tables to write beside it by file name."""
-    installed = _Installed()
+    installed = Installed()
     called = _user_functions(pipeline)
     homes = {str(world_of(f, {}).get("__name__", "__main__")) for f in [*(s.fn for s in pipeline.steps), *called]}
     capture = Capture(own=frozenset(home for home in homes if not installed.holds(home)))
     front_door = sys.modules["mblab"]  # loaded before any room; importing it from one would walk backwards
     capture.take("mblab", front_door, {}, "the script reads 'mblab'")
-    steps = [_step_text(step, capture) for step in pipeline.steps]
+    steps = [step_text(step, capture) for step in pipeline.steps]
     labs = list(dict.fromkeys(s.lab for s in steps if s.lab))
     capture.provided = frozenset(labs)
     _read_functions(pipeline.steps, steps, called, capture)
@@ -437,7 +135,7 @@ def _compose(pipeline: Pipeline, target: Path) -> tuple[str, dict[str, Table]]:
     needs = installed.needs({**capture.modules, "mblab": "the script imports mblab"}, target)
     text = "\n".join(
         [
-            _header(needs, _python_for(body)),
+            header(needs, _python_for(body)),
             _docstring(pipeline, target),
             *(["from __future__ import annotations\n"] if capture.future else []),
             body,
@@ -459,7 +157,7 @@ def _user_functions(pipeline: Pipeline) -> list[Callable[..., Any]]:
 
 
 def _read_functions(
-    steps: Iterable[Step], texts: Iterable[_StepText], called: Iterable[Callable[..., Any]], capture: Capture
+    steps: Iterable[Step], texts: Iterable[StepText], called: Iterable[Callable[..., Any]], capture: Capture
 ) -> None:
     """Take in all that steps, source and sinks read; first the names of the steps, for they may call each other."""
     pairs = list(zip(steps, texts, strict=True))
@@ -585,7 +283,7 @@ def _after(pipeline: Pipeline, labs: list[str], names: _Names) -> list[str]:
     return lines
 
 
-def _step_block(step: Step, text: _StepText, names: _Names) -> _Block:
+def _step_block(step: Step, text: StepText, names: _Names) -> _Block:
     if text.function is None:
         return _Block(text.text, defines=True)
     method = f"{names.lab}.{'map' if step.kind == 'map' else 'batch'}"

@@ -13,6 +13,7 @@ import json
 import os
 import stat
 import zlib
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, Final
@@ -79,7 +80,7 @@ class Marker:
         return self.before if self.before.bytes <= size < self.after.bytes else None
 
 
-class AppendedFile(FileSink):
+class AppendedFile(FileSink, ABC):
     """Appends each batch's text to a file; a format says how it reads.
 
     Attributes:
@@ -211,6 +212,7 @@ class AppendedFile(FileSink):
                 raise
         self._at = after
 
+    @abstractmethod
     def _text(self, rows: pd.DataFrame, *, first: bool) -> str:
         """Return a batch as text that ends with a line's end.
 
@@ -218,7 +220,6 @@ class AppendedFile(FileSink):
             rows: At least one, with names that are strings.
             first: Whether nothing stands before it.
         """
-        raise NotImplementedError
 
     def _encoded(self, rows: pd.DataFrame, batch_id: int, *, first: bool) -> bytes:
         try:

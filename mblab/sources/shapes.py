@@ -8,6 +8,7 @@ seed. No open data set of these kinds is small and freely licensed, so they are 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
@@ -28,7 +29,7 @@ Times = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Shape:
+class Shape(ABC):
     """A row function of mblab's own; `simulate.<label>(...)` makes its source.
 
     Attributes:
@@ -48,9 +49,9 @@ class Shape:
         """Return the generator of the characters."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.key,)))
 
+    @abstractmethod
     def __call__(self, n: int, rng: np.random.Generator, times: Times) -> pd.DataFrame:
         """Return n rows."""
-        raise NotImplementedError
 
 
 def _names(prefix: str, count: int) -> pd.Series[str]:
