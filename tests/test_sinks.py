@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 import mblab.sinks
 from mblab.errors import ExportError, SettingError, SinkError
 from mblab.sinks import Delivery, Sink, call, csv, jsonl, memory, parquet
-from mblab.sinks.parquet import MANIFEST
+from mblab.sinks.manifest import MANIFEST
 
 RUN, LATER_RUN = "0123456789ab", "cdef01234567"
 

@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.arrivals import BLOCK, check_number, check_whole, plain
-from mblab.durations import NS, Duration, duration_ns, format_s, seconds
-from mblab.errors import SettingError, shown
+from mblab.arrivals import check_number, plain
+from mblab.durations import NS, Duration, duration_ns, seconds
 from mblab.sources.base import Block, Position, Source, Times
+from mblab.sources.chance import Draws, check_range, check_seed, draws, plain_range, range_ns, told_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,21 +35,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Around",
-    "Draws",
     "Duplicates",
+    "Flags",
     "Late",
     "Modifiable",
     "Modified",
-    "check_range",
-    "check_seed",
     "deeds",
-    "draws",
 ]
 
 # spawn keys: modifiers of one seed draw apart from each other and from the arrivals; gaps and poison have 8 and 9
 LATE_KEY, DUPLICATES_KEY = 3, 4
 
-Draws = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
@@ -426,46 +422,3 @@ class Duplicates(Modified):
 def _check(modified: Late | Duplicates) -> None:
     object.__setattr__(modified, "fraction", check_number(modified.fraction, "fraction", zero=True, most=1))
     check_seed(modified)
-
-
-def check_seed(modified: Any) -> None:
-    """Check the seed of a modifier under construction."""
-    object.__setattr__(modified, "seed", check_whole(modified.seed, "seed"))
-
-
-def check_range(value: Any, knob: str) -> float | tuple[float, float]:
-    """Return a duration, or (lo, hi) of two, in seconds."""
-    lo, hi = value if isinstance(value, tuple | list) and len(value) == 2 else (value,) * 2
-    lo_ns, hi_ns = duration_ns(lo, knob), duration_ns(hi, knob)
-    if lo_ns > hi_ns or hi_ns == 0:
-        raise SettingError(f"{knob} must be above 0, or (lo, hi) with lo at most hi, got {shown(value)}.")
-    return seconds(lo_ns) if lo_ns == hi_ns else (seconds(lo_ns), seconds(hi_ns))
-
-
-def range_ns(value: Any) -> tuple[int, int]:
-    """Return what `check_range` gave as lo and hi in ns."""
-    lo, hi = value if isinstance(value, tuple) else (value, value)
-    return duration_ns(lo), duration_ns(hi)
-
-
-def told_range(value: Any) -> str:
-    """Return what `check_range` gave for people."""
-    return " to ".join(format_s(seconds(ns)) for ns in sorted(set(range_ns(value))))
-
-
-def plain_range(value: Any) -> str:
-    """Return what `check_range` gave as code, in seconds."""
-    lo, hi = (plain(seconds(ns)) for ns in range_ns(value))
-    return lo if lo == hi else f"({lo}, {hi})"
-
-
-def draws(seed: int, key: int, first: int, length: int) -> Draws:
-    """Return two uniform numbers for each of `length` rows from number `first` on; shape (2, length)."""
-    begin, end = first // BLOCK, (first + length - 1) // BLOCK + 1
-    blocks = [rng_of(seed, key, block).random((2, BLOCK)) for block in range(begin, max(end, begin + 1))]
-    return np.concatenate(blocks, axis=1)[:, first - begin * BLOCK :][:, :length]
-
-
-def rng_of(seed: int, key: int, block: int) -> np.random.Generator:
-    """Return the generator of a block of draws."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key, block)))

@@ -20,17 +20,8 @@ from mblab.arrivals import plain
 from mblab.durations import Duration, duration_ns, format_s, seconds
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
 from mblab.sources.base import Times
-from mblab.sources.disorder import (
-    Flags,
-    Modified,
-    check_range,
-    check_seed,
-    deeds,
-    draws,
-    plain_range,
-    range_ns,
-    told_range,
-)
+from mblab.sources.chance import check_range, check_seed, draws, plain_range, range_ns, told_range
+from mblab.sources.disorder import Flags, Modified, deeds
 
 __all__ = ["Gaps", "RowsOfAGap"]
 

@@ -17,7 +17,8 @@ import pandas as pd
 from mblab.arrivals import check_number, plain
 from mblab.errors import SettingError, SettingTypeError, SourceError, did_you_mean, missing_column, shown
 from mblab.sources.base import Block, Position
-from mblab.sources.disorder import Around, Draws, Flags, check_seed, deeds, draws
+from mblab.sources.chance import Draws, check_seed, draws
+from mblab.sources.disorder import Around, Flags, deeds
 
 __all__ = ["Poison", "PoisonKind"]
 

@@ -1,0 +1,153 @@
+"""Which Arrow type a column has over all batches: that of its first value, if no later value changes by it.
+
+rows -> [schemas] -> parquet
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mblab.errors import SinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import pandas as pd
+
+__all__ = ["arrow_table", "cast_table", "decided_schema", "first_line", "merged_schema"]
+
+
+def arrow_table(rows: pd.DataFrame, path: Path, batch_id: int) -> Any:
+    """Return rows as an Arrow table.
+
+    Dictionaries get one index type, for the number of categories changes; one without values is null.
+    """
+    import pyarrow as pa
+
+    try:
+        table = pa.Table.from_pandas(rows, preserve_index=False)
+    except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
+        name, reason = _culprit(rows) or ("", first_line(error))
+        raise SinkError(
+            f"{path} cannot take column {name!r} of batch {batch_id}: {reason}; give it one type in the step."
+        ) from None
+    for at, column in enumerate(table.columns):
+        if pa.types.is_dictionary(column.type):
+            coded = pa.dictionary(pa.int32(), column.type.value_type, column.type.ordered)
+            plain = pa.nulls(len(column)) if column.null_count == len(column) else column.cast(coded)
+            table = table.set_column(at, table.field(at).name, plain)
+    return table
+
+
+def first_line(error: Exception) -> str:
+    """Return what Arrow says, on one line."""
+    return str(error).splitlines()[0].rstrip(".")
+
+
+def _culprit(rows: pd.DataFrame) -> tuple[str, str] | None:
+    """Return (column, reason) of the first column that Arrow cannot take."""
+    import pyarrow as pa
+
+    for name, column in rows.items():
+        try:
+            pa.Array.from_pandas(column)
+        except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
+            return str(name), first_line(error)
+    return None
+
+
+def merged_schema(pinned: Any, table: Any, path: Path, batch_id: int) -> Any:
+    """Return the schema of earlier parts with what this batch tells of columns that were all null."""
+    import pyarrow as pa
+
+    if pinned is None or pinned.equals(table.schema):
+        return table.schema if pinned is None else pinned
+    fields = []
+    for old, new in zip(pinned, table.schema, strict=True):
+        try:
+            fields.append(pa.unify_schemas([pa.schema([old]), pa.schema([new])]).field(0))
+        except pa.ArrowTypeError:
+            if not _is_same_kind(old.type, new.type):
+                raise _misfit(path, old.name, old.type, new.type, batch_id, "") from None
+            fields.append(old)
+    merged = pa.schema(fields, pinned.metadata)
+    return pinned if merged.equals(pinned) else merged.with_metadata(table.schema.metadata)
+
+
+def cast_table(table: Any, schema: Any, path: Path, batch_id: int) -> Any:
+    """Return the table with the types of a schema.
+
+    Raises:
+        SinkError: A value would change by it.
+    """
+    import pyarrow as pa
+
+    columns = []
+    for column, wanted in zip(table.columns, schema, strict=True):
+        try:
+            columns.append(column if column.type == wanted.type else _cast_column(column, wanted.type))
+        except pa.ArrowException as error:
+            reason = f" ({first_line(error)})"
+            raise _misfit(path, wanted.name, wanted.type, column.type, batch_id, reason) from None
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _cast_column(column: Any, kind: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.nulls(len(column), kind) if pa.types.is_null(column.type) else column.cast(kind)
+
+
+def _misfit(path: Path, name: str, old: Any, new: Any, batch_id: int, reason: str) -> SinkError:
+    return SinkError(
+        f"{path} has column {name!r} as {old} but batch {batch_id} brings {new}{reason}; "
+        "give it one type in the step, for example with .astype."
+    )
+
+
+def decided_schema(schema: Any) -> Any:
+    """Return a schema that every reader takes: text where no value was seen yet."""
+    import pyarrow as pa
+
+    return pa.schema([f.with_type(_decided_type(f.type)) for f in schema], schema.metadata)
+
+
+def _decided_type(kind: Any) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_null(kind):
+        return pa.large_string()
+    if pa.types.is_struct(kind):
+        return pa.struct([f.with_type(_decided_type(f.type)) for f in _fields(kind)])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_decided_type(kind.value_type)))
+    return kind
+
+
+def _fields(kind: Any) -> Iterator[Any]:
+    return (kind.field(i) for i in range(kind.num_fields))
+
+
+def _is_same_kind(old: Any, new: Any) -> bool:
+    """Return whether values of one type are values of the other, so that a safe cast changes none of them."""
+    import pyarrow as pa
+
+    t = pa.types
+    if t.is_list(old) and t.is_list(new):
+        return _is_same_kind(old.value_type, new.value_type)
+    if t.is_struct(old) and t.is_struct(new):
+        known = {f.name: f.type for f in _fields(old)}
+        return all(f.name in known and _is_same_kind(known[f.name], f.type) for f in _fields(new))
+    if t.is_dictionary(old) or t.is_dictionary(new):
+        return _is_same_kind(*(k.value_type if t.is_dictionary(k) else k for k in (old, new)))
+    if t.is_timestamp(old) and t.is_timestamp(new):
+        return (old.tz is None) == (new.tz is None)
+    kinds = (
+        lambda k: t.is_integer(k) or t.is_floating(k) or t.is_decimal(k),
+        lambda k: t.is_string(k) or t.is_large_string(k),
+        lambda k: t.is_binary(k) or t.is_large_binary(k),
+        t.is_duration,
+        t.is_date,
+    )
+    return old == new or t.is_null(new) or any(is_kind(old) and is_kind(new) for is_kind in kinds)
