@@ -69,6 +69,23 @@ def test_a_last_batch_that_ends_late_does_not_change_the_predicted_regime():
     assert [regime_of(80_000_000), regime_of(6000 * 10**9)] == ["on_schedule", "self_clocked"]
 
 
+@pytest.mark.parametrize("policy", ["asap", "skip", "queue"])
+def test_each_interval_may_be_looked_at_for_a_time_of_its_own(policy):
+    """The tuner looks at short intervals for a shorter time; each comes out as if it were alone."""
+    arrivals = np.sort(np.random.default_rng(7).integers(0, 20 * 10**9, 4000))
+    intervals, horizons = np.array([20, 300, 1000]) * 10**6, np.array([2, 12, 20]) * 10**9
+
+    def cost(lane, rows, seen, at_once):
+        return 30_000_000 + 100_000 * rows
+
+    together = run_lanes(arrivals, intervals, cost=cost, horizon_ns=horizons, policy=policy)
+    for i, (interval, horizon) in enumerate(zip(intervals, horizons, strict=True)):
+        alone = run_lanes(arrivals, np.array([interval]), cost=cost, horizon_ns=int(horizon), policy=policy)
+        for name in ("mean_s", "quantiles_s", "load", "left", "throughput", "duration_s", "rows_mean"):
+            assert getattr(together, name)[i] == pytest.approx(getattr(alone, name)[0], rel=1e-12), name
+        assert together.regime(i) == alone.regime(0)
+
+
 def test_the_closed_forms_come_out_of_a_prediction():
     """Constant rate, affine cost: p_q = S + qT; T* = a/(1 − bλ) divides the regimes."""
     intervals = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]

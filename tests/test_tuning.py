@@ -216,6 +216,19 @@ def test_a_run_tells_what_comes_before_its_batches():
     assert before.turn_s + before.read_s * 100 == pytest.approx(0.0133, rel=0.02)
 
 
+def test_a_law_is_sure_of_itself_as_far_as_its_probes_agree():
+    """By that probing ends early: no doubt without scatter, and with it less the more probes there are."""
+    sizes = np.array([20.0, 300.0, 5000.0])
+    exact, few, many = (
+        CostModel.fit(probes(LAWS["affine"], noise=noise, count=count)).doubt(sizes)
+        for noise, count in ((0.0, 60), (0.1, 40), (0.1, 640))
+    )
+
+    assert exact.max() < 1e-6
+    assert 0.01 < few.max() < 0.1
+    assert many.max() < 0.5 * few.max()
+
+
 def test_a_law_drives_a_run_on_the_virtual_clock():
     """`cost=model` asks it once a batch; a state that grows, grows."""
     source = rows_at(np.arange(0, 10, 0.001))

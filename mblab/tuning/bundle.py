@@ -72,7 +72,7 @@ class Bundle:
         intervals: Ints,
         *,
         cost: CostModel,
-        horizon_ns: int,
+        horizon_ns: int | Ints,
         policy: str = "asap",
         max_rows_per_batch: int | None = None,
         lanes: int = LANES,
@@ -81,7 +81,7 @@ class Bundle:
         workers: int = 1,
         sample: int = SAMPLE,
     ) -> Bundle:
-        """Run every interval in every lane; see `run_lanes`."""
+        """Run every interval in every lane; see `run_lanes`. The horizon is one for all, or one an interval."""
         law = cost.lanes(lanes, seed=seed, points=min(POINTS, lanes))
 
         def cost_of(lane: Ints, rows: Ints, seen: Ints, at_once: Bools) -> Ints:
@@ -91,7 +91,7 @@ class Bundle:
             arrivals,
             np.repeat(intervals, lanes),
             cost=cost_of,
-            horizon_ns=horizon_ns,
+            horizon_ns=horizon_ns if isinstance(horizon_ns, int) else np.repeat(horizon_ns, lanes),
             policy=policy,
             max_rows_per_batch=max_rows_per_batch,
             sample=sample,

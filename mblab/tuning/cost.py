@@ -314,6 +314,21 @@ class CostModel:
 
     # -- drawing from it --------------------------------------------------------------------------------------------
 
+    def _redrawn(self, draws: int, rng: np.random.Generator) -> Floats:
+        """Return [draw, 6] coefficients, as the probes might also have come out (Rubin 1981: Bayesian bootstrap)."""
+        frame = self.probes
+        rows, seen, keys = (frame[c].to_numpy(np.float64) for c in ("num_input_rows", "seen_rows", "keys"))
+        weights = rng.standard_exponential((draws, len(rows)))
+        actual = np.maximum(frame.seconds.to_numpy(np.float64), 1e-7)
+        return robust(design(rows, seen, keys), actual, weights, FORMS[self.form], 3)
+
+    def doubt(self, rows: Floats, draws: int = 16) -> Floats:
+        """Return how unsure the law is of batches of some sizes, as a relative standard deviation."""
+        drawn = self._redrawn(draws, np.random.default_rng(0))
+        work = design(rows, np.zeros_like(rows), self.keys(np.log(rows))) @ drawn.T
+        sd: Floats = work.std(axis=1) / np.maximum(work.mean(axis=1), 1e-9)
+        return sd
+
     def lanes(self, lanes: int, *, seed: int = 0, points: int = 0) -> LaneCost:
         """Return the cost of many runs at once, each on a law of its own: as the probes might also have come out.
 
@@ -323,15 +338,12 @@ class CostModel:
             points: How many of them are the best guess itself.
         """
         rng = np.random.default_rng(seed)
-        frame, drawn = self.probes, lanes - points
-        rows, seen, keys = (frame[c].to_numpy(np.float64) for c in ("num_input_rows", "seen_rows", "keys"))
+        drawn = lanes - points
         coefficients = np.tile(self.coefficients, (lanes, 1))
         speed, late = np.ones(lanes), np.full(lanes, self.before.wake_s)
         pausing = np.full(lanes, float(self.pauses.count > 0))
         if drawn > 0:
-            weights = rng.standard_exponential((drawn, len(rows)))  # Rubin, "The Bayesian bootstrap" (1981)
-            actual = np.maximum(frame.seconds.to_numpy(np.float64), 1e-7)
-            coefficients[points:] = robust(design(rows, seen, keys), actual, weights, FORMS[self.form], 3)
+            coefficients[points:] = self._redrawn(drawn, rng)
             # evenly chosen quantiles instead of draws: few lanes, and still a fair picture
             z = _normal_quantiles(drawn)[rng.permutation(drawn)]
             speed[points:] = np.exp(z * math.hypot(self.unsteadiness, self.host_sd))

@@ -81,7 +81,7 @@ class Outcome:
         left: Rows that had arrived by the end and were not taken.
         throughput: Rows a second.
         duration_s: Until the horizon, or the last end.
-        horizon_s: Until when rows could come, and batches begin; the same for all lanes.
+        horizon_s: Until when rows could come, and batches begin.
         batches_of: The batches themselves.
     """
 
@@ -95,26 +95,27 @@ class Outcome:
     left: Floats
     throughput: Floats
     duration_s: Floats
-    horizon_s: float
+    horizon_s: Floats
     batches_of: Batches
 
     def regime(self, lane: int) -> str:
         """Return on_schedule, self_clocked or unsustainable."""
         b = self.batches_of
         mine = slice(int(b.edges[lane]), int(b.edges[lane + 1]))
-        during = b.start[mine] / NS <= self.horizon_s
+        horizon = float(self.horizon_s[lane])
+        during = b.start[mine] / NS <= horizon
         done = float(b.rows[mine].sum())
         return regime(
             b.start[mine][during] / NS,
             b.backlog[mine][during].astype(np.float64),
             b.rows[mine][during].astype(np.float64),
             load=float(self.load[lane]),
-            arrival_rate=(done + float(self.left[lane])) / self.horizon_s if self.horizon_s else 0.0,
+            arrival_rate=(done + float(self.left[lane])) / horizon if horizon else 0.0,
         )
 
 
-def _step_all(arrivals: Ints, intervals: Ints, horizon: int, policy: str, cap: int | None, cost: LaneCost) -> Batches:
-    """Run every lane until its next start (`queue`: grid point) is past the horizon."""
+def _step_all(arrivals: Ints, intervals: Ints, horizon: Ints, policy: str, cap: int | None, cost: LaneCost) -> Batches:
+    """Run every lane until its next start (`queue`: grid point) is past its horizon."""
     lane = np.arange(len(intervals))
     due, taken = intervals.copy(), np.zeros(len(intervals), np.int64)
     start, queue, step = due.copy(), policy == "queue", intervals
@@ -122,7 +123,8 @@ def _step_all(arrivals: Ints, intervals: Ints, horizon: int, policy: str, cap: i
     while True:
         going = (due if queue else start) <= horizon
         if not going.all():
-            lane, due, start, taken, step = lane[going], due[going], start[going], taken[going], step[going]
+            lane, due, start, taken = lane[going], due[going], start[going], taken[going]
+            step, horizon = step[going], horizon[going]
         if not len(lane):
             break
         available = arrivals.searchsorted(due if queue else start)
@@ -184,7 +186,7 @@ def run_lanes(
     intervals: Ints,
     *,
     cost: LaneCost,
-    horizon_ns: int,
+    horizon_ns: int | Ints,
     policy: str = "asap",
     max_rows_per_batch: int | None = None,
     sample: int = 4096,
@@ -196,18 +198,19 @@ def run_lanes(
         intervals: ns, one a lane.
         cost: Asked once a step for all lanes that are still going; `at once` says whether a batch follows the one
             before without waiting for its trigger.
-        horizon_ns: Length of the run.
+        horizon_ns: Length of the run, one for all lanes or one a lane.
         policy: asap, skip or queue.
         max_rows_per_batch: Cap, or None.
         sample: Of how many rows quantiles are taken at most.
     """
-    b = _step_all(arrivals, intervals, horizon_ns, policy, max_rows_per_batch, cost)
+    horizon = np.broadcast_to(np.asarray(horizon_ns, np.int64), intervals.shape)
+    b = _step_all(arrivals, intervals, horizon, policy, max_rows_per_batch, cost)
     count = np.diff(b.edges)
     done = b.largest(b.high)
     busy = b.sum((b.end - b.start) / NS)
     full = b.sum(b.rows > 0)
     sums = np.concatenate([[0.0], np.cumsum(arrivals / NS)])
-    duration = np.maximum(b.largest(b.end), horizon_ns) / NS
+    duration = np.maximum(b.largest(b.end), horizon) / NS
     with np.errstate(invalid="ignore", divide="ignore"):
         return Outcome(
             np.where(done > 0, (b.sum(b.end / NS * b.rows) - sums[done]) / done, np.nan),
@@ -217,9 +220,9 @@ def run_lanes(
             np.where(count > 0, busy / (intervals / NS * count), 0.0),
             busy,
             full,
-            np.maximum(0, arrivals.searchsorted(horizon_ns) - done).astype(np.float64),
+            np.maximum(0, arrivals.searchsorted(horizon) - done).astype(np.float64),
             np.where(duration > 0, done / duration, np.nan),
             duration,
-            horizon_ns / NS,
+            horizon / NS,
             b,
         )

@@ -225,6 +225,11 @@ class Prober:
         return took
 
     @property
+    def count(self) -> int:
+        """How many probes there are."""
+        return len(self._probes)
+
+    @property
     def turn_s(self) -> float:
         """Seconds that the engine needs from one batch to the next, as a median."""
         return float(np.median(self._turns)) if self._turns else 0.0
@@ -267,8 +272,14 @@ class Prober:
         self._probes.clear()
         self._begin_again()
 
-    def climb(self, sizes: Sequence[int], budget_s: float, tick: Callable[[], None] = lambda: None) -> None:
-        """Try each size, then spend the rest of the budget where the law is known least.
+    def climb(
+        self,
+        sizes: Sequence[int],
+        budget_s: float,
+        tick: Callable[[], None] = lambda: None,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Try each size, then spend the rest of the budget where the law is known least, or until there is enough.
 
         A size that is likely to take more than a quarter of the budget is left out, with all above it.
         """
@@ -286,6 +297,8 @@ class Prober:
             left = end - self.spent_s
             open_ = [r for r in rungs if r.mean_s < 0.8 * left]
             if left <= 0.01 or not open_:
+                return
+            if min(r.count for r in rungs) > 1 and enough():
                 return
             rung = self._next_rung(open_)
             size = max(1, round(rung.size * self._rng.uniform(0.85, 1.15)))

@@ -36,7 +36,9 @@ LONGEST_NS = 600 * NS
 SCOUT_S = (0.02, 0.1, 0.5, 2.0)  # what arrives in this long is tried first, to see which intervals are worth a look
 GRID, FINER, STEP = 40, 9, 1.12  # intervals looked at, those added around the choice, and how far around it
 ROUGH, ROUGH_NS = 8, 20 * NS  # lanes of a first look, and how far it looks
-MANY_BATCHES = 500
+MANY_BATCHES = 500  # tell what headroom there is …
+MOST_BATCHES = 3_000  # … and what an interval comes to; of the shortest intervals less of the arrivals is looked at
+SETTLED_PROBES, SETTLED_SD, SETTLED_SHARE = 24, 0.01, 0.4  # the share, for a machine's speed changes over seconds
 MOST_LOAD = 16.0
 SCOUT_SHARE, WARM_SHARE, READ_SHARE = 0.12, 0.2, 0.1  # of the budget
 
@@ -112,6 +114,7 @@ class Tuner:
             )
         self.prober = Prober(pipeline, states=states, seen_rows=seen_rows, effects=effects, seed=seed)
         self._late_s = 0.0, 0.0
+        self._settled, self._look_at = False, SETTLED_PROBES  # the next look is at so many probes
 
     def __enter__(self) -> Tuner:
         self._progress.__enter__()
@@ -145,13 +148,26 @@ class Tuner:
             warm_s=tuple(prober.warm_s),
         )
 
-    def calibrate(self, span: Span | None, *, longest_ns: int | None = None, share: float = 1.0) -> Span:
+    def settled(self) -> bool:
+        """Return whether more probes would hardly change the law: many, none of which paused, and all of one mind."""
+        prober = self.prober
+        if prober.count >= self._look_at and self.elapsed_s >= SETTLED_SHARE * self.budget_s:
+            self._look_at = prober.count + prober.count // 4
+            law = self.law()
+            sure = (law.doubt(np.array(prober.reached, np.float64)) < SETTLED_SD).all()
+            self._settled = bool(sure) and not law.pauses.count and not prober.truncated
+        return self._settled
+
+    def calibrate(
+        self, span: Span | None, *, longest_ns: int | None = None, share: float = 1.0, settle: bool = False
+    ) -> Span:
         """Probe the sizes that a range of intervals brings.
 
         Args:
             span: The range; None finds it from a first look at the cost.
             longest_ns: The longest interval that can be of use, or None.
             share: Of the budget that is left after warming up.
+            settle: Whether to stop earlier once the law is settled.
 
         Returns:
             The range.
@@ -165,7 +181,8 @@ class Tuner:
             span = self._scout(rate, longest_ns)
         low, high = rows_wanted(self.trace.arrival_ns, span.low_ns, span.high_ns)
         high = max(low + 1, min(high, len(self.trace.arrival_ns))) if self.trace.whole else high
-        prober.climb(ladder(low, high), max(0.05 * budget, share * self.left_s), self._progress.tick)
+        enough = self.settled if settle else lambda: False
+        prober.climb(ladder(low, high), max(0.05 * budget, share * self.left_s), self._progress.tick, enough)
         return span
 
     def _scout(self, rate: float, longest_ns: int | None) -> Span:
@@ -287,33 +304,38 @@ def find(
     longest = None if latency is None else max(4 * LOWEST_NS, round(latency / 0.9 * NS))
 
     def bundle_of(model: CostModel, intervals: list[int], lanes: int, horizon_ns: int) -> Bundle:
+        ns = np.array(intervals, np.int64)
         return Bundle.of(
             trace.arrival_ns,
-            np.array(intervals, np.int64),
+            ns,
             cost=model,
-            horizon_ns=horizon_ns,
+            horizon_ns=np.minimum(horizon_ns, MOST_BATCHES * ns),
             policy=settings.policy,
             max_rows_per_batch=settings.max_rows_per_batch,
             lanes=lanes,
             price=price,
         )
 
-    span = tuner.calibrate(span, longest_ns=longest, share=0.7)
-    grid, near = span.grid(GRID), 0
+    span = tuner.calibrate(span, longest_ns=longest, share=0.7, settle=True)
+    grid, near, spend = span.grid(GRID), -1, False
     while True:
-        begun = tuner.elapsed_s
+        begun, before = tuner.elapsed_s, near
         rough = bundle_of(tuner.law(), grid, ROUGH, max(grid[-1], min(trace.horizon_ns, ROUGH_NS)))
         near = choose(rough, target, widen).nearest
         last_look = (tuner.elapsed_s - begun) * trace.horizon_ns / min(trace.horizon_ns, ROUGH_NS) * LANES / ROUGH / 2
         left = tuner.left_s - 1.5 * last_look
         sizes = rough.sizes[near][rough.sizes[near] <= 1.3 * rough.rows_largest]
-        if left < 0.05 * tuner.budget_s or not len(sizes):
-            break
-        tuner.refine(sizes, min(max(0.12 * tuner.budget_s, left / 3), left))
-    model = tuner.law()
-    around = Span(max(LOWEST_NS, round(grid[near] / STEP)), round(grid[near] * STEP))
-    bundle = bundle_of(model, sorted({*grid, *around.grid(FINER)}), LANES, trace.horizon_ns)
-    choice = choose(bundle, target, widen)
+        out_of_time = left < 0.05 * tuner.budget_s or not len(sizes)
+        if out_of_time or (near == before and not spend and tuner.settled()):
+            model = tuner.law()
+            around = Span(max(LOWEST_NS, round(grid[near] / STEP)), round(grid[near] * STEP))
+            bundle = bundle_of(model, sorted({*grid, *around.grid(FINER)}), LANES, trace.horizon_ns)
+            choice = choose(bundle, target, widen)
+            if choice.index is not None or out_of_time:
+                break
+            spend = True  # before it refuses it tries all that it may
+        else:
+            tuner.refine(sizes, min(max(0.12 * tuner.budget_s, left / 3), left))
     notes = notes_on(model, target, trace, bundle, choice)
     fits = _fits(bundle)
     if choice.index is None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mblab import Lab, simulate
 from mblab.arrivals import poisson
 from mblab.tuning.bundle import Bundle
 from mblab.tuning.cost import CostModel
@@ -43,14 +44,15 @@ def test_a_curve_with_bands_takes_half_a_second(report):
 
 
 def test_tune_ends_with_its_budget(report):
-    """Seconds beyond budget and longest call, over four twins."""
+    """Seconds beyond budget and longest call, over four twins and a function that takes no time to speak of."""
+    cheap = Lab(simulate.sensors(devices=50, rate=20_000, duration="60s", seed=7))
+    cheap.batch(lambda batch: batch.groupby("device").temperature.mean(), name="mean")
     over = []
-    for name in ("affine", "paged", "pausing", "growing"):
-        lab = twin(LAWS[name], "bursts", 11)
+    for lab in [*(twin(LAWS[name], "bursts", 11) for name in ("affine", "paged", "pausing", "growing")), cheap]:
         begun = time.perf_counter()
         advice = lab.tune(p95="700ms", budget="5s")
         over.append(time.perf_counter() - begun - 5 - float(advice.model.probes.seconds.max()))
 
     report.judge(
-        "G14", "tune beyond budget + longest call, worst of four", max(over), at_most=1, fails=5, unit="s", over=over
+        "G14", "tune beyond budget + longest call, worst of five", max(over), at_most=1, fails=5, unit="s", over=over
     )
