@@ -25,7 +25,8 @@ class Overrides:
         duration: Wins over the one given to `run`; None leaves it.
         clock: Wins over the one given to `run`; None leaves it. On the wall a declared cost is left out.
         effects: Whether sinks take part.
-        instead: Called with the lab in place of its first run, which ends the file.
+        instead: Called with the lab, and with the duration, clock and cost of its first run, in that run's place; this
+            ends the file.
         begun: The labs whose runs were begun, each once, in order.
     """
 
@@ -33,7 +34,7 @@ class Overrides:
     duration: Any = None
     clock: str | None = None
     effects: bool = True
-    instead: Callable[[Any], None] | None = None
+    instead: Callable[[Any, Any, Any, Any], None] | None = None
     begun: list[Any] = field(default_factory=list)
 
 
@@ -64,7 +65,7 @@ def begin(lab: Any, duration: Any, clock: Any, cost: Any) -> tuple[Any, Any, Any
     if laid.knobs:
         lab.change(**laid.knobs)
     if laid.instead is not None:
-        laid.instead(lab)
+        laid.instead(lab, duration, clock, cost)
         raise StoppedHere
     if all(lab is not known for known in laid.begun):
         laid.begun.append(lab)

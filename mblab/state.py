@@ -1,7 +1,8 @@
 """What a step remembers between batches, and how to go back to what it remembered.
 
 A batch step has one dict, a keyed step one dict a key. Before a step is called its state is saved; when the call fails
-the save is put back, so the same batch can be run again as if nothing had happened.
+the save is put back, so the same batch can be run again as if nothing had happened. A save shares what cannot change:
+numbers, texts, frames (copy on write); containers of such values are copied as a whole, anything else in depth.
 
     batch -> steps + [state] -> sinks
 """
@@ -9,39 +10,76 @@ the save is put back, so the same batch can be run again as if nothing had happe
 from __future__ import annotations
 
 import copy
+import datetime as dt
+import decimal
 import itertools
 import sys
 import time
+import uuid
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mblab.errors import StepError, shown
+
 __all__ = ["NAN", "StateStore", "savepoint", "size_bytes", "tidy_key"]
 
 COPY_TRIES = 20
 NAN = float("nan")  # one object for every missing key, so that a dict finds it again
 PLAIN = frozenset(
-    {int, float, str, bool, bytes, complex, type(None), pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA)}
-)
+    {
+        int, float, str, bool, bytes, complex, type(None), pd.Timestamp, pd.Timedelta, type(pd.NaT), type(pd.NA),
+        np.bool_, np.int32, np.int64, np.float32, np.float64, np.datetime64, np.timedelta64, np.str_,
+        dt.datetime, dt.date, dt.time, dt.timedelta, decimal.Decimal, uuid.UUID,
+    }
+)  # fmt: skip
+DICTS = frozenset({dict, Counter, OrderedDict, defaultdict})
+LISTS = frozenset({list, set, deque})
+Memo = dict[int, Any]  # id → copy, of one savepoint: what was one object before is one afterwards
 
 
-def _copy(value: Any) -> Any:
+def _is_fixed(value: Any) -> bool:
+    """Return whether a value can never change."""
+    kind = type(value)
+    return kind in PLAIN or (kind in (tuple, frozenset) and all(map(_is_fixed, value)))
+
+
+def _all_fixed(values: Iterable[Any]) -> bool:
+    kinds = set(map(type, values))
+    return kinds <= PLAIN or (kinds <= PLAIN | {tuple, frozenset} and all(map(_is_fixed, values)))
+
+
+def _copy(value: Any, memo: Memo) -> Any:
     kind = type(value)
     if kind in PLAIN:
         return value
+    if (known := memo.get(id(value))) is not None:
+        return known
     if isinstance(value, pd.DataFrame | pd.Series | pd.Index):
-        return value.copy(deep=False)  # pandas 3 copies on write: a later change in place leaves this one alone
-    if kind is np.ndarray and value.dtype.hasobject is False:
-        return value.copy()
-    if kind is dict:
-        return savepoint(value)
-    return copy.deepcopy(value)
+        made: Any = value.copy(deep=False)  # pandas 3 copies on write: a later change in place leaves this one alone
+    elif kind is np.ndarray and value.dtype.hasobject is False:
+        made = value.copy()
+    elif kind in (tuple, frozenset) and _is_fixed(value):
+        made = value
+    elif (kind in LISTS and _all_fixed(value)) or (kind in DICTS and _all_fixed(value.values())):
+        made = value.copy()
+    elif kind is dict:
+        made = memo[id(value)] = {}  # known before its values are: they may hold it
+        made.update((k, _copy(v, memo)) for k, v in value.items())
+    else:
+        return copy.deepcopy(value, memo)
+    memo[id(value)] = made
+    return made
 
 
 def savepoint(state: dict[Any, Any]) -> dict[Any, Any]:
     """Return a copy of a state that later changes in place do not reach.
+
+    Raises:
+        StepError: It holds something that cannot be copied, such as a connection.
 
     >>> state = {"n": 1, "seen": [1]}
     >>> kept = savepoint(state)
@@ -51,7 +89,17 @@ def savepoint(state: dict[Any, Any]) -> dict[Any, Any]:
     """
     if PLAIN.issuperset(map(type, state.values())):
         return dict(state)
-    return {k: _copy(v) for k, v in state.items()}
+    made: dict[Any, Any] = {}
+    memo: Memo = {id(state): made}
+    for key, value in state.items():
+        try:
+            made[key] = _copy(value, memo)
+        except (TypeError, copy.Error) as error:
+            raise StepError(
+                f"state[{shown(key)}] holds a {type(value).__name__}, which cannot be copied ({error}); a state is "
+                "copied before each batch, so keep connections, locks and clients outside of it."
+            ) from error
+    return made
 
 
 def tidy_key(key: Any) -> Any:

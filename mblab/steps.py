@@ -9,6 +9,7 @@ defined it: running the cell again replaces it in place, also under a new name, 
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import itertools
 import linecache
@@ -130,6 +131,8 @@ def _parameters_of(fn: Callable[..., Any], kind: Kind, name: str) -> tuple[str, 
             f"{name} takes {names[1]!r} second, as Spark's foreachBatch does; here it is f(batch, state, ctx), "
             "with ctx.batch_id."
         )
+    if names[0] in ("state", "ctx") or "batch" in names[1:]:
+        raise StepError(f"{name} takes ({', '.join(names)}), but the batch comes first: a {kind} step is {takes}.")
     roles = ["batch"] + ["ctx" if kind == "map" or n == "ctx" else "state" for n in names[1:2]]
     roles += ["ctx" for _ in names[2:3]]
     limit = 2 if kind == "map" else 3
@@ -154,9 +157,10 @@ def make_step(fn: object, kind: Kind, *, key: object = None, name: object = None
     if isinstance(fn, type):
         raise SettingTypeError(f"a step must be a function of a batch, got the class {fn.__name__}.")
     label = _name_of(fn, name)
-    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
+    called = fn if inspect.isroutine(fn) or isinstance(fn, functools.partial) else type(fn).__call__
+    if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
         raise StepError(f"{label} is async; a step is a plain function that returns its rows.")
-    if inspect.isgeneratorfunction(fn):
+    if inspect.isgeneratorfunction(called):
         raise StepError(f"{label} is a generator; a step returns its rows at once, for example as a list of dicts.")
     code = _code_of(fn)
     cell = host.current_cell()
@@ -242,12 +246,23 @@ def _is_column(value: object) -> bool:
     return isinstance(value, list | tuple | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray)
 
 
+def _is_pandas(value: object) -> bool:
+    return isinstance(value, pd.DataFrame | pd.Series | pd.Index)
+
+
 def _dict_rows(row: Mapping[Any, Any], name: str) -> pd.DataFrame | None:
     if not row:
         return None
+    row = {k: v.item() if isinstance(v, np.ndarray) and v.ndim == 0 else v for k, v in row.items()}
     columns = [v for v in row.values() if _is_column(v)]
     if len(columns) < len(row):
-        return pd.DataFrame([dict(row)])
+        whole = [k for k, v in row.items() if _is_pandas(v)]
+        if whole:
+            raise StepError(
+                f"{name} returned a dict with a {type(row[whole[0]]).__name__} in {whole[0]!r} beside single values; "
+                "return one figure each, or a frame, such as batch.assign(n=len(batch))."
+            )
+        return pd.DataFrame([row])
     lengths = {str(k): len(v) for k, v in row.items()}
     if len(set(lengths.values())) > 1:
         raise StepError(f"{name} returned a dict of columns that differ in length ({shown(lengths)}); make them equal.")

@@ -463,6 +463,25 @@ def test_a_sweep_takes_the_place_of_the_first_run(pipeline):
     assert "printed by the script" not in done.stderr
 
 
+def test_a_sweep_lasts_as_long_and_costs_as_much_as_the_run_in_its_place(tmp_path):
+    """Duration, clock and declared cost of the run are the sweep's; on the wall a declared cost cannot hold."""
+    (tmp_path / "x.py").write_text(
+        "import mblab\n"
+        "lab = mblab.Lab(mblab.simulate.sensors(rate=1000, seed=1), interval='1s')\n"
+        "lab.batch(len)\n"
+        "lab.run('3s', clock='virtual', cost=lambda n: 0.1 + 2e-4 * n)\n"
+    )
+    command = ("sweep", "x.py", "--interval", "100ms,1s", "--json")
+    as_written = json.loads(mblab(*command, cwd=tmp_path).stdout)
+    on_the_wall = json.loads(mblab(*command, "--clock", "wall", "--duration", "1s", cwd=tmp_path).stdout)
+
+    assert as_written["clock"] == "virtual"
+    assert as_written["sweep"][1]["load"] == pytest.approx(0.3, abs=0.01)
+    assert as_written["sweep"][0]["regime"] == "self_clocked"
+    assert on_the_wall["clock"] == "wall"
+    assert on_the_wall["sweep"][1]["load"] < 0.1
+
+
 def test_tuning_takes_the_place_of_the_first_run(pipeline):
     """An interval with its reasons, nothing delivered; JSON has the curve."""
     done = mblab("tune", "pipeline.py", "--p95", "2s", "--budget", "500ms", "--json", cwd=pipeline)

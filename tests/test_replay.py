@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mblab import Lab
 from mblab.errors import ColumnError, MblabError, SettingError, SettingTypeError, SourceChanged, SourceError
 from mblab.sources import Source, SourceWarning, csv, parquet, replay, tables
 
@@ -651,3 +652,22 @@ def test_replays_of_one_file_are_equal_and_can_be_pickled(save):
     assert arrival_ns(pickle.loads(pickle.dumps(source))) == ARRIVALS
     assert arrival_ns(pickle.loads(pickle.dumps(replay(TRIPS, arrival="seen")))) == ARRIVALS
     assert replay(TRIPS, arrival="seen") != replay(TRIPS, arrival="seen")
+
+
+def test_a_step_that_changes_lists_in_place_does_not_change_the_source():
+    """Every run begins from the same rows, and so does a batch that is run again."""
+    frame = pd.DataFrame({"t": [0.1, 0.2, 1.1], "tags": [["a"], ["b"], {"c": [1]}]})
+    lab = Lab(replay(frame, arrival="t"), interval="500ms")
+
+    @lab.batch
+    def label(batch):
+        for tags in batch["tags"]:
+            (tags if isinstance(tags, list) else tags["c"]).append("x")
+        return {"longest": max(len(t if isinstance(t, list) else t["c"]) for t in batch["tags"])}
+
+    first, again = (lab.run(clock="virtual", cost=0).output for _ in range(2))
+
+    assert first["longest"].tolist() == [2, 2]
+    pd.testing.assert_frame_equal(first, again)
+    assert lab.rerun(0).output["longest"].tolist() == [2]
+    assert frame["tags"].tolist() == [["a"], ["b"], {"c": [1]}]

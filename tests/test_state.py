@@ -1,9 +1,15 @@
 """What a savepoint must be: out of reach of any later change in place."""
 
+import sqlite3
+import threading
+from collections import Counter, defaultdict, deque
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from mblab.errors import StepError
 from mblab.state import NAN, StateStore, savepoint, size_bytes, tidy_key
 
 
@@ -17,6 +23,14 @@ VALUES = {
     "dict": ({"a": 1}, lambda v: v.update(a=2)),
     "nested": ({"a": {"b": [1]}}, lambda v: v["a"]["b"].append(2)),
     "set": ({1}, lambda v: v.add(2)),
+    "set of pairs": ({(1, "a")}, lambda v: v.add((2, "b"))),
+    "deque": (deque([1], maxlen=3), lambda v: v.append(2)),
+    "deque of lists": (deque([[1]]), lambda v: v[0].append(2)),
+    "counter": (Counter("aab"), lambda v: v.update("b")),
+    "default dict": (defaultdict(list, a=[1]), lambda v: v["a"].append(2)),
+    "list of dicts": ([{"a": 1}], lambda v: v[0].update(a=2)),
+    "tuple of lists": (([1],), lambda v: v[0].append(2)),
+    "object": (SimpleNamespace(a=[1]), lambda v: v.a.append(2)),
     "array": (np.zeros(3), lambda v: v.__setitem__(0, 9)),
     "objects": (np.array([[1], [2]], dtype=object), lambda v: v.__setitem__((0, 0), 9)),
     "frame": (pd.DataFrame({"n": [1, 2]}), poke_frame),
@@ -36,6 +50,41 @@ def test_a_savepoint_is_out_of_reach_of_later_changes(name):
 
     assert repr(kept) == before
     assert repr(state) != before
+    assert type(kept["value"]) is type(value)
+
+
+def test_one_object_under_two_names_stays_one_object():
+    """A state put back after a failure behaves as before, also one that holds itself."""
+    shared, table = [[1]], np.zeros(3)
+    state = {"best": shared, "all": {"by name": shared}, "table": table, "same": table, "deep": [shared, {"t": table}]}
+    state["me"] = state
+    kept = savepoint(state)
+
+    assert kept["best"] is kept["all"]["by name"]
+    assert kept["best"] is kept["deep"][0]
+    assert kept["table"] is kept["same"]
+    assert kept["table"] is kept["deep"][1]["t"]
+    assert kept["me"] is kept
+    assert kept["best"] is not shared
+
+
+def test_a_defaultdict_keeps_its_factory_and_a_deque_its_length():
+    """A copy is of the same kind in every respect."""
+    kept = savepoint({"d": defaultdict(int, a=1), "q": deque([1, 2], maxlen=2)})
+    kept["q"].append(3)
+
+    assert kept["d"]["new"] == 0
+    assert list(kept["q"]) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(sqlite3.connect(":memory:"), "Connection"), (threading.Lock(), "lock"), ([threading.Lock()], "list")],
+)
+def test_what_cannot_be_copied_is_named_with_its_key(value, kind):
+    """It is the state's fault, not the function's, and the way on is said."""
+    with pytest.raises(StepError, match=rf"state\['c'\] holds a {kind}, which cannot be copied .* outside of it\.$"):
+        savepoint({"n": 1, "c": value})
 
 
 @pytest.mark.parametrize("key", [None, float("nan"), pd.NA, pd.NaT, np.float64("nan")])

@@ -71,6 +71,7 @@ def test_every_return_shape_becomes_rows(result, rows):
         ({"n": [1, 2], "m": [1]}, "differ in length"),
         (pd.DataFrame({"carrier": ["a"]}, index=pd.Index(["b"], name="carrier")), "'carrier' twice"),
         (pd.DataFrame({("v", "mean"): [1.0]}), "2 levels"),
+        ({"s": pd.Series([1, 2]), "n": 2}, "a Series in 's' beside single values"),
     ],
 )
 def test_anything_else_is_refused_with_the_way_on(result, message):
@@ -90,6 +91,11 @@ def test_what_a_step_returned_is_not_changed_by_making_rows_of_it():
     as_rows(INDEXED, "step")
 
     pd.testing.assert_frame_equal(INDEXED, kept)
+
+
+def test_an_array_without_dimensions_is_a_single_value():
+    """What NumPy's reductions give may stand in a dict."""
+    assert as_rows({"n": np.array(5), "m": np.float64(2)}, "step").to_dict("records") == [{"n": 5, "m": 2.0}]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +121,10 @@ def test_a_step_is_given_what_it_takes(fn, kind, parameters):
 async def coroutine(batch): ...
 
 
+class Coroutine:
+    async def __call__(self, batch): ...
+
+
 def generator(batch):
     yield batch
 
@@ -129,6 +139,9 @@ def generator(batch):
         (lambda batch, *, limit: 0, "batch", "keyword 'limit'"),
         (lambda df, batch_id: 0, "batch", "foreachBatch"),
         (lambda batch, ctx, other: 0, "batch", "takes 3 arguments"),
+        (lambda state, batch: 0, "batch", r"takes \(state, batch\), but the batch comes first"),
+        (lambda ctx, rows: 0, "map", "the batch comes first"),
+        (Coroutine(), "batch", "async"),
         (coroutine, "batch", "async"),
         (generator, "batch", "generator"),
         (3, "batch", "must be a function"),

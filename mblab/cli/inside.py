@@ -66,7 +66,7 @@ def begin(job: Job) -> None:
     global _laid  # noqa: PLW0603
     _facts.clear()
     if job.verb in ("sweep", "tune"):
-        _laid = overrides.Overrides(job.knobs, instead=lambda lab: _instead_if_meant(job, lab))
+        _laid = overrides.Overrides(job.knobs, instead=lambda lab, *run: _instead_if_meant(job, lab, *run))
     elif job.verb == "export":
         _laid = overrides.Overrides(clock="virtual", effects=False)
     else:
@@ -132,7 +132,7 @@ def _runs(job: Job, made: list[Any]) -> list[dict[str, Any]]:
     """Return a summary of every run; a file that began none has its lab run here."""
     if not _laid.begun:
         lab = _chosen(job, made)
-        _check_end(job, lab)
+        _check_end(lab, job.duration)
         lab.run()
     labs = [lab for lab in _laid.begun if job.lab in (None, lab.name)] or [_chosen(job, _laid.begun)]
     for lab in labs:
@@ -146,24 +146,29 @@ def _runs(job: Job, made: list[Any]) -> list[dict[str, Any]]:
     return [{"lab": lab.name, "status": run.status, **plain_facts(run.summary())} for lab in labs for run in lab.runs]
 
 
-def _instead_if_meant(job: Job, lab: Any) -> None:
+def _instead_if_meant(job: Job, lab: Any, *run: Any) -> None:
     if job.lab is not None and job.lab != lab.name:
         raise SettingError(f"--lab {job.lab}: the first run in {job.file} is that of {lab.name!r}; leave --lab out.")
-    _instead(job, lab)
+    _instead(job, lab, *run)
 
 
-def _check_end(job: Job, lab: Any) -> None:
+def _check_end(lab: Any, duration: Any) -> None:
     """Refuse a stream without end that nothing ends."""
-    if lab.source.endless and job.duration is None:
+    if lab.source.endless and duration is None:
         raise SettingError(f"{lab.source.name} never ends by itself; say how long, such as --duration 30s.")
 
 
-def _instead(job: Job, lab: Any) -> None:
-    (_tune if job.verb == "tune" else _sweep)(job, lab)
+def _instead(job: Job, lab: Any, duration: Any = None, clock: Any = "wall", cost: Any = None) -> None:
+    """Do what is wanted in place of a run: for its duration, on its clock, at its cost, where nothing else is said."""
+    length = duration if job.duration is None else job.duration
+    if job.verb == "tune":
+        _tune(job, lab, length)
+    else:
+        _sweep(job, lab, length, job.clock or clock, None if job.clock == "wall" else cost)
 
 
-def _tune(job: Job, lab: Any) -> None:
-    advice = lab.tune(duration=job.duration, **job.wanted)
+def _tune(job: Job, lab: Any, duration: Any) -> None:
+    advice = lab.tune(duration=duration, **job.wanted)
     _found(
         job,
         {
@@ -179,8 +184,8 @@ def _tune(job: Job, lab: Any) -> None:
     )
 
 
-def _sweep(job: Job, lab: Any) -> None:
-    _check_end(job, lab)
-    swept = lab.sweep(job.intervals, job.duration, clock=job.clock or "wall")
+def _sweep(job: Job, lab: Any, duration: Any, clock: Any, cost: Any) -> None:
+    _check_end(lab, duration)
+    swept = lab.sweep(job.intervals, duration, clock=clock, cost=cost)
     shortest = plain(swept.shortest_s)
     _found(job, {"lab": lab.name, "clock": swept.clock, "shortest_interval_s": shortest, "sweep": sweep_facts(swept)})

@@ -9,6 +9,7 @@ the batch's size.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ __all__ = ["Cut", "Feed"]
 
 DECODE_S = 1.0
 NO_TIMES: Times = np.empty(0, np.int64)
+NESTED = frozenset({list, dict, set, bytearray, np.ndarray})
 
 
 def scale_ns(times: Times, old: float, new: float) -> Times:
@@ -54,6 +56,12 @@ class _Held:
     watermarks: Any = None
 
 
+def _nested_columns(rows: pd.DataFrame) -> frozenset[int]:
+    """Return the numbers of the columns that hold something that can be changed in place."""
+    loose = [i for i, kind in enumerate(rows.dtypes) if isinstance(kind, np.dtype) and kind.hasobject]
+    return frozenset(i for i in loose if not NESTED.isdisjoint(map(type, rows.iloc[:, i])))
+
+
 @lru_cache(maxsize=64)
 def _counted(rows: int) -> pd.RangeIndex:
     return pd.RangeIndex(rows)
@@ -67,15 +75,26 @@ class Cut(NamedTuple):
         first: Number of the first row, counted from the start of the stream.
         pieces: (frame, low, high): where the rows stand in what was decoded.
         before: (newest event time of the blocks let go, the block being cut), for the watermark.
+        nested: Numbers of the columns that hold lists, dicts or arrays, which a step might change.
     """
 
     arrival_ns: Times
     first: int
     pieces: tuple[tuple[pd.DataFrame, int, int], ...]
     before: tuple[Any, _Held | None]
+    nested: frozenset[int] = frozenset()
 
     def rows(self) -> pd.DataFrame:
         """Return the rows with the source's dtypes and a fresh RangeIndex."""
+        rows = self._rows()
+        for i in self.nested:
+            cells = np.empty(len(rows), object)
+            for k, value in enumerate(rows.iloc[:, i]):
+                cells[k] = copy.deepcopy(value)
+            rows.isetitem(i, cells)
+        return rows
+
+    def _rows(self) -> pd.DataFrame:
         if len(self.pieces) == 1:
             frame, low, high = self.pieces[0]
             rows = frame[low:high]
@@ -127,6 +146,7 @@ class Feed:
         self._over = False
         self._failure: Exception | None = None
         self._empty: pd.DataFrame | None = None
+        self._nested: frozenset[int] = frozenset()
         self._peak: Any = None  # newest event time of the blocks that were let go
         try:
             self._decode()
@@ -144,6 +164,7 @@ class Feed:
             if self._empty is None:
                 self._empty = block.rows.iloc[:0].reset_index(drop=True)
             if len(block.rows):
+                self._nested |= _nested_columns(block.rows)
                 arrival = scale_ns(block.arrival_ns, 1.0, self._pace)
                 for at, old, new in self._changes:
                     arrival = _rescaled(arrival, at, old, new)
@@ -228,7 +249,7 @@ class Feed:
         low, high = held.taken, held.taken + count
         if high <= len(held.arrival_ns):
             self._note_taken(held, high)
-            return Cut(held.arrival_ns[low:high], first, ((held.rows, low, high),), before)
+            return Cut(held.arrival_ns[low:high], first, ((held.rows, low, high),), before, self._nested)
         pieces, arrivals = [], []
         while count:
             held = self._held[0]
@@ -237,7 +258,7 @@ class Feed:
             arrivals.append(held.arrival_ns[low:high])
             count -= high - low
             self._note_taken(held, high)
-        return Cut(np.concatenate(arrivals), first, tuple(pieces), before)
+        return Cut(np.concatenate(arrivals), first, tuple(pieces), before, self._nested)
 
     def _note_taken(self, held: _Held, upto: int) -> None:
         held.taken = upto
