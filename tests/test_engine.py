@@ -12,7 +12,7 @@ import mblab
 from mblab import BatchError, Lab, SinkError
 from mblab.testing import ListSink, ManualClock, rows_at
 
-laws = settings(max_examples=500, deadline=None)
+laws = settings(max_examples=150, deadline=None)
 times = st.lists(st.integers(0, 2500).map(lambda ms: ms / 1000), max_size=40).map(sorted)
 intervals = st.integers(50, 900).map(lambda ms: ms / 1000)
 policies = st.sampled_from(["asap", "skip", "queue"])
@@ -196,7 +196,7 @@ def test_scripted_changes_lose_nothing_and_repeat_themselves(arrivals, interval,
     st.integers(0, 300).map(lambda ms: ms / 1000),
     st.lists(st.tuples(st.integers(1, 30), st.integers(20, 300)), max_size=2, unique_by=lambda c: c[0]).map(sorted),
 )
-@settings(max_examples=500, deadline=None)
+@laws
 def test_the_wall_driver_cuts_exactly_as_the_virtual_one(arrivals, interval, policy, cost, changes):
     """A thread turned by a manual clock, its knobs moved by hand, gives the batches of the virtual run with `controls=`."""
     lab, clock = lab_on(arrivals, interval, policy), ManualClock()
