@@ -117,7 +117,6 @@ class CsvTable(FileTable):
         import pyarrow as pa
 
         types: dict[str, Any] = {}
-        exact: set[str] = set()
         while True:
             try:
                 found = self._gone_through(types)
@@ -133,11 +132,11 @@ class CsvTable(FileTable):
                 continue
             if coded := [f.name for f in found.schema if pa.types.is_binary(f.type)]:
                 raise _not_text(self.path, coded[0])
-            rounded = {n for n in found.wide - exact if pa.types.is_float64(found.schema.field(n).type)}
-            if not rounded:
+            rounded = [n for n in found.wide if pa.types.is_float64(found.schema.field(n).type)]
+            whole = {name: kind for name in rounded if (kind := self._whole(name)) is not None}
+            if not whole:
                 return found
-            exact |= rounded
-            types |= {name: kind for name in rounded if (kind := self._whole(name)) is not None}
+            types |= whole
 
     def _gone_through(self, types: dict[str, Any]) -> _Survey:
         import pyarrow as pa
