@@ -158,18 +158,22 @@ def _latency_quantiles(arrivals: Ints, batches: Batches, done: Ints, sample: int
     found = np.full((lanes, len(QUANTILES)), np.nan)
     if most == 0:
         return found
-    stride = len(arrivals) + 1  # a row's number within its lane becomes one number over all lanes
-    keys = batches.high + batches.lane * stride
+    counts, lane = np.minimum(done, most), batches.lane
+    apart, among = np.maximum(counts - 1, 1), np.maximum(done - 1, 1)  # the k-th sample is row k·among // apart,
+    upto = np.minimum(
+        -(-batches.high * apart[lane] // among[lane]), counts[lane]
+    )  # below high for k < high·apart/among
+    upto += (np.cumsum(counts) - counts)[lane]
+    share = np.diff(upto, prepend=0)  # samples of each batch
+    k = np.arange(most)[None, :]
     for first in range(0, lanes, max(1, CHUNK // most)):
         part = np.arange(first, min(lanes, first + max(1, CHUNK // most)))
-        count = np.minimum(done[part], most)[:, None]
-        k = np.arange(most)[None, :]
-        row = np.minimum(k * np.maximum(done[part, None] - 1, 0) // np.maximum(count - 1, 1), done[part, None] - 1)
-        held = (k < count) & (done[part, None] > 0)
-        row = np.where(held, row, 0)
-        batch = np.minimum(keys.searchsorted((row + part[:, None] * stride).ravel(), side="right"), len(keys) - 1)
-        latency = batches.end[batch].reshape(row.shape) - arrivals[row]
-        latency[~held] = NEVER
+        mine = slice(int(batches.edges[first]), int(batches.edges[part[-1] + 1]))
+        count = counts[part, None]
+        held = k < count
+        row = (k * among[part, None] // apart[part, None])[held]
+        latency = np.full(held.shape, NEVER)
+        latency[held] = np.repeat(batches.end[mine], share[mine]) - arrivals[row]
         latency.sort(axis=1)
         for i, q in enumerate(QUANTILES):
             height = np.maximum(count[:, 0] - 1, 0) * q
