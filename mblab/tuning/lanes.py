@@ -159,10 +159,9 @@ def _latency_quantiles(arrivals: Ints, batches: Batches, done: Ints, sample: int
     if most == 0:
         return found
     counts, lane = np.minimum(done, most), batches.lane
-    apart, among = np.maximum(counts - 1, 1), np.maximum(done - 1, 1)  # the k-th sample is row k·among // apart,
-    upto = np.minimum(
-        -(-batches.high * apart[lane] // among[lane]), counts[lane]
-    )  # below high for k < high·apart/among
+    apart, among = np.maximum(counts - 1, 1), np.maximum(done - 1, 1)
+    # The k-th sample is row k·among // apart, which is below high for k < high·apart / among.
+    upto = np.minimum(-(-batches.high * apart[lane] // among[lane]), counts[lane])
     upto += (np.cumsum(counts) - counts)[lane]
     share = np.diff(upto, prepend=0)  # samples of each batch
     k = np.arange(most)[None, :]
