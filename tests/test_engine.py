@@ -12,7 +12,7 @@ import mblab
 from mblab import BatchError, Lab, SinkError
 from mblab.testing import ListSink, ManualClock, rows_at
 
-laws = settings(max_examples=150, deadline=None)
+laws = settings(max_examples=500, deadline=None)
 times = st.lists(st.integers(0, 2500).map(lambda ms: ms / 1000), max_size=40).map(sorted)
 intervals = st.integers(50, 900).map(lambda ms: ms / 1000)
 policies = st.sampled_from(["asap", "skip", "queue"])
@@ -464,3 +464,22 @@ def test_an_aborted_batch_s_rows_stay_in_the_books():
     assert lab.last_run.status == "stopped"
     assert (summary.rows, summary.backlog_rows) == (2, 3)
     assert summary.oldest_backlog_age_s == pytest.approx(0.9, abs=0.2)
+
+
+def test_rows_read_before_a_source_broke_are_counted_once():
+    """The run ends with what could be read: rows that batches took are no backlog."""
+
+    def broken(n, rng, times):
+        if times[0] > 1:
+            raise ValueError("no more")
+        return {"x": np.zeros(n)}
+
+    lab = Lab(mblab.simulate(broken, arrivals=mblab.arrivals.constant(1000), duration="60s"), interval="1s")
+    lab.batch(len, name="rows")
+    with pytest.raises(mblab.SourceError, match="no more"):
+        lab.run("10s", clock="virtual", cost=0)
+
+    summary = lab.last_run.summary()
+
+    assert summary.rows == 4000
+    assert summary.backlog_rows <= 96
