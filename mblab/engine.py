@@ -12,7 +12,6 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,9 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mblab.calls import BatchContext, Saved, call_all, put_back
 from mblab.clock import Clock
 from mblab.durations import NS
-from mblab.errors import BatchError, MblabError, SettingError, SettingTypeError, SinkError, did_you_mean, shown
+from mblab.errors import MblabError, SettingError, SettingTypeError, SinkError, shown
 from mblab.history import History, Remembered
 from mblab.pipeline import Pipeline
 from mblab.records import Attempt, BatchRecord, Control, Group
@@ -32,10 +32,10 @@ from mblab.sinks.base import Delivery, Savepoint, Sink
 from mblab.sources.base import Times
 from mblab.sources.feed import NO_TIMES, Cut, Feed
 from mblab.sources.live import refuse_speedup
-from mblab.state import StateStore, savepoint, size_bytes, tidy_key
-from mblab.steps import Part, Step, as_rows, joined, part_of, tidy, user_line
+from mblab.state import StateStore, savepoint, size_bytes
+from mblab.steps import tidy
 
-__all__ = ["BatchContext", "Cost", "Engine", "check_cost"]
+__all__ = ["Cost", "Engine", "check_cost"]
 
 Cost = Callable[[int], float]
 
@@ -64,46 +64,6 @@ def _cost_ns(cost: Cost, rows: int) -> int:
     if not math.isfinite(number) or number < 0:
         raise SettingError(f"cost({rows}) must be a finite number of seconds, 0 or more, got {shown(value)}.")
     return round(number * NS)
-
-
-class BatchContext:
-    """What a step may know of its batch, as its third argument `ctx`.
-
-    Attributes:
-        batch_id: Counted from 0 within the run.
-        attempt: Counted from 1; 2 and more when an earlier try failed.
-        run_id: 12 hex digits; with `batch_id` the key under which an effect of your own can be made idempotent.
-        interval_s: The interval this batch's due time was computed with, in seconds.
-        start_s: Its nominal start, in seconds of the run's clock.
-        replay: Whether this batch is run again.
-    """
-
-    __slots__ = ("_cut", "_event_time", "attempt", "batch_id", "interval_s", "replay", "run_id", "start_s")
-
-    def __init__(
-        self, batch_id: int, attempt: int, run_id: str, trigger: Trigger, cut: Cut, event_time: str | None
-    ) -> None:
-        self.batch_id = batch_id
-        self.attempt = attempt
-        self.run_id = run_id
-        self.interval_s = trigger.interval_ns / NS
-        self.start_s = trigger.start_ns / NS
-        self.replay = attempt > 1
-        self._cut = cut
-        self._event_time = event_time
-
-    @property
-    def arrivals(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Arrival of each row of the first step's batch: float64 seconds of the run's clock."""
-        return self._cut.arrival_ns / NS
-
-    @property
-    def watermark(self) -> Any:
-        """Newest event time among the rows of all earlier batches; None before there is one."""
-        return self._cut.watermark(self._event_time)
-
-    def __repr__(self) -> str:
-        return f"BatchContext(batch_id={self.batch_id}, attempt={self.attempt}, start_s={self.start_s})"
 
 
 class _Planned:
@@ -263,17 +223,13 @@ class Engine:
         Raises:
             BatchError: A step failed; the state is put back.
         """
-        saved: list[tuple[Step, Any]] = []
+        saved: Saved = []
         try:
-            for step in self.pipeline.steps:
-                result = self._call(step, rows, context, saved)
-                if result is None:
-                    return None
-                rows = result
+            result = call_all(self.pipeline.steps, rows, self.states, context, saved)
         except BaseException:
-            self._undo(saved, [])
+            put_back(self.states, saved)
             raise
-        return tidy(rows)
+        return None if result is None else tidy(result)
 
     def remembered(self, batch_id: int) -> Remembered | None:
         """Return a batch as it was, the one that failed included, or None when it is not kept."""
@@ -354,29 +310,26 @@ class Engine:
     def _process(self, planned: _Planned, pipeline: Pipeline) -> BatchRecord:
         planned.attempts += 1
         self._planned, self.failed = planned, None
-        saved: list[tuple[Step, Any]] = []
+        saved: Saved = []
         marks: list[tuple[Sink, Savepoint | None]] = []
         tried_ns = self.clock.now_ns() if planned.attempts > 1 else planned.trigger.start_ns + planned.wake_ns
         cpu = time.thread_time_ns()
         begun = time.perf_counter_ns()
         try:
-            rows: pd.DataFrame | None = planned.cut.rows()
+            batch = planned.cut.rows()
             context = BatchContext(
                 planned.batch_id, planned.attempts, self.run_id, planned.trigger, planned.cut, self.feed.event_time
             )
-            for step in pipeline.steps:
-                rows = self._call(step, rows, context, saved)
-                if rows is None:
-                    break
-            if not pipeline.steps:
-                rows = None if rows is None or rows.empty else rows
+            rows = call_all(pipeline.steps, batch, self.states, context, saved)
             processed = time.perf_counter_ns()
             declared = None if self._cost is None else self._declared_ns(len(planned.cut.arrival_ns))
             if rows is not None:
                 self._deliver(rows, planned, marks)
             delivered = time.perf_counter_ns()
         except BaseException as error:
-            self._undo(saved, marks)
+            put_back(self.states, saved)
+            for target, mark in marks:
+                target.rollback(mark)
             if isinstance(error, Exception):
                 self._note_failure(planned, tried_ns, error)
             else:
@@ -432,49 +385,6 @@ class Engine:
         self._note(record)
         return record
 
-    # -- steps ----------------------------------------------------------------------------------------------------
-
-    def _call(
-        self, step: Step, rows: pd.DataFrame | None, context: BatchContext, saved: list[tuple[Step, Any]]
-    ) -> pd.DataFrame | None:
-        assert rows is not None
-        rows = tidy(rows)
-        try:
-            if step.kind == "keyed":
-                return self._call_by_key(step, rows, context, saved)
-            if "state" in step.parameters:
-                saved.append((step, self.states.save_whole(step.uid)))
-                arguments: tuple[Any, ...] = (rows, self.states.whole(step.uid), context)[: len(step.parameters)]
-                if step.parameters[1] == "ctx":
-                    arguments = (rows, context)
-            else:
-                arguments = (rows, context)[: len(step.parameters)]
-            return as_rows(step.fn(*arguments), step.name)
-        except Exception as error:
-            raise _batch_error(error, step, context.batch_id, rows) from error
-
-    def _call_by_key(
-        self, step: Step, rows: pd.DataFrame, context: BatchContext, saved: list[tuple[Step, Any]]
-    ) -> pd.DataFrame | None:
-        groups = _by_key(step, rows)
-        states = self.states.keyed(step.uid)
-        saved.append((step, self.states.save_keys(step.uid, [key for key, _ in groups])))
-        parts: list[Part] = []
-        for key, rows_of_key in groups:
-            roles: dict[str, Any] = {"batch": rows_of_key, "ctx": context}
-            if "state" in step.parameters:
-                roles["state"] = states.setdefault(key, {})
-            part = part_of(step.fn(*(roles[p] for p in step.parameters)), step.name)
-            if part is not None:
-                parts.append(part)
-        return joined(parts)
-
-    def _undo(self, saved: list[tuple[Step, Any]], marks: list[tuple[Sink, Savepoint | None]]) -> None:
-        for step, state in saved:
-            (self.states.restore_keys if step.kind == "keyed" else self.states.restore_whole)(step.uid, state)
-        for sink, mark in marks:
-            sink.rollback(mark)
-
     def _note_failure(self, planned: _Planned, tried_ns: int, error: Exception) -> None:
         ended = max(tried_ns, self.clock.now_ns())
         self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried_ns, ended - tried_ns, str(error)))
@@ -522,60 +432,3 @@ class Engine:
                     f"{sink.target} refused batch {planned.batch_id}: {type(error).__name__}: {error}"
                 ) from error
         self._output.deliver(rows, delivery)
-
-
-def _by_key(step: Step, rows: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
-    """Return (key, its rows) in order of first appearance; a missing key is a key."""
-    assert step.key is not None
-    absent = [k for k in step.key if k not in rows.columns]
-    if absent:
-        raise KeyError(absent[0])
-    if len(step.key) == 1:
-        codes, keys = pd.factorize(rows[step.key[0]], use_na_sentinel=False)
-        labels = [tidy_key(k) for k in keys]
-    else:
-        grouped = rows.groupby(list(step.key), sort=False, dropna=False, observed=True)
-        codes = np.asarray(grouped.ngroup(), np.int64)
-        firsts = rows.loc[~pd.Series(codes).duplicated(), list(step.key)]
-        labels = [tidy_key(tuple(k)) for k in firsts.itertuples(index=False)]
-    order = np.argsort(codes, kind="stable")
-    ends = np.cumsum(np.bincount(codes, minlength=len(labels)))
-    by_key = rows.take(order)
-    groups, low = [], 0
-    for label, high in zip(labels, ends.tolist(), strict=True):
-        part = by_key.iloc[low:high]
-        part.index = pd.RangeIndex(high - low)
-        groups.append((label, part))
-        low = high
-    return groups
-
-
-GROUPED = "Column not found: "  # what pandas puts before the name when a grouped frame is asked for a column
-SEVERAL = re.compile(r"not in index$|^None of \[|^Columns not found")  # its sentences about a list of columns
-
-
-def _batch_error(error: Exception, step: Step, batch_id: int, rows: pd.DataFrame) -> BatchError:
-    """Say which function failed, on which batch, at which line of the user's cell."""
-    if isinstance(error, BatchError):
-        return error
-    if isinstance(error, MblabError):
-        line, _ = user_line(error, step)
-        return BatchError(
-            f"batch {batch_id}: {error}", step=step.name, batch_id=batch_id, line=line or step.first_line or None
-        )
-    line, code = user_line(error, step)
-    where = f" at line {line}" if line else ""
-    what = f"{type(error).__name__}: {error}"
-    have = shown([str(c) for c in rows.columns], 160)
-    column = error.args[0] if isinstance(error, KeyError) and error.args else None
-    column = column.removeprefix(GROUPED) if isinstance(column, str) else None
-    if column is not None and SEVERAL.search(column):
-        text = f"{step.name} reads columns{where} that batch {batch_id} does not hold: {column}; it holds {have}"
-    elif column is not None and column not in rows.columns:
-        hint = did_you_mean(column, rows.columns)
-        text = f"{step.name} reads column {column!r}{where}, but batch {batch_id} holds {have}{hint}"
-    else:
-        text = f"{step.name} failed on batch {batch_id}{where}: {what}"
-    if code:
-        text += f"\n    {code}"
-    return BatchError(text, step=step.name, batch_id=batch_id, line=line)

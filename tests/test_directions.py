@@ -28,6 +28,7 @@ HOUSE = [
     "pipeline",
     "knobs",
     "history",
+    "calls",
     "engine",
     "listeners",
     "progress",

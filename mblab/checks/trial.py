@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from mblab.calls import BatchContext
 from mblab.clock import VirtualClock
-from mblab.engine import BatchContext, Engine
+from mblab.engine import Engine
 from mblab.pipeline import Pipeline
 from mblab.schedule import Trigger
 from mblab.sinks.memory import MemorySink
