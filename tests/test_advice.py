@@ -16,8 +16,8 @@ from mblab.tuning.bundle import Bundle
 from mblab.tuning.cost import CostModel
 from mblab.tuning.judge import doubts, refusal
 from mblab.tuning.ledger import Checked, Ledger
+from mblab.tuning.question import Span
 from mblab.tuning.trace import Trace, trace_of
-from mblab.tuning.tuner import Span
 from mblab.tuning.verification import verified
 
 A, B, RATE = 0.1, 2e-4, 1000.0

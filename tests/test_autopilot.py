@@ -1,5 +1,7 @@
 """The autopilot: the interval moved by the law, within a few batches, with its reasons, and no more often than it must."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -191,3 +193,25 @@ def test_a_live_source_is_flown_by_what_its_last_run_taught():
 
     assert run.decisions.interval_s.iloc[-1] > 0.2
     assert run.batches.interval_s.iloc[-1] == run.decisions.interval_s.iloc[-1]
+
+
+def test_a_live_source_is_tuned_by_what_its_last_run_taught():
+    """Its batches were probes and its arrivals are known; the advice can be applied and verified like any other."""
+    source = mblab.poll(lambda: pd.DataFrame({"x": np.arange(20)}), every="20ms")
+    lab = Lab(source, interval="100ms")
+
+    @lab.batch
+    def serve(batch):
+        time.sleep(0.01)
+        return len(batch)
+
+    with pytest.raises(SettingError, match=r"run it for a while first, and tune\(\) learns from that run"):
+        lab.tune(p95="400ms")
+    lab.run("1500ms")
+    advice = lab.tune(p95="400ms")
+    check = advice.verify("1500ms")
+
+    assert 0.25 < advice.interval < 0.42
+    assert "10" in advice.model.explain()
+    assert check.run.batches.interval_s.iloc[-1] == pytest.approx(advice.interval)
+    assert check.kept

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mblab.durations import NS
 from mblab.run import Run
 from mblab.schedule import check_cap, check_policy
 
@@ -31,20 +30,16 @@ class Description(str):
 def what_if(run: Run, interval: Any, *, policy: str | None, max_rows_per_batch: int | None) -> Curve:
     """Return the curve of a run's own arrivals and costs: what `run.what_if` calls."""
     from mblab.tuning.sweep import check_intervals
+    from mblab.tuning.trace import trace_of_run
     from mblab.tuning.whatif import CostTable, curve_of
 
-    batches, summary = run.batches, run.summary()
+    batches, trace = run.batches, trace_of_run(run)
     rule = check_policy(policy or (batches.policy.iloc[-1] if len(batches) else "asap"))
-    arrivals = np.rint(run.records.arrival_s.to_numpy() * NS).astype(np.int64)
-    since = int(arrivals[0]) if len(arrivals) < summary["rows"] else 0  # of a long run only the newest records are kept
-    horizon = round(float(summary.duration_s) * NS)
-    if summary.backlog_rows and len(arrivals):
-        horizon = int(arrivals[-1]) + 1  # later rows arrived, but nobody noted when
     return curve_of(
-        arrivals - since,
+        trace.arrival_ns,
         check_intervals(interval if isinstance(interval, list | tuple | np.ndarray) else [interval]),
         cost=CostTable.of(batches),
-        horizon_ns=horizon - since,
+        horizon_ns=trace.horizon_ns,
         policy=rule,
         max_rows_per_batch=check_cap(max_rows_per_batch, rule),
     )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Intervals"]
 
 MIN_BUDGET_NS = 50_000_000
+FEWEST_BATCHES = 8  # with rows, from which a law can be read
 
 
 class Intervals(Workbench):
@@ -89,7 +90,7 @@ class Intervals(Workbench):
         Raises:
             BatchError: A step failed on the rows it was tried on.
         """
-        from mblab.tuning.tuner import check_span
+        from mblab.tuning.question import check_span
 
         span = check_span(intervals)
         with self._tuner(budget, "calibrate", duration, effects) as tuner:
@@ -117,7 +118,8 @@ class Intervals(Workbench):
             load: Largest share of an interval that its batch may take; None: 0.7 for the fastest, else 0.8.
             objective: fastest, cheapest, latency or knee; None: the cheapest that keeps the latencies asked for, and
                 without any the fastest.
-            budget: How long to try, in real time.
+            budget: How long to try at most, in real time; nothing is tried when the source is live: then the newest
+                run's batches and arrivals tell.
             intervals: Pair of durations, the range to look in; None finds it.
             duration: How much of the source to judge by, on the run's clock; None: a minute.
             effects: Whether sinks take part, with all they do outside this process.
@@ -129,16 +131,24 @@ class Intervals(Workbench):
         """
         from mblab.tuning.advice import Target
         from mblab.tuning.bundle import check_price
-        from mblab.tuning.tuner import check_span, find
+        from mblab.tuning.cost import CostModel
+        from mblab.tuning.question import Question, check_span, find_by_batches
+        from mblab.tuning.trace import trace_of_run
+        from mblab.tuning.tuner import find
 
         target, span, priced = Target.of(p95, p99, load, objective), check_span(intervals), check_price(price)
-        pipeline = self.pipeline
-        with self._tuner(budget, "tune", duration, effects) as tuner:
-            found = find(tuner, target, span, pipeline=pipeline, effects=effects, widen=self.ledger.widen, price=priced)
-            took = tuner.elapsed_s
+        pipeline, widen = self.pipeline, self.ledger.widen
+        if isinstance(self._source, Live):
+            run, took = self._learnt_from("tune"), 0.0
+            question = Question(target, trace_of_run(run), pipeline, True, widen, priced)
+            found = find_by_batches(CostModel.of(run.batches), question, span)
+        else:
+            with self._tuner(budget, "tune", duration, effects) as tuner:
+                found = find(tuner, Question(target, tuner.trace, pipeline, effects, widen, priced), span)
+                took = tuner.elapsed_s
         return found.advice(
             target,
-            widen=self.ledger.widen,
+            widen=widen,
             now_s=self.interval,
             took_s=took,
             do_apply=lambda interval: self.change(interval=interval),
@@ -181,13 +191,15 @@ class Intervals(Workbench):
         """
         from mblab.tuning.advice import Target
         from mblab.tuning.autopilot import Autopilot
+        from mblab.tuning.cost import CostModel
+        from mblab.tuning.question import HORIZON_NS, check_span, pilot_span
         from mblab.tuning.trace import trace_of
-        from mblab.tuning.tuner import HORIZON_NS, check_span, declared_law, pilot_span
+        from mblab.tuning.tuner import declared_law
 
         target = Target.of(p95, p99, load, objective)
         span = pilot_span(target, check_span(intervals))
         if model is None and cost is None and isinstance(self._source, Live):
-            model = self._law_of_last_run()
+            model = CostModel.of(self._learnt_from("autotune").batches)
         elif model is None and cost is None:
             model = self.calibrate(budget, intervals=(seconds(span.low_ns), seconds(span.high_ns)))
         elif model is None:
@@ -201,18 +213,15 @@ class Intervals(Workbench):
         run.follow(pilot)
         return run
 
-    def _law_of_last_run(self) -> CostModel:
-        """Return what the newest run's batches cost: a live source has no rows to try batches with."""
-        from mblab.tuning.cost import CostModel
-
+    def _learnt_from(self, verb: str) -> Run:
+        """Return the newest run, of a live source, whose rows cannot be had to try batches with."""
         run = self.last_run
-        batches = None if run is None else run.batches
-        if batches is None or (batches.num_input_rows > 0).sum() < 8:
+        if run is None or (run.batches.num_input_rows > 0).sum() < FEWEST_BATCHES:
             raise SettingError(
                 f"{self._source.name} is live, so batches cannot be tried beforehand; run it for a while first, and "
-                "autotune() learns from that run, or give it a model=."
+                f"{verb}() learns from that run."
             )
-        return CostModel.of(batches)
+        return run
 
     def _move(self, engine: Engine, to_ns: int, at_ns: int) -> None:
         """Set the interval at a time of a run's clock: what the autopilot does, in the thread that turns the engine."""
@@ -222,16 +231,18 @@ class Intervals(Workbench):
             engine.pipeline = self.pipeline
 
     def _verify(self, advice: Advice, pipeline: Pipeline, duration: Duration, *, effects: bool) -> Verification:
-        from mblab.tuning.trace import trace_of
+        from mblab.tuning.trace import trace_of, trace_of_run
         from mblab.tuning.verification import verified
 
         assert advice.interval is not None
         chosen, length = interval_ns(advice.interval), duration_ns(duration, minimum_ns=1)
-        trace = trace_of(pipeline.source, length, speedup=pipeline.settings.speedup)
+        live = isinstance(pipeline.source, Live)
+        trace = None if live else trace_of(pipeline.source, length, speedup=pipeline.settings.speedup)
         self._stop_active()
         recipe = replace(pipeline, settings=replace(pipeline.settings, interval_ns=chosen))
         driver, run = self._prepare(recipe, length, "wall", None, None, effects=effects)
         self._turn(driver)
+        trace = trace or trace_of_run(run)  # of a live source it is known afterwards
         found = verified(run, advice.model, advice.target, trace, chosen, pipeline.settings, self.ledger.widen)
         self.ledger.add(found.checked)
         return found

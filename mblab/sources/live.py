@@ -249,8 +249,8 @@ def refuse_ahead(source: object) -> None:
     """Raise when a source is live and its rows are needed ahead of time."""
     if isinstance(source, Live):
         raise SettingError(
-            f"{source.name} is live, so its rows cannot be had ahead of time, as the virtual clock, predict, tune and "
-            "check need them; record it with mblab.record(source, path, duration), then replay the recording."
+            f"{source.name} is live, so its rows cannot be had ahead of time, as the virtual clock, predict and "
+            "calibrate need them; record it with mblab.record(source, path, duration), then replay the recording."
         )
 
 

@@ -15,12 +15,13 @@ import numpy.typing as npt
 from mblab.arrivals import Arrivals
 from mblab.durations import NS
 from mblab.errors import SettingTypeError, shown
+from mblab.run import Run
 from mblab.sources.base import Source
 from mblab.sources.feed import scale_ns
 from mblab.sources.live import refuse_ahead
 from mblab.sources.simulate import Simulation
 
-__all__ = ["Trace", "trace_of"]
+__all__ = ["Trace", "trace_of", "trace_of_run"]
 
 Ints = npt.NDArray[np.int64]
 ROWS_LIMIT = 3_000_000
@@ -84,6 +85,20 @@ def trace_of(
             found = np.concatenate(parts)
             return Trace(found, int(found[-1]) + 1 if len(found) else 0, False)
     return _cut(np.concatenate(parts or [np.empty(0, np.int64)]), horizon_ns, ended)
+
+
+def trace_of_run(run: Run) -> Trace:
+    """Return when the rows of a run arrived, as far as its records are kept, on a clock that begins with the first.
+
+    What was still waiting at its end arrived too, but nobody noted when: the trace ends before it.
+    """
+    summary = run.summary()
+    arrivals = np.rint(run.records.arrival_s.to_numpy() * NS).astype(np.int64)
+    since = int(arrivals[0]) if len(arrivals) < summary["rows"] else 0  # of a long run only the newest records are kept
+    end = round(float(summary.duration_s) * NS)
+    if summary.backlog_rows and len(arrivals):
+        end = int(arrivals[-1]) + 1
+    return Trace(arrivals - since, end - since, whole=False)
 
 
 def _cut(arrivals: Ints, horizon_ns: int, whole: bool) -> Trace:

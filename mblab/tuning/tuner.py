@@ -6,70 +6,29 @@ probe, trace -> cost -> [tuner] -> lab
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mblab.durations import NS, Duration, duration_ns, format_s, interval_ns, seconds
+from mblab.durations import Duration, duration_ns, format_s, seconds
 from mblab.engine import check_cost
-from mblab.errors import SettingError, SettingTypeError, shown
-from mblab.pipeline import Pipeline, Settings
+from mblab.errors import SettingError
+from mblab.pipeline import Pipeline
 from mblab.progress import Progress
 from mblab.state import StateStore
-from mblab.tuning.advice import Advice, Choice, Target, choose
-from mblab.tuning.bundle import LANES, Bundle, Price
+from mblab.tuning.bundle import LANES
 from mblab.tuning.cost import HOST_SD, Before, CostModel
-from mblab.tuning.judge import doubts, notes_on, refusal, verdict_of
-from mblab.tuning.lanes import run_lanes
 from mblab.tuning.probe import Prober, ladder, rows_wanted, wake_lateness_s
+from mblab.tuning.question import GRID, HORIZON_NS, ROUGH, ROUGH_NS, Finding, Question, Span, span_around
 from mblab.tuning.trace import Trace, trace_of
-from mblab.tuning.whatif import Curve
 
-__all__ = ["Finding", "Span", "Tuner", "check_span", "declared_law", "find", "pilot_span"]
+__all__ = ["Tuner", "declared_law", "find"]
 
-HORIZON_NS = 60 * NS
-LOWEST_NS = 1_000_000
-LONGEST_NS = 600 * NS
 SCOUT_S = (0.02, 0.1, 0.5, 2.0)  # what arrives in this long is tried first, to see which intervals are worth a look
-GRID, FINER, STEP = 40, 9, 1.12  # intervals looked at, those added around the choice, and how far around it
-ROUGH, ROUGH_NS = 8, 20 * NS  # lanes of a first look, and how far it looks
-MANY_BATCHES = 500  # tell what headroom there is …
-MOST_BATCHES = 3_000  # … and what an interval comes to; of the shortest intervals less of the arrivals is looked at
 SETTLED_PROBES, SETTLED_SD, SETTLED_SHARE = 24, 0.01, 0.4  # the share, for a machine's speed changes over seconds
-MOST_LOAD = 16.0
 SCOUT_SHARE, WARM_SHARE, READ_SHARE = 0.12, 0.2, 0.1  # of the budget
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The intervals worth a look, in ns."""
-
-    low_ns: int
-    high_ns: int
-
-    def grid(self, count: int) -> list[int]:
-        """Return intervals of equal ratio, to three digits, each once."""
-        points = np.geomspace(self.low_ns / NS, self.high_ns / NS, count)
-        return sorted({max(LOWEST_NS, interval_ns(float(f"{p:.3g}"))) for p in points})
-
-
-def check_span(intervals: object) -> Span | None:
-    """Return the range that a pair or list of durations covers; None stays None.
-
-    Raises:
-        SettingError: Not at least two durations.
-    """
-    if intervals is None:
-        return None
-    if isinstance(intervals, str) or not hasattr(intervals, "__iter__"):
-        raise SettingTypeError(f"intervals must be a pair of durations such as ('50ms', '5s'), got {shown(intervals)}.")
-    chosen = sorted({interval_ns(i, "intervals") for i in intervals})
-    if len(chosen) < 2:
-        raise SettingError(f"intervals must span a range, from a shortest to a longest, got {shown(intervals)}.")
-    return Span(chosen[0], chosen[-1])
 
 
 class Tuner:
@@ -193,15 +152,7 @@ class Tuner:
             self._progress.tick()
             if took > 0.05 * self.budget_s or prober.spent_s > (WARM_SHARE + SCOUT_SHARE) * self.budget_s:
                 break
-        law = self.law()
-        most = law.rows_probed[1]
-        fixed = float(law(1))
-        marginal = max(0.0, float(law(most)) - fixed) / most
-        shortest = fixed / (1 - marginal * rate) if marginal * rate < 0.95 else 20 * fixed
-        high = longest_ns or min(LONGEST_NS, round(max(16 * shortest, 0.2) * NS))
-        high = max(8 * LOWEST_NS, min(high, self.trace.horizon_ns // 2))  # a longer one would bring no two batches
-        low = round(min(max(shortest / 1.5, 0.002), high / NS / 8) * NS)  # below the shortest that fits all is the same
-        return Span(max(LOWEST_NS, low), max(high, 4 * LOWEST_NS))
+        return span_around(self.law(), self.trace, longest_ns)
 
     def refine(self, sizes: np.ndarray[tuple[int], np.dtype[np.int64]], budget_s: float) -> None:
         """Probe sizes that a candidate would bring."""
@@ -215,40 +166,6 @@ def _known(pipeline: Pipeline, duration: Duration | None, within_s: float) -> Tr
     if trace.whole and len(trace.arrival_ns) and duration is None:  # silence after the last row would look like rest
         return Trace(trace.arrival_ns, min(horizon, int(trace.arrival_ns[-1]) + 1), True)
     return trace
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the tuner found, before it is anybody's advice."""
-
-    bundle: Bundle
-    choice: Choice
-    model: CostModel
-    reasons: list[str]
-    notes: list[str]
-    fits: tuple[float, float]
-    headroom: float
-
-    def advice(self, target: Target, *, widen: float, now_s: float, took_s: float, **hands: Any) -> Advice:
-        """Return it as advice; `hands` are what the lab does for it: do_apply, do_verify."""
-        at, table = self.choice.nearest, self.bundle.table(widen)
-        return Advice(
-            None if self.choice.index is None else float(self.bundle.intervals[at] / NS),
-            verdict_of(self.choice, self.reasons),
-            tuple(self.reasons),
-            tuple(self.notes),
-            target,
-            Curve(table),
-            self.model,
-            float(self.choice.chance[at]),
-            table.iloc[at],
-            self.fits,
-            self.headroom,
-            self.bundle.cost_unit,
-            now_s,
-            took_s,
-            **hands,
-        )
 
 
 def declared_law(cost: Any, trace: Trace, span: Span) -> CostModel:
@@ -269,112 +186,29 @@ def declared_law(cost: Any, trace: Trace, span: Span) -> CostModel:
     return CostModel.fit(pd.DataFrame({"num_input_rows": sizes, "seconds": seconds_each}), host_sd=0.0)
 
 
-def pilot_span(target: Target, span: Span | None) -> Span:
-    """Return the intervals an autopilot may set: up to what the latency asked for allows, else a minute."""
-    if span is not None:
-        return span
-    latency = target.latency_s
-    high = HORIZON_NS if latency is None else max(4 * LOWEST_NS, round(latency / 0.9 * NS))
-    return Span(max(LOWEST_NS, min(5 * LOWEST_NS, high // 200)), high)
-
-
-def find(
-    tuner: Tuner,
-    target: Target,
-    span: Span | None,
-    *,
-    pipeline: Pipeline,
-    effects: bool,
-    widen: float = 1.0,
-    price: Price | None = None,
-) -> Finding:
+def find(tuner: Tuner, question: Question, span: Span | None) -> Finding:
     """Probe, decide, probe where the decision lies, and decide again.
 
     Args:
         tuner: Open.
-        target: Limits and objective.
+        question: What is asked.
         span: Range of intervals; None finds it.
-        pipeline: The recipe, for its policy, cap and sinks.
-        effects: Whether sinks took part.
-        widen: Factor on the bands, from the ledger.
-        price: Of a batch of n rows, or None.
     """
-    settings, trace = pipeline.settings, tuner.trace
-    latency = target.latency_s
-    longest = None if latency is None else max(4 * LOWEST_NS, round(latency / 0.9 * NS))
-
-    def bundle_of(model: CostModel, intervals: list[int], lanes: int, horizon_ns: int) -> Bundle:
-        ns = np.array(intervals, np.int64)
-        return Bundle.of(
-            trace.arrival_ns,
-            ns,
-            cost=model,
-            horizon_ns=np.minimum(horizon_ns, MOST_BATCHES * ns),
-            policy=settings.policy,
-            max_rows_per_batch=settings.max_rows_per_batch,
-            lanes=lanes,
-            price=price,
-        )
-
-    span = tuner.calibrate(span, longest_ns=longest, share=0.7, settle=True)
-    grid, near, spend = span.grid(GRID), -1, False
+    trace = question.trace
+    grid = tuner.calibrate(span, longest_ns=question.longest_ns, share=0.7, settle=True).grid(GRID)
+    near, spend = -1, False
     while True:
         begun, before = tuner.elapsed_s, near
-        rough = bundle_of(tuner.law(), grid, ROUGH, max(grid[-1], min(trace.horizon_ns, ROUGH_NS)))
-        near = choose(rough, target, widen).nearest
+        rough, choice = question.glance(tuner.law(), grid)
+        near = choice.nearest
         last_look = (tuner.elapsed_s - begun) * trace.horizon_ns / min(trace.horizon_ns, ROUGH_NS) * LANES / ROUGH / 2
         left = tuner.left_s - 1.5 * last_look
         sizes = rough.sizes[near][rough.sizes[near] <= 1.3 * rough.rows_largest]
         out_of_time = left < 0.05 * tuner.budget_s or not len(sizes)
         if out_of_time or (near == before and not spend and tuner.settled()):
-            model = tuner.law()
-            around = Span(max(LOWEST_NS, round(grid[near] / STEP)), round(grid[near] * STEP))
-            bundle = bundle_of(model, sorted({*grid, *around.grid(FINER)}), LANES, trace.horizon_ns)
-            choice = choose(bundle, target, widen)
-            if choice.index is not None or out_of_time:
-                break
+            found = question.settle(tuner.law(), grid, near)
+            if found.choice.index is not None or out_of_time:
+                return found
             spend = True  # before it refuses it tries all that it may
         else:
             tuner.refine(sizes, min(max(0.12 * tuner.budget_s, left / 3), left))
-    notes = notes_on(model, target, trace, bundle, choice)
-    fits = _fits(bundle)
-    if choice.index is None:
-        return Finding(bundle, choice, model, [refusal(bundle, choice, model, trace)], notes, fits, float("nan"))
-    reasons = doubts(bundle, target, choice.index, model, pipeline, effects=effects)
-    room = _headroom(model, trace, int(bundle.intervals[choice.index]), settings)
-    return Finding(bundle, choice, model, reasons, notes, fits, room)
-
-
-def _fits(bundle: Bundle) -> tuple[float, float]:
-    """Return the shortest and longest interval of the grid that keep up; infinite where the grid's end still does."""
-    steady = (bundle.middle("load") < 1) & np.array([r != "unsustainable" for r in bundle.regimes])
-    at = np.flatnonzero(steady)
-    if not len(at):
-        return float("nan"), float("nan")
-    last = float("inf") if at[-1] == len(steady) - 1 else float(bundle.intervals[at[-1]] / NS)
-    return float(bundle.intervals[at[0]] / NS), last
-
-
-def _headroom(model: CostModel, trace: Trace, interval_ns: int, settings: Settings) -> float:
-    """Return how many times the load the interval still keeps up with, at most 16."""
-
-    def keeps_up(factor: float) -> bool:
-        faster = trace.at_load(factor)
-        law = model.lanes(1, points=1)
-        outcome = run_lanes(
-            faster.arrival_ns,
-            np.array([interval_ns]),
-            cost=law.ns,
-            horizon_ns=max(interval_ns, min(faster.horizon_ns, MANY_BATCHES * interval_ns)),
-            policy=settings.policy,
-            max_rows_per_batch=settings.max_rows_per_batch,
-        )
-        return outcome.regime(0) == "on_schedule"
-
-    low, high = 1.0, MOST_LOAD
-    if keeps_up(high):
-        return high
-    for _ in range(7):
-        middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if keeps_up(middle) else (low, middle)
-    return low
