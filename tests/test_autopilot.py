@@ -207,7 +207,7 @@ def test_a_live_source_is_tuned_by_what_its_last_run_taught():
 
     with pytest.raises(SettingError, match=r"run it for a while first, and tune\(\) learns from that run"):
         lab.tune(p95="400ms")
-    lab.run("1500ms")
+    lab.run("2s", controls={"800ms": {"interval": "400ms"}})  # only sizes that were seen are advised
     advice = lab.tune(p95="400ms")
     check = advice.verify("1500ms")
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import mblab
 from mblab import Lab, SettingError
 from mblab.testing import rows_at
+from mblab.tuning.cost import CostModel
 from mblab.tuning.lanes import run_lanes
 from mblab.tuning.whatif import CostTable, predict
 
@@ -209,3 +210,15 @@ def test_a_curve_of_several_settings_asks_which_one_to_draw():
         curve.only(policy="queue")
 
     assert "asap" in curve._repr_mimebundle_()["text/html"]
+
+
+def test_regime_and_load_of_a_curve_with_bands_are_of_one_mind():
+    """Beside a load of 1 or more stands self_clocked, also where lanes differ about it."""
+    rng = np.random.default_rng(7)
+    rows = np.rint(np.geomspace(20, 2000, 40))
+    seconds = (0.04 + 2e-4 * rows) * np.exp(rng.normal(0, 0.1, 40))
+    model = CostModel.fit(pd.DataFrame({"num_input_rows": rows, "seconds": seconds, "at_s": np.arange(40.0)}))
+    table = predict(mblab.arrivals.poisson(1000), np.linspace(0.04, 0.06, 40).tolist(), cost=model).table
+
+    assert set(table.regime) == {"on_schedule", "self_clocked"}
+    assert ((table.load >= 1 - 1e-9) == (table.regime == "self_clocked")).all()

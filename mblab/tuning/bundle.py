@@ -15,6 +15,7 @@ import pandas as pd
 
 from mblab.durations import NS
 from mblab.errors import SettingError, SettingTypeError, shown
+from mblab.metrics.summary import ROUNDING
 from mblab.tuning.cost import CostModel
 from mblab.tuning.lanes import Bools, Floats, Ints, Outcome, run_lanes
 from mblab.tuning.sweep import CURVE_COLUMNS
@@ -49,7 +50,7 @@ class Bundle:
     Attributes:
         intervals: ns, ascending.
         values: Measure → [interval, lane]: those of a curve, and num_input_rows_max.
-        regimes: Of the best guess, one an interval.
+        regimes: One an interval: whether the best guess keeps up, and if it does, on which side of 1 its load is.
         cost_per_hour: Of the best guess: CPU seconds, busy seconds or money an hour.
         cost_unit: Which of them.
         rows_largest: Largest batch the law has been tried on.
@@ -111,7 +112,7 @@ class Bundle:
         return cls(
             intervals,
             values,
-            [o.regime(i * lanes) for i in range(len(intervals))],
+            _regimes(o, values["load"]),
             o.batches.reshape(shape)[:, 0] / hours,
             money / hours,
             unit,
@@ -178,6 +179,15 @@ class Bundle:
     def extrapolated(self) -> npt.NDArray[np.bool_]:
         """Whether an interval brings batches a third larger than any that was tried."""
         return np.asarray(self.middle("num_input_rows_max") > 1.3 * self.rows_largest, np.bool_)
+
+
+def _regimes(o: Outcome, load: Floats) -> list[str]:
+    """Return each interval's regime, of one mind with the load that a table shows beside it."""
+    found = []
+    for i, full in enumerate(_quantile(load, 0.5) >= 1 - ROUNDING):
+        regime = o.regime(i * load.shape[1])
+        found.append(regime if regime == "unsustainable" else "self_clocked" if full else "on_schedule")
+    return found
 
 
 def _sizes(o: Outcome, shape: tuple[int, int]) -> list[Ints]:
