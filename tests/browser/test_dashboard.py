@@ -27,6 +27,59 @@ CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
 """  # every text that a chart has drawn
 
 
+AUDIT = """
+(root) => {
+    const dot = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+    const rgba = (css) => {
+        dot.clearRect(0, 0, 1, 1);
+        dot.fillStyle = css;
+        dot.fillRect(0, 0, 1, 1);
+        const [r, g, b, a] = dot.getImageData(0, 0, 1, 1).data;
+        return [r, g, b, a / 255];
+    };
+    const laid = (top, under) => under.map((v, i) => top[i] * top[3] + v * (1 - top[3]));
+    const ground = (e) => {
+        const layers = [];
+        for (let n = e; n; n = n.parentElement) layers.push(rgba(getComputedStyle(n).backgroundColor));
+        return layers.reverse().reduce((under, top) => laid(top, under), [255, 255, 255]);
+    };
+    const light = (c) => c.map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const contrast = (e) => {
+        const under = ground(e);
+        const [a, b] = [light(laid(rgba(getComputedStyle(e).color), under)), light(under)];
+        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    };
+    const said = [], whole = root.getBoundingClientRect(), texts = [];
+    const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+        const e = walk.currentNode.parentElement, name = walk.currentNode.textContent.trim().slice(0, 40);
+        if (!name || e.closest('.mb-sr, [hidden], .vega-embed, option, script, style')) continue;
+        const range = document.createRange();
+        range.selectNodeContents(walk.currentNode);
+        const box = range.getBoundingClientRect();
+        if (!box.width || !box.height) continue;
+        if (!e.closest('[aria-disabled="true"]') && contrast(e) < (/[a-z0-9]/i.test(name) ? 4.5 : 3)) said.push('faint: ' + name);
+        if (box.right > whole.right + 1 || box.left < whole.left - 1) said.push('outside: ' + name);
+        let scrolls = false;
+        for (let n = e; n !== root; n = n.parentElement) {
+            const how = getComputedStyle(n).overflowX, r = n.getBoundingClientRect();
+            scrolls ||= ['auto', 'scroll'].includes(how);
+            const cut = box.right > r.right + 1 || box.left < r.left - 1 || box.bottom > r.bottom + 2 || box.top < r.top - 2;
+            if (!scrolls && ['hidden', 'clip'].includes(how) && cut) said.push('clipped: ' + name);
+        }
+        if (!scrolls) texts.push([box, name]);
+    }
+    texts.forEach(([a, one], i) => texts.slice(i + 1).forEach(([b, other]) => {
+        const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+        const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+        if (wide > 2 && high > 4) said.push(`overlap: ${one} | ${other}`);
+    }));
+    return said;
+}
+"""  # what of a dashboard's text is faint, cut off, or runs into another
+
+
 class Dashboard:
     """A lab's dashboard below a cell, and what can be done with it."""
 
@@ -56,6 +109,10 @@ class Dashboard:
         now = int(self.data("last") or -1)
         self.wait("Number(e.dataset.last || -1) >= arg", now + more)
         return int(self.data("last"))
+
+    def flaws(self) -> list[str]:
+        """Return what of its text cannot be read."""
+        return self.root.evaluate(AUDIT)
 
     def press(self, verb: str) -> None:
         self.root.locator(f'button[data-verb="{verb}"]').click()
@@ -101,6 +158,7 @@ def test_a_person_runs_a_stream_and_moves_its_interval(live):
     board.drew(" → ")
     board.batches(8)
     book.shot("live-light")
+    flaws = {"light": board.flaws()}
     sizes = book.value("lab.last_run.batches.groupby('interval_s').num_input_rows.median().sort_index().tolist()")
 
     assert len(sizes) >= 2
@@ -139,12 +197,94 @@ def test_a_person_runs_a_stream_and_moves_its_interval(live):
     board.ready()
     book.page.wait_for_timeout(1000)
     book.shot("live-dark")
+    flaws["dark"] = board.flaws()
     book.page.set_viewport_size({"width": 760, "height": 1500})
     book.page.wait_for_timeout(1500)
     book.shot("live-narrow-dark")
+    flaws["dark, 760 px"] = board.flaws()
     book.theme("JupyterLab Light")
     book.page.wait_for_timeout(1000)
     book.shot("live-narrow")
+    flaws["light, 760 px"] = board.flaws()
+
+    assert flaws == dict.fromkeys(flaws, [])
+
+
+def test_every_control_is_reached_by_the_keyboard_and_has_a_name(live):
+    """Tab goes through buttons, sliders, fields and charts in order; each says what it is, and shows that it is meant."""
+    book, board = live()
+    board.press("play")
+    board.batches(3)
+    board.press("pause")
+    board.status("paused")
+    wanted = board.root.evaluate(
+        "e => [...e.querySelectorAll('button, input, select, [tabindex=\"0\"]')].filter(n => n.offsetParent).length"
+    )
+    board.root.locator("button").first.focus()
+    book.page.keyboard.press("Tab")
+    book.page.keyboard.press("Shift+Tab")  # a hand at the keyboard, so that the ring is shown
+    reached = []
+    for _ in range(wanted):
+        reached.append(
+            board.root.evaluate(
+                """e => { const n = document.activeElement, s = getComputedStyle(n);
+                          return e.contains(n) && [n.ariaLabel || n.title || n.innerText || n.labels?.[0]?.innerText || '',
+                                                   s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2]; }"""
+            )
+        )
+        book.page.keyboard.press("Tab")
+
+    assert all(reached), reached
+    assert all(name.strip() and outlined for name, outlined in reached), reached
+
+
+def test_a_drag_predicts_and_tune_and_diagnose_answer_in_words(live):
+    """The ghost is there before the hand lets go; advice can be used with a click; what cannot be kept is refused."""
+    book, board = live()
+    board.press("play")
+    board.batches(8)
+    slider = board.root.locator('input[type="range"][data-verb="interval"]')
+    at = slider.bounding_box()
+    book.page.mouse.move(at["x"] + at["width"] * 0.5, at["y"] + at["height"] / 2)
+    book.page.mouse.down()
+    book.page.mouse.move(at["x"] + at["width"] * 0.7, at["y"] + at["height"] / 2, steps=4)
+    board.wait("e.querySelector('.mb-heads').innerText.includes('predicted at')")
+    hint = board.root.locator(".mb-hint").inner_text()
+    before = book.value("lab.interval")
+    book.shot("live-ghost")
+    flaws = board.flaws()
+    book.page.mouse.up()
+    book.until(f"lab.interval != {before}")
+
+    assert before == 0.2
+    assert "p95" in hint
+    assert flaws == []
+
+    board.press("diagnose")
+    board.wait("e.querySelector('.mb-advice').innerText.includes('load')")
+    target = board.root.locator('input[data-verb="target"]')
+    target.fill("400ms")
+    target.press("Enter")
+    board.press("tune")
+    use = board.root.locator(".mb-advice button", has_text="Use ")
+    use.wait_for(timeout=60_000)
+    book.shot("live-tuned")
+    flaws = board.flaws()
+    advised = use.inner_text()
+    now = book.value("lab.interval")
+    use.click()
+    book.until(f"lab.interval != {now}")
+
+    assert flaws == []
+    assert advised.endswith(("ms", " s"))
+    assert 0.1 < book.value("lab.interval") < 0.45
+
+    target.fill("2ms")
+    target.press("Enter")
+    board.press("tune")
+    board.wait("e.querySelector('.mb-advice').innerText.includes('No interval')", patience_s=60)
+
+    assert board.root.locator(".mb-advice button", has_text="Use ").count() == 0
 
 
 BROKEN = STEP.replace('state["rows"] =', 'batch["humidty"].mean()\n    state["rows"] =')
