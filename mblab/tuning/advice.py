@@ -274,5 +274,5 @@ def _amount(value: float) -> str:
 
 def _banded(row: pd.Series[Any], name: str, unit: str = "s") -> str:
     """Return a value with its band: `1.9 s (1.8 s to 2 s)`."""
-    write = format_s if unit else (lambda v: f"{v:.2f}")
+    write = format_s if unit else (lambda v: f"{v:.2f}" if v >= 0.1 else f"{v:.2g}")
     return f"{write(row[name])} ({write(row[f'{name}_lo'])} to {write(row[f'{name}_hi'])})"
