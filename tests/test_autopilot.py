@@ -176,6 +176,36 @@ def test_chance_is_not_a_step():
     assert stepped < 20
 
 
+def windows_of(watch, stretches, seed=7, each_s=0.5):
+    """Feed stretches of (rate, seconds) with the chance of a Poisson stream; return the planned rate after each window."""
+    rng, now, planned = np.random.default_rng(seed), 0, []
+    for rate, length in stretches:
+        for _ in range(round(length / each_s)):
+            now += round(each_s * 1e9)
+            watch.note(int(rng.poisson(rate * each_s)), each_s, now)
+            planned.append(watch.planned(now))
+    return np.array(planned)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bursts_are_over_once_the_rate_is_neither_theirs_nor_the_calm_between(seed):
+    """While they come back it plans for them; a third level ends that within five windows."""
+    bursts = [(300, 8), (2500, 4)] * 5
+    planned = windows_of(RateWatch(), [*bursts, (300, 8), (1000, 20)], seed)
+    calm = planned[-56:-40]  # the last calm between bursts
+
+    assert calm == pytest.approx(2500, rel=0.1)
+    assert planned[-36:] == pytest.approx(1000, rel=0.15)
+
+
+def test_bursts_of_different_heights_are_not_over_because_one_is_lower():
+    """They have no level of their own, so a lower one is one more of them."""
+    bursts = [part for high in (2500, 1200, 1900, 3000, 1500) for part in ((300, 8), (high, 4))]
+    planned = windows_of(RateWatch(), [*bursts, (300, 8), (1000, 4), (300, 8)])
+
+    assert planned[-16:].min() > 2000
+
+
 def test_a_live_source_is_flown_by_what_its_last_run_taught():
     """There are no rows to try with beforehand: it asks for a run, and learns from that."""
     source = mblab.poll(lambda: pd.DataFrame({"x": np.arange(20)}), every="20ms")

@@ -40,6 +40,7 @@ DRAWS: Final = 120  # batches that a share of pauses is drawn among
 PHASES: Final = (np.arange(64) + 0.5) / 64
 MEMORY_NS: Final = 60 * NS
 WINDOWS: Final = 64
+FEW_BURSTS: Final = 3  # by which their level is known
 SLACK, ALARM = 0.75, 6.0  # of the CUSUM, in standard deviations (E. S. Page, "Continuous inspection schemes", 1954)
 WORTH: Final = 0.06  # a cost that is off by less is not worth a correction
 FRESH: Final = 40  # batches that a refitted law rests on
@@ -106,6 +107,7 @@ class RateWatch:
         self._windows: deque[tuple[float, float]] = deque(maxlen=WINDOWS)  # (rows, seconds) since the last step
         self._odd: list[tuple[float, float]] = []  # windows that are off, and may be the beginning of a step
         self._ups: deque[tuple[int, float]] = deque(maxlen=8)  # when a step up came, and to which rate
+        self._calms: deque[float] = deque(maxlen=8)  # the rate before each of them
         self._settling = self._rising = False
         self.stepped = ""
 
@@ -128,6 +130,7 @@ class RateWatch:
         usual, window = self.rate, (float(rows), seconds)
         expected = max(usual * seconds, 1.0)
         off, chance = rows / expected - 1, 1 / math.sqrt(expected)
+        settled = self._settling
         if self._settling:
             self._settling = False
             if abs(off) > max(0.05, 3 * chance):
@@ -142,6 +145,8 @@ class RateWatch:
         self._windows.append(window)
         if self._rising and self._ups:
             self._ups[-1] = (self._ups[-1][0], self.rate)
+            if settled and self._is_new_level():
+                self._ups, self._calms = deque([self._ups[-1]], maxlen=8), deque([self._calms[-1]], maxlen=8)
 
     def _step(self, usual: float, window: tuple[float, float], at_ns: int) -> None:
         found = window[0] / window[1]
@@ -150,7 +155,20 @@ class RateWatch:
         self._odd, self._settling, self._rising = [], True, found > usual
         if self._rising:
             self._ups.append((at_ns, found))
+            self._calms.append(usual)
         self.stepped = f"stepped, {usual:,.0f} → {found:,.0f} rows a second"
+
+    def _is_new_level(self) -> bool:
+        """Return whether the present rate is neither that of the bursts so far nor of the calm between them.
+
+        Then they are over. Bursts of very different heights have no level of their own, so nothing is new beside them.
+        """
+        bursts, calms = [rate for _, rate in self._ups][:-1], [*self._calms][:-1]
+        if len(bursts) < FEW_BURSTS:
+            return False
+        off = [abs(math.log(self.rate) - np.log(level).mean()) for level in (bursts, calms)]
+        usual = [max(0.25, 4 * float(np.log(level).std())) for level in (bursts, calms)]
+        return bool(off[0] > usual[0] and off[1] > usual[1])
 
     def planned(self, now_ns: int) -> float:
         """Return the rate to plan for: the present one, or that of bursts which keep coming back."""
