@@ -16,7 +16,7 @@ from mblab.tuning.bundle import Bundle
 from mblab.tuning.cost import CostModel
 from mblab.tuning.judge import doubts, refusal
 from mblab.tuning.ledger import Checked, Ledger
-from mblab.tuning.question import Span
+from mblab.tuning.question import Question, Span, find_by_batches
 from mblab.tuning.trace import Trace, trace_of
 from mblab.tuning.verification import verified
 
@@ -348,3 +348,16 @@ def test_more_load_is_the_same_rows_sooner():
 
     assert trace.arrival_ns.tolist() == [5, 10, 20]
     assert trace.horizon_ns == 50
+
+
+def test_a_short_interval_is_judged_by_a_number_of_batches_and_says_so():
+    """A cheap function on a long source: thousands of batches tell as much as all, and the words say which."""
+    lab = Lab(mblab.simulate.sensors(rate=1000, duration="60s"), interval="1s")
+    question = Question(Target.of(None, None, 0.5, None), trace_of(lab.source, 60 * 10**9), lab.pipeline)
+    found = find_by_batches(law(a=1e-4, b=1e-6), question, Span(2 * 10**6, 2 * 10**9))
+
+    looked_s = 3000 * float(found.bundle.intervals[found.choice.nearest]) / 1e9
+    said = f"An interval this short was judged by 3,000 batches, the first {mblab.durations.format_s(looked_s)}."
+
+    assert looked_s < 10
+    assert said in found.notes

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mblab.durations import NS, interval_ns
+from mblab.durations import NS, format_s, interval_ns
 from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.pipeline import Pipeline, Settings
 from mblab.tuning.advice import Advice, Choice, Target, choose
@@ -170,6 +170,11 @@ class Question:
         around = Span(max(LOWEST_NS, round(grid[near] / STEP)), round(grid[near] * STEP))
         bundle, choice = self.look(model, sorted({*grid, *around.grid(FINER)}), LANES, self.trace.horizon_ns)
         notes, fits = notes_on(model, self.target, self.trace, bundle, choice), _fits(bundle)
+        looked = MOST_BATCHES * int(bundle.intervals[choice.nearest])
+        if looked < self.trace.horizon_ns:
+            notes.append(
+                f"An interval this short was judged by {MOST_BATCHES:,} batches, the first {format_s(looked / NS)}."
+            )
         if choice.index is None:
             said = [refusal(bundle, choice, model, self.trace)]
             return Finding(bundle, choice, model, said, notes, fits, float("nan"))
