@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mblab import arrivals, charts, datasets, errors, sinks, testing
-    from mblab.comparison import compare
+    from mblab.engine.record import record
     from mblab.errors import (
         BatchError,
         ColumnError,
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
         StepError,
     )
     from mblab.lab import Lab, load_run
-    from mblab.run import Run
-    from mblab.sources import poll, record, replay, simulate, watch
+    from mblab.runs.comparison import compare
+    from mblab.runs.run import Run
+    from mblab.sources import poll, replay, simulate, watch
     from mblab.tuning.cost import CostModel
     from mblab.tuning.whatif import predict
 
@@ -81,12 +82,12 @@ __all__ = [
 _ROOM_OF = {
     "CostModel": "mblab.tuning.cost",
     "Lab": "mblab.lab",
-    "Run": "mblab.run",
-    "compare": "mblab.comparison",
+    "Run": "mblab.runs.run",
+    "compare": "mblab.runs.comparison",
     "load_run": "mblab.lab",
     "poll": "mblab.sources",
     "predict": "mblab.tuning.whatif",
-    "record": "mblab.sources",
+    "record": "mblab.engine.record",
     "replay": "mblab.sources",
     "simulate": "mblab.sources",
     "watch": "mblab.sources",
@@ -99,7 +100,7 @@ def __getattr__(name: str) -> Any:
     if name in ("arrivals", "charts", "datasets", "errors", "sinks", "testing"):
         return importlib.import_module(f"mblab.{name}")
     value = getattr(importlib.import_module(_ROOM_OF.get(name, "mblab.errors")), name)
-    if name == "Lab" and importlib.import_module("mblab.host").in_kernel():
+    if name == "Lab" and importlib.import_module("mblab.support.jupyter").in_kernel():
         importlib.import_module("mblab.dashboard")  # a lab shows itself as a dashboard; elsewhere as a chart
     globals()[name] = value
     return value

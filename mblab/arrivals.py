@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.durations import NS, Duration, duration_ns, seconds
 from mblab.errors import SettingError, SettingTypeError, shown
+from mblab.timing.durations import NS, Duration, duration_ns, seconds
 
 __all__ = [
     "BLOCK",

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import mblab
-import mblab.durations
+import mblab.timing.durations
 from mblab import Lab, SettingError, charts
 from mblab.arrivals import bursts, constant, poisson
 from mblab.testing import ListSink
@@ -35,7 +35,7 @@ def law(count=60, *, a=A, b=B, q=0.0, noise=0.0, pause=0, seed=0, high=20_000, h
 
 def bundle_of(model, *, arrivals=None, low="20ms", high="10s", count=60, seconds=60.0):
     """The bundle of a range of intervals over a minute at 1 000 rows a second."""
-    span = Span(mblab.durations.interval_ns(low), mblab.durations.interval_ns(high))
+    span = Span(mblab.timing.durations.interval_ns(low), mblab.timing.durations.interval_ns(high))
     trace = trace_of(arrivals or constant(RATE), round(seconds * 1e9))
     return Bundle.of(trace.arrival_ns, np.array(span.grid(count)), cost=model, horizon_ns=trace.horizon_ns), trace
 
@@ -357,7 +357,7 @@ def test_a_short_interval_is_judged_by_a_number_of_batches_and_says_so():
     found = find_by_batches(law(a=1e-4, b=1e-6), question, Span(2 * 10**6, 2 * 10**9))
 
     looked_s = 3000 * float(found.bundle.intervals[found.choice.nearest]) / 1e9
-    said = f"An interval this short was judged by 3,000 batches, the first {mblab.durations.format_s(looked_s)}."
+    said = f"An interval this short was judged by 3,000 batches, the first {mblab.timing.durations.format_s(looked_s)}."
 
     assert looked_s < 10
     assert said in found.notes

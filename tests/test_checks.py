@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 import mblab
 from mblab import BatchError, HistoryGone, Lab, SettingError
 from mblab.checks.cuts import ONE, cuts_of
-from mblab.checks.spectrum import latencies_s
 from mblab.checks.verdict import same_value
 from mblab.testing import ListSink, assert_cut_invariant, assert_same_as_batch, rows_at
+from mblab.tuning.spectrum import latencies_s
 
 N = 400
 

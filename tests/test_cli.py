@@ -13,7 +13,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from mblab import demo
+from mblab.cli import demo_job as demo
+from mblab.cli.notebooks import notebooks_folder
 
 COMMAND = [sys.executable, "-c", "from mblab.cli import main; main()"]
 
@@ -23,7 +24,7 @@ COMMAND = [sys.executable, "-c", "from mblab.cli import main; main()"]
 FORKS = """
 import contextlib, io, json, os, sys, traceback
 import altair, nbclient, papermill, pyarrow.json, pyarrow.parquet
-import mblab.cli.inside, mblab.cli.target, mblab.demo, mblab.export, mblab.tuning.tuner
+import mblab.cli.job, mblab.cli.target, mblab.cli.demo_job, mblab.export, mblab.tuning.tuner
 from mblab.cli import app, main
 
 with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
@@ -300,7 +301,7 @@ def test_lab_opens_copies_of_the_notebooks(tmp_path):
     done = mblab("lab", "--print-command", "--port", "8890", "--", "--no-browser", cwd=tmp_path)
 
     assert done.stdout.split()[1:] == ["-m", "jupyterlab", "mblab-notebooks", "--ServerApp.port=8890", "--no-browser"]
-    shipped = {f.name for f in demo.notebooks_folder().glob("*.ipynb")}
+    shipped = {f.name for f in notebooks_folder().glob("*.ipynb")}
     assert {f.name for f in (tmp_path / "mblab-notebooks").iterdir()} == shipped
 
 
@@ -308,7 +309,7 @@ def test_lab_keeps_a_notebook_that_was_changed(tmp_path):
     """It says so, so that nobody wonders where the new edition is."""
     kept = tmp_path / "mblab-notebooks" / "01_quickstart.ipynb"
     kept.parent.mkdir()
-    shutil.copyfile(demo.notebooks_folder() / kept.name, kept)
+    shutil.copyfile(notebooks_folder() / kept.name, kept)
     kept.write_text(kept.read_text(encoding="utf-8").replace("200ms", "300ms"), encoding="utf-8")
     mine = kept.read_bytes()
     done = mblab("lab", "--print-command", cwd=tmp_path)

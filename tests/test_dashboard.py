@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 import mblab
-from mblab.dashboard import face, vega
+from mblab.charts import vega
+from mblab.dashboard import face
 from mblab.dashboard.orders import order_of
 from mblab.dashboard.widget import SCRIPTS
 from mblab.dashboard.wire import CODES, COLUMNS, EXACT, error_text, facts_of, parts_of
@@ -201,7 +202,7 @@ def made(page: Page, source: str = "rows(600)", interval: str = "100ms", **knobs
 def test_the_still_picture_is_a_png():
     """It is drawn in a process of its own, since drawing holds the kernel for a while."""
     from mblab import charts
-    from mblab.dashboard import vega
+    from mblab.charts import vega
     from mblab.testing import rows_at
 
     run = mblab.Lab(rows_at([0.5, 1.5]), interval="1s").run(clock="virtual", cost=0.1)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mblab import arrivals
 from mblab.errors import ColumnError, SettingError, SourceError
 from mblab.sources import Block, Source, replay, simulate
-from mblab.sources.disorder import Modifiable
+from mblab.sources.modifiers.modified import Modifiable
 
 S = 10**9
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mblab.cli import checks
+from mblab.cli import doctor_checks as checks
 
 COMMAND = [sys.executable, "-c", "from mblab.cli import main; main()", "doctor"]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mblab import SettingError
-from mblab.durations import duration_ns, exact_text, format_s, interval_ns
+from mblab.timing.durations import duration_ns, exact_text, format_s, interval_ns
 
 
 @pytest.mark.parametrize(

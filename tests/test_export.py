@@ -32,8 +32,9 @@ from hypothesis import strategies as st
 
 import mblab
 from mblab import ExportError, Lab
+from mblab import script as runtime
 from mblab.errors import SettingTypeError
-from mblab.export import runtime, write_script
+from mblab.export import write_script
 from mblab.export.texts import find_statement, moved_left, names_read
 from mblab.export.values import Unwritable, ValueWriter
 from mblab.testing import ListSink, rows_at
@@ -156,7 +157,7 @@ def test_the_script_reads_as_written_by_hand(tmp_path):
         body_of(exported(lab, tmp_path))
         == """
 import mblab
-from mblab.export import runtime
+from mblab import script
 
 LATE = 15
 
@@ -165,11 +166,11 @@ def halved(x):
     return x / 2
 
 
-options = runtime.options(
+options = script.options(
     __name__,
     name='lab',
     interval='1s',
-    input=runtime.beside(__file__, 'pipeline_input.parquet'),
+    input=script.beside(__file__, 'pipeline_input.parquet'),
 )
 
 lab = mblab.Lab(mblab.replay(options.input, arrival='at'), interval=options.interval)
@@ -367,18 +368,18 @@ def test_a_decorator_that_no_longer_says_what_the_step_is_goes(tmp_path):
 
 
 def test_the_scripts_own_names_give_way_to_the_users(tmp_path):
-    """A user's `options`, `runtime`, `lab` or `datetime` stays what it is."""
+    """A user's `options`, `script`, `lab` or `datetime` stays what it is."""
     lab = replayed()
-    options, runtime, datetime, pd = 1, 2, 3, 4  # noqa: F811
+    options, script, datetime, pd = 1, 2, 3, 4  # noqa: F811
     when = dt.datetime(2026, 1, 1)
 
     def step(batch):
-        return {"sum": options + runtime + datetime + pd, "when": str(when)}
+        return {"sum": options + script + datetime + pd, "when": str(when)}
 
     lab.batch(step)
-    script = assert_the_script_gives_the_same(lab, tmp_path)
+    made = assert_the_script_gives_the_same(lab, tmp_path)
 
-    assert (script.options, script.runtime, script.datetime, script.pd) == (1, 2, 3, 4)
+    assert (made.options, made.script, made.datetime, made.pd) == (1, 2, 3, 4)
 
 
 def test_a_speedup_moved_by_hand_stays(tmp_path):
@@ -1140,7 +1141,7 @@ def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path):
 
 def test_the_runtime_imports_nothing_heavy():
     """A script starts as fast as the loop by hand: no parquet, no charts, no capture before they are needed."""
-    code = "import sys; from mblab.export import runtime; print(*sorted(sys.modules))"
+    code = "import sys; from mblab import script; print(*sorted(sys.modules))"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )

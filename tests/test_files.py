@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from mblab import Lab
 from mblab.errors import ColumnError, SettingError, SourceChanged, SourceError
-from mblab.sources import jsonl, parquet, replay, sorting, tables
+from mblab.sources import replay
+from mblab.tables import base as tables
+from mblab.tables import jsonl, parquet, sorting
 
 S = 10**9
 

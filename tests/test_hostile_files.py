@@ -15,8 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mblab import Lab, sinks
+from mblab.engine.record import record
 from mblab.errors import MblabError, SettingError, SinkError, SourceChanged, SourceError
-from mblab.sources import csv, jsonl, parquet, poll, record, replay, tables, watch
+from mblab.sources import poll, replay, watch
+from mblab.tables import base as tables
+from mblab.tables import csv, jsonl, parquet
 
 BIG = 2**53 + 1  # the first whole number that float64 cannot hold
 

@@ -54,7 +54,7 @@ if not turns:
 few = mblab.replay(path, arrival="at", limit=min(rows, 2_000_000))
 
 def blocks_cut(source):
-    from mblab.sources.feed import Feed
+    from mblab.engine.feed import Feed
     feed, at = Feed(source), 0
     while not feed.drained:
         at += 10**9

@@ -13,7 +13,7 @@ import pytest
 import mblab
 from mblab import Lab, SettingError, SourceChanged, SourceError
 from mblab.sources import Source
-from mblab.sources.live import Listener
+from mblab.sources.live.base import Listener
 from mblab.testing import ManualClock
 
 
@@ -236,8 +236,8 @@ def test_a_bad_file_can_also_be_removed(tmp_path, lab_on):
 
 def test_a_large_file_comes_in_pieces_of_one_arrival(tmp_path, monkeypatch):
     """Decoded bit by bit; each position gives its piece again, also in another process."""
-    monkeypatch.setattr("mblab.sources.tables.DECODE_ROWS", 4)
-    monkeypatch.setattr("mblab.sources.parquet.DECODE_ROWS", 4)
+    monkeypatch.setattr("mblab.tables.base.DECODE_ROWS", 4)
+    monkeypatch.setattr("mblab.tables.parquet.DECODE_ROWS", 4)
     for i in range(3):
         put(numbers(*range(10 * i, 10 * i + 10)), tmp_path / f"{i}.parquet")
         os.utime(tmp_path / f"{i}.parquet", (i, i))
@@ -269,7 +269,7 @@ def test_a_position_in_a_file_that_changed_is_refused(tmp_path):
 
 def test_a_file_that_changes_while_it_is_read_gives_no_row_of_a_mixture(tmp_path, monkeypatch, lab_on):
     """What was given out stays; the rest is left out, with a sentence."""
-    monkeypatch.setattr("mblab.sources.tables.DECODE_ROWS", 4)
+    monkeypatch.setattr("mblab.tables.base.DECODE_ROWS", 4)
     (tmp_path / "a.csv").write_text("n\n" + "".join(f"{i}\n" for i in range(10)))
     os.utime(tmp_path / "a.csv", (1, 1))
     listener = watch(tmp_path, "*.csv").listen(lambda: 0)
@@ -564,7 +564,7 @@ def test_a_row_is_cut_by_its_arrival_however_late_the_batch_is_made():
 
 def test_nobody_is_asked_while_a_million_rows_wait(monkeypatch):
     """Memory stays bounded while a run is paused; then it goes on where it was."""
-    monkeypatch.setattr("mblab.sources.live.ROWS_AHEAD", 1000)
+    monkeypatch.setattr("mblab.sources.live.base.ROWS_AHEAD", 1000)
     asked = []
 
     def ask(position):
@@ -583,7 +583,7 @@ def test_nobody_is_asked_while_a_million_rows_wait(monkeypatch):
 
 def test_a_folder_full_of_files_is_not_decoded_at_once(tmp_path, monkeypatch):
     """Only so many rows are in memory; the others follow batch by batch, with the arrival they had."""
-    monkeypatch.setattr("mblab.sources.feed.ROWS_AHEAD", 100)
+    monkeypatch.setattr("mblab.engine.feed.ROWS_AHEAD", 100)
     for i in range(10):
         put(numbers(*range(60 * i, 60 * i + 60)), tmp_path / f"{i}.parquet")
         os.utime(tmp_path / f"{i}.parquet", (i, i))
@@ -596,7 +596,7 @@ def test_a_folder_full_of_files_is_not_decoded_at_once(tmp_path, monkeypatch):
 
 def test_a_run_that_is_behind_notices_stop_and_pause(tmp_path, monkeypatch):
     """Files are decoded for so long before a batch, not until all of them are: here one file a batch."""
-    monkeypatch.setattr("mblab.sources.feed.DECODE_S", 0.0)
+    monkeypatch.setattr("mblab.engine.feed.DECODE_S", 0.0)
     for i in range(5):
         put(numbers(i), tmp_path / f"{i}.parquet")
         os.utime(tmp_path / f"{i}.parquet", (i, i))

@@ -7,8 +7,8 @@ import sys
 import nbformat
 import pytest
 
-from mblab import host, progress
-from mblab.progress import Progress
+from mblab.support import jupyter, progress
+from mblab.support.progress import Progress
 
 RUN = """
 import mblab
@@ -23,8 +23,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 def in_a_log(monkeypatch):
     """A kernel that nobody sits before, and a clock that is set by hand."""
     now = [100.0]
-    monkeypatch.setattr(host, "in_kernel", lambda: True)
-    monkeypatch.setattr(host, "headless", lambda ui=None: True)
+    monkeypatch.setattr(jupyter, "in_kernel", lambda: True)
+    monkeypatch.setattr(jupyter, "headless", lambda ui=None: True)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
 

@@ -58,7 +58,7 @@ def test_each_snippet_of_the_migration_tables_runs(tmp_path, monkeypatch):
     import pandas as pd
 
     import mblab
-    from mblab.calls import BatchContext
+    from mblab.engine.invoke import BatchContext
 
     monkeypatch.chdir(tmp_path)
     frame = pd.DataFrame({"carrier": ["AA", "UA"] * 5, "delay": range(10)})

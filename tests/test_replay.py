@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from mblab import Lab
 from mblab.errors import ColumnError, MblabError, SettingError, SettingTypeError, SourceChanged, SourceError
-from mblab.sources import Source, SourceWarning, csv, parquet, replay, tables
+from mblab.sources import Source, SourceWarning, replay
+from mblab.tables import base as tables
+from mblab.tables import csv, parquet
 
 TIMES = pd.to_datetime(
     ["2026-01-01 10:00", "2026-01-01 10:00:00.25", "2026-01-01 10:00:00.25", "2026-01-01 10:01"], format="ISO8601"

@@ -14,7 +14,7 @@ import pytest
 
 import mblab
 from mblab import Lab, SettingError
-from mblab.report.page import script_json, table_of
+from mblab.runs.page import script_json, table_of
 from mblab.testing import rows_at
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

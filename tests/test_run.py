@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from mblab import BatchError, Lab, SettingError
+from mblab.engine.records import BatchRecord
 from mblab.metrics import EXACT_LIMIT, LogBuckets, RunLog
-from mblab.records import BatchRecord
-from mblab.run import Slowest
+from mblab.runs.run import Slowest
 from mblab.testing import ManualClock, rows_at
 
 

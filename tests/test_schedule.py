@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mblab import Lab, SettingError
-from mblab.schedule import POLICIES, Timetable, first_after, first_from, follow
 from mblab.testing import rows_at
+from mblab.timing.schedule import POLICIES, Timetable, first_after, first_from, follow
 
 NS = 10**9
 laws = settings(max_examples=500, deadline=None)

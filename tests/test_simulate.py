@@ -10,7 +10,7 @@ import pytest
 from mblab import arrivals
 from mblab.errors import SettingError, SourceError
 from mblab.sources import Source, simulate
-from mblab.sources.disorder import Modifiable
+from mblab.sources.modifiers.modified import Modifiable
 
 
 def prices(n, rng, times):

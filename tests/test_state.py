@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mblab.errors import StepError
-from mblab.state import NAN, StateStore, savepoint, size_bytes, tidy_key
+from mblab.steps.state import NAN, StateStore, savepoint, size_bytes, tidy_key
 
 
 def poke_frame(f):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mblab import Lab, SettingError, StepError
-from mblab.steps import as_rows, joined, make_step, part_of, tidy
+from mblab.steps.step import as_rows, joined, make_step, part_of, tidy
 from mblab.testing import rows_at
 
 

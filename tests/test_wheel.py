@@ -17,7 +17,9 @@ pytestmark = pytest.mark.skipif(UV is None, reason="uv is not on this machine; r
 LOOK = """
 import json
 import mblab
-from mblab import charts, demo
+from mblab import charts
+from mblab.cli import demo_job as demo
+from mblab.cli.notebooks import notebooks_folder
 
 flights = mblab.replay(mblab.datasets.path("nyc_flights"), arrival="reported_at", speedup=36_000, limit=2_000)
 lab = mblab.Lab(flights, interval="500ms")
@@ -33,7 +35,7 @@ print(json.dumps({
     "data": {name: len(mblab.datasets.load(name)) for name in mblab.datasets.list().name},
     "rows": int(run.output["count"].iloc[-1]),
     "svg": charts.html_fragment(run.plot()).count("<svg"),
-    "notebooks": sorted(f.name for f in demo.notebooks_folder().glob("*.ipynb")),
+    "notebooks": sorted(f.name for f in notebooks_folder().glob("*.ipynb")),
     "page": run.to_html("run.html").stat().st_size,
 }))
 """

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.durations import format_s
 from mblab.errors import SettingError, SettingTypeError, missing_column, shown
+from mblab.timing.durations import format_s
 
 __all__ = ["MARK_COLUMNS", "MARK_KINDS", "checked_frame", "csv_text", "largest", "marks_of", "placed", "thinned"]
 

@@ -26,7 +26,7 @@ from mblab.charts.style import (
     stacked,
     time_unit,
 )  # fmt: skip
-from mblab.durations import format_s
+from mblab.timing.durations import format_s
 
 __all__ = ["cost_chart", "decisions_chart", "ribbon_chart", "unbeaten"]
 

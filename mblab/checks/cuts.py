@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from mblab.sources.base import Times
+from mblab.timing.times import Times
 
 __all__ = ["ONE", "Cuts", "cuts_of"]
 

@@ -12,10 +12,10 @@ import pandas as pd
 
 from mblab.checks import pages
 from mblab.checks.rerun import remembered
-from mblab.durations import format_s
-from mblab.engine import Engine
+from mblab.engine.engine import Engine
 from mblab.errors import SettingError
-from mblab.state import savepoint
+from mblab.steps.state import savepoint
+from mblab.timing.durations import format_s
 
 __all__ = ["Inspection", "inspect_batch"]
 

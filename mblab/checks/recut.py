@@ -21,10 +21,10 @@ import pandas as pd
 from mblab.checks.cuts import ONE, Cuts, cuts_of
 from mblab.checks.trial import Recording, Trial
 from mblab.checks.verdict import CHANGES, SAME, Emissions, Verdict, judge, same_value, worst
+from mblab.engine.pipeline import Pipeline
 from mblab.errors import BatchError, SettingError, shown
-from mblab.pipeline import Pipeline
-from mblab.state import savepoint
-from mblab.steps import Step, names_of
+from mblab.steps.state import savepoint
+from mblab.steps.step import Step, names_of
 
 __all__ = ["CutCheck", "check_cuts", "same_as_batch"]
 

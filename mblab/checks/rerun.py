@@ -14,11 +14,11 @@ import pandas as pd
 from mblab.checks import pages
 from mblab.checks.trial import Recording, Trial
 from mblab.checks.verdict import equal, named_once
-from mblab.engine import Engine
+from mblab.engine.engine import Engine
+from mblab.engine.history import Remembered
+from mblab.engine.pipeline import Pipeline
 from mblab.errors import BatchError, HistoryGone, SettingError, shown
-from mblab.history import Remembered
-from mblab.pipeline import Pipeline
-from mblab.state import StateStore, savepoint
+from mblab.steps.state import StateStore, savepoint
 
 __all__ = ["DIFF_COLUMNS", "Rerun", "check_batch_id", "difference", "put_back", "remembered", "run_again"]
 

@@ -23,12 +23,12 @@ import pandas as pd
 
 from mblab.checks.rerun import difference, put_back
 from mblab.checks.trial import Recording, Trial
-from mblab.durations import NS, format_s
-from mblab.engine import Engine
+from mblab.engine.engine import Engine
+from mblab.engine.listeners import Listeners
+from mblab.engine.pipeline import Pipeline
+from mblab.engine.records import BatchRecord
 from mblab.errors import BatchError
-from mblab.listeners import Listeners
-from mblab.pipeline import Pipeline
-from mblab.records import BatchRecord
+from mblab.timing.durations import NS, format_s
 
 __all__ = ["Shadow", "ShadowReport"]
 

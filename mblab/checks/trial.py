@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from mblab.calls import BatchContext
-from mblab.clock import VirtualClock
-from mblab.engine import Engine
-from mblab.pipeline import Pipeline
-from mblab.schedule import Trigger
+from mblab.engine.engine import Engine
+from mblab.engine.feed import Cut, Feed
+from mblab.engine.invoke import BatchContext
+from mblab.engine.pipeline import Pipeline
 from mblab.sinks.memory import MemorySink
-from mblab.sources.base import Block, Position, Source, Times
-from mblab.sources.feed import Cut, Feed
+from mblab.sources.base import Block, Position, Source
+from mblab.timing.clock import VirtualClock
+from mblab.timing.schedule import Trigger
+from mblab.timing.times import Times
 
 __all__ = ["Recording", "Trial", "recall", "record"]
 

@@ -128,8 +128,8 @@ def checked_knobs(
     Raises:
         SettingError: One breaks its rule.
     """
-    from mblab.durations import interval_ns
-    from mblab.pipeline import check_speedup
+    from mblab.engine.pipeline import check_speedup
+    from mblab.timing.durations import interval_ns
 
     if interval is not None:
         interval_ns(interval, "--interval")
@@ -150,7 +150,7 @@ def checked_duration(duration: str | None) -> str | None:
     Raises:
         SettingError: It is none.
     """
-    from mblab.durations import duration_ns
+    from mblab.timing.durations import duration_ns
 
     if duration is not None:
         duration_ns(duration, "--duration", minimum_ns=1)

@@ -28,8 +28,8 @@ def datasets(
     """List the shipped data sets, or print the path of one: `mblab datasets path nyc_flights`."""
     with one_sentence():
         from mblab import datasets as shipped
+        from mblab.cli.text import aligned
         from mblab.errors import SettingError
-        from mblab.figures import aligned
 
         if what == "path":
             if name is None:

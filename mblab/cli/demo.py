@@ -24,7 +24,7 @@ def demo(
 ) -> None:
     """Replay a month of real flights, find the interval, export the pipeline, and write a report."""
     with one_sentence():
-        from mblab.demo import run_demo
+        from mblab.cli.demo_job import run_demo
 
         result = run_demo(out, tell)
         say(result.facts(), result.text, as_json=as_json)

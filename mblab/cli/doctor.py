@@ -11,8 +11,8 @@ from dataclasses import asdict
 
 import typer
 
-from mblab.cli.checks import Check, run_checks
 from mblab.cli.common import AsJson, one_sentence, say
+from mblab.cli.doctor_checks import Check, run_checks
 
 __all__ = ["doctor"]
 

@@ -29,7 +29,7 @@ def export(
     stands then.
     """
     with one_sentence():
-        from mblab.cli.inside import Job
+        from mblab.cli.job import Job
         from mblab.cli.target import carry_out
         from mblab.errors import SettingError
 

@@ -30,7 +30,7 @@ def lab(
 ) -> None:
     """Open JupyterLab on your own copies of the notebooks; what follows `--` goes to JupyterLab."""
     with one_sentence():
-        from mblab.demo import copy_notebooks
+        from mblab.cli.notebooks import copy_notebooks
 
         for name in copy_notebooks(folder):
             tell(f"{folder / name} differs from the shipped one and was left as it is")
@@ -49,7 +49,7 @@ def lab(
 
 def _warm() -> None:
     """Make what the live charts are drawn with, which takes some seconds the first time on a computer."""
-    from mblab.dashboard import vega
+    from mblab.charts import vega
 
     if not vega.is_kept():
         tell("preparing the live charts, once on this computer …")

@@ -53,7 +53,7 @@ def run(
     script's own command line.
     """
     with one_sentence():
-        from mblab.cli.inside import Job
+        from mblab.cli.job import Job
         from mblab.cli.target import carry_out
 
         knobs = checked_knobs(interval, policy, max_rows_per_batch, speedup)
@@ -85,7 +85,7 @@ def _executed_notebook(file: Path, out: Path | None) -> Path | None:
 
 
 def _text(runs: list[dict[str, Any]]) -> str:
-    from mblab.figures import aligned, metric_rows
+    from mblab.cli.text import aligned, metric_rows
 
     parts = []
     for number, run in enumerate(runs, 1):

@@ -47,7 +47,7 @@ def sweep(
     clock the functions really run and idle time is skipped.
     """
     with one_sentence():
-        from mblab.cli.inside import Job
+        from mblab.cli.job import Job
         from mblab.cli.target import carry_out
         from mblab.errors import SettingError
         from mblab.tuning.sweep import check_intervals
@@ -63,8 +63,8 @@ def sweep(
 
 
 def _text(found: dict[str, Any]) -> str:
-    from mblab.durations import format_s
-    from mblab.figures import SWEEP_HEAD, aligned, sweep_rows
+    from mblab.cli.text import SWEEP_HEAD, aligned, sweep_rows
+    from mblab.timing.durations import format_s
 
     table = aligned([SWEEP_HEAD, *sweep_rows(found["sweep"])])
     star = found["shortest_interval_s"]

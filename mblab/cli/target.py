@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from mblab.cli.common import Failed, tell
-from mblab.cli.inside import Job, begin, facts, finish
+from mblab.cli.job import Job, begin, facts, finish
 from mblab.errors import MblabError, SettingError, shown
-from mblab.overrides import StoppedHere, lift
+from mblab.lab.overrides import StoppedHere, lift
 
 __all__ = ["carry_out", "check_target"]
 
@@ -168,8 +168,8 @@ def _execute(
     _settle_kernel(notebook, target)
     copy, executed, found = folder / target.name, folder / "executed.ipynb", folder / "facts.json"
     job = replace(job, facts=str(found))
-    notebook.cells.insert(0, _cell(f"import mblab.cli.inside\n\nmblab.cli.inside.begin({job.code()})"))
-    notebook.cells.append(_cell(f"mblab.cli.inside.finish({job.code()}, globals()).clear()"))
+    notebook.cells.insert(0, _cell(f"import mblab.cli.job\n\nmblab.cli.job.begin({job.code()})"))
+    notebook.cells.append(_cell(f"mblab.cli.job.finish({job.code()}, globals()).clear()"))
     nbformat.write(notebook, copy)
     try:
         papermill.execute_notebook(
@@ -229,7 +229,7 @@ def _keep(executed: Path, out: Path | None) -> str:
 
 def _cell_failed(error: Any, target: Path, seen: str) -> MblabError:
     count = error.exec_count if isinstance(error.exec_count, int) else 0
-    own = count > 1 and "mblab.cli.inside.finish(" not in error.source
+    own = count > 1 and "mblab.cli.job.finish(" not in error.source
     where = f"{target} in cell {count - 1}: " if own else f"{target}: " * (str(target) not in error.evalue)
     kind = error.ename
     known = MblabError.__subclasses__()

@@ -51,10 +51,10 @@ def tune(
     is 1 when no interval can be advised.
     """
     with one_sentence():
-        from mblab.cli.inside import Job
+        from mblab.cli.job import Job
         from mblab.cli.target import carry_out
-        from mblab.durations import MIN_INTERVAL_NS, duration_ns
         from mblab.lab.intervals import MIN_BUDGET_NS
+        from mblab.timing.durations import MIN_INTERVAL_NS, duration_ns
         from mblab.tuning.advice import Target as Wanted
 
         for option, limit in (("--p95", p95), ("--p99", p99)):
@@ -73,7 +73,7 @@ def tune(
 
 
 def _text(found: dict[str, Any]) -> str:
-    from mblab.figures import SWEEP_HEAD, aligned, sweep_rows
+    from mblab.cli.text import SWEEP_HEAD, aligned, sweep_rows
 
     every = max(1, len(found["curve"]) // 12)
     table = aligned([SWEEP_HEAD, *sweep_rows(found["curve"][::every])])

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mblab.engine.records import ENDED
 from mblab.lab import Lab, known_labs
-from mblab.records import ENDED
-from mblab.run import Run
+from mblab.runs.run import Run
 
 __all__ = ["show", "show_run"]
 

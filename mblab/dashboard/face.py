@@ -17,7 +17,7 @@ from typing import Any
 
 from IPython.display import display, update_display
 
-from mblab.dashboard import vega
+from mblab.charts import vega
 from mblab.dashboard.panel import Panel
 from mblab.errors import MblabError
 from mblab.lab import Lab

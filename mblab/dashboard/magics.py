@@ -11,12 +11,12 @@ from typing import Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
-from mblab import host
 from mblab.dashboard.cells import CellText, Options, read_cell, read_options
-from mblab.durations import format_s
 from mblab.errors import SettingError, did_you_mean, shown
 from mblab.lab import Lab, known_labs
-from mblab.steps import names_of
+from mblab.steps.step import names_of
+from mblab.support import jupyter
+from mblab.timing.durations import format_s
 
 __all__ = ["LabMagics", "load", "unload"]
 
@@ -107,7 +107,7 @@ class LabMagics(Magics):  # type: ignore[misc]  # IPython has no types that mypy
         key = list(options.key) if len(options.key) > 1 else options.key[0] if options.key else None
         lab.batch(key=key, name=options.name)(function)
         if text.hint:
-            host.say(text.hint)
+            jupyter.say(text.hint)
 
     @staticmethod
     def _refuse_decorated(text: CellText, names: dict[str, Any]) -> None:
@@ -129,9 +129,9 @@ class LabMagics(Magics):  # type: ignore[misc]  # IPython has no types that mypy
             raise SettingError(f"%mblab takes no options, got {shown(line.strip())}; it says how each lab is doing.")
         labs = labs_in(self.shell.user_ns)
         for name, lab in labs.items():
-            host.say(f"{name}: {status_of(lab)}")
+            jupyter.say(f"{name}: {status_of(lab)}")
         if not labs:
-            host.say("no lab yet: lab = mblab.Lab(source, interval='1s')")
+            jupyter.say("no lab yet: lab = mblab.Lab(source, interval='1s')")
 
 
 def status_of(lab: Lab) -> str:
@@ -149,7 +149,7 @@ def status_of(lab: Lab) -> str:
 
 def _free_name(lab: Lab) -> str:
     """Return a name for a cell that is a function and has none: its own when it is run again, else one not taken."""
-    cell = host.current_cell()
+    cell = jupyter.current_cell()
     mine = cell.cell if cell else None
     others = {step.name for step in lab.steps if mine is not None and step.cell != mine}
     return next(name for n in range(1, len(others) + 2) if (name := "step" if n == 1 else f"step_{n}") not in others)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mblab.durations import duration_ns, format_s
+from mblab.engine.settings import KNOBS
 from mblab.errors import SettingError, did_you_mean, shown
-from mblab.knobs import KNOBS
 from mblab.lab import Lab
+from mblab.timing.durations import duration_ns, format_s
 from mblab.tuning.advice import Advice
 
 __all__ = ["Answer", "Order", "order_of"]

@@ -21,17 +21,17 @@ from typing import Any
 
 import numpy as np
 
+from mblab.charts import vega
 from mblab.charts.live import live_spec
-from mblab.dashboard import vega
 from mblab.dashboard.orders import Order, order_of
 from mblab.dashboard.widget import LiveView
 from mblab.dashboard.wire import facts_of, finite, load_of, parts_of, progress_of, rows_message
-from mblab.durations import NS, duration_ns, format_s
+from mblab.engine.records import ENDED
 from mblab.errors import MblabError
 from mblab.lab import Lab
 from mblab.metrics import regime
-from mblab.records import ENDED
-from mblab.run import Run
+from mblab.runs.run import Run
+from mblab.timing.durations import NS, duration_ns, format_s
 from mblab.tuning.advice import Advice
 
 __all__ = ["Panel", "name_in_notebook"]

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from mblab.engine.records import ENDED
 from mblab.errors import MblabError
 from mblab.lab import Lab
 from mblab.metrics import BATCH_COLUMNS
-from mblab.records import ENDED
-from mblab.run import Run
-from mblab.sources.live import Live
+from mblab.runs.run import Run
+from mblab.sources.live.base import Live
 
 __all__ = ["CODES", "COLUMNS", "EXACT", "error_text", "facts_of", "parts_of", "rows_message"]
 

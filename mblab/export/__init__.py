@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from mblab.pipeline import Pipeline
+    from mblab.engine.pipeline import Pipeline
 
 __all__ = ["write_script"]
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mblab.durations import UNIT_NS
+from mblab.engine.pipeline import Pipeline, Settings
 from mblab.errors import ExportError, shown
 from mblab.export.capture import (
     MAX_TABLE_BYTES,
@@ -37,8 +37,8 @@ from mblab.export.files import MARK, checked_target, refuse_foreign, replace_fil
 from mblab.export.needs import Installed, header
 from mblab.export.steps import StepText, step_text
 from mblab.export.texts import world_of
-from mblab.pipeline import Pipeline, Settings
-from mblab.steps import Step
+from mblab.steps.step import Step
+from mblab.timing.durations import UNIT_NS
 
 __all__ = ["write_script"]
 
@@ -112,9 +112,9 @@ def _compose(pipeline: Pipeline, target: Path) -> tuple[str, dict[str, Table]]:
     capture.provided = frozenset(labs)
     _read_functions(pipeline.steps, steps, called, capture)
     capture.finish()
-    names = _Names(labs[0] if labs else capture.free("lab"), capture.free("options"), capture.free("runtime"))
+    names = _Names(labs[0] if labs else capture.free("lab"), capture.free("options"), capture.free("script"))
     settings = _settings(pipeline.settings, names, capture)
-    capture.imports[names.runtime] = "mblab.export", "runtime"
+    capture.imports[names.runtime] = "mblab", "script"
 
     files: dict[str, Table] = {}
     tables = [_table_line(name, table, target, files, names, capture) for name, table in capture.tables.items()]

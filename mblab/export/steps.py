@@ -14,7 +14,7 @@ from mblab.errors import ExportError, shown
 from mblab.export.capture import Capture
 from mblab.export.texts import world_of
 from mblab.export.values import Unwritable
-from mblab.steps import Step, make_step
+from mblab.steps.step import Step, make_step
 
 __all__ = ["StepText", "step_text"]
 

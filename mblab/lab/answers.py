@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mblab.run import Run
-from mblab.schedule import check_cap, check_policy
+from mblab.runs.run import Run
+from mblab.timing.schedule import check_cap, check_policy
 
 if TYPE_CHECKING:
     from mblab.tuning.whatif import Curve

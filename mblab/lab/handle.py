@@ -10,15 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mblab.durations import format_s
+from mblab.engine.settings import KNOBS
 from mblab.errors import SettingError, did_you_mean
-from mblab.knobs import KNOBS
 from mblab.lab.answers import Description, diagnosed, what_if
 from mblab.lab.intervals import Intervals
 from mblab.lab.questions import Questions
 from mblab.lab.workbench import workbenches
-from mblab.run import Run, read_run
-from mblab.steps import names_of
+from mblab.runs.run import Run, read_run
+from mblab.steps.step import names_of
+from mblab.timing.durations import format_s
 
 __all__ = ["Lab", "known_labs", "load_run"]
 

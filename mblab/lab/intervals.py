@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mblab.clock import Clock
-from mblab.durations import Duration, duration_ns, interval_ns, seconds
-from mblab.engine import Engine
+from mblab.engine.engine import Engine
+from mblab.engine.pipeline import Pipeline
 from mblab.errors import SettingError
 from mblab.lab.workbench import Workbench
-from mblab.pipeline import Pipeline
-from mblab.run import Run
-from mblab.sources.live import Live
+from mblab.runs.run import Run
+from mblab.sources.live.base import Live
+from mblab.timing.clock import Clock
+from mblab.timing.durations import Duration, duration_ns, interval_ns, seconds
 
 if TYPE_CHECKING:
     from mblab.tuning.advice import Advice

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mblab.clock import VirtualClock, WallClock
-from mblab.durations import Duration, duration_ns, seconds
-from mblab.engine import Engine
+from mblab.engine.engine import Engine
+from mblab.engine.pipeline import Pipeline
+from mblab.engine.settings import whole_number
 from mblab.errors import SettingError
-from mblab.knobs import whole_number
 from mblab.lab.workbench import Workbench
-from mblab.pipeline import Pipeline
 from mblab.sinks.memory import MemorySink
-from mblab.sources.live import Live
+from mblab.sources.live.base import Live
+from mblab.timing.clock import VirtualClock, WallClock
+from mblab.timing.durations import Duration, duration_ns, seconds
 
 if TYPE_CHECKING:
     from mblab.checks.inspection import Inspection
     from mblab.checks.recut import CutCheck
     from mblab.checks.rerun import Rerun
     from mblab.checks.shadow import Shadow
-    from mblab.checks.spectrum import Spectrum
     from mblab.checks.trial import Recording
+    from mblab.tuning.spectrum import Spectrum
 
 __all__ = ["Questions"]
 
@@ -113,7 +113,7 @@ class Questions(Workbench):
         Raises:
             BatchError: A step fails on one of the sizes.
         """
-        from mblab.checks.spectrum import measure_spectrum
+        from mblab.tuning.spectrum import measure_spectrum
 
         length = seconds(duration_ns(budget, "budget", minimum_ns=1))
         return measure_spectrum(self.pipeline, self._recorded(rows, "spectrum"), length)

@@ -16,26 +16,27 @@ from typing import Any, TypeVar, overload
 
 import pandas as pd
 
-from mblab import host, overrides
-from mblab.clock import Clock
-from mblab.drivers import Driver
-from mblab.durations import NS, Duration, duration_ns, interval_ns, seconds
-from mblab.engine import Engine, check_cost
+from mblab.engine.driver import Driver
+from mblab.engine.engine import Engine, check_cost
+from mblab.engine.listeners import Listeners
+from mblab.engine.pipeline import OnError, Pipeline, Settings
+from mblab.engine.settings import checked_change, checked_controls, clock_of, settings_after, whole_number
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
-from mblab.facts import LiveFacts
-from mblab.knobs import checked_change, checked_controls, clock_of, settings_after, whole_number
+from mblab.lab import overrides
 from mblab.lab.answers import diagnosed, what_if
-from mblab.listeners import Listeners
 from mblab.metrics import RunLog
-from mblab.pipeline import OnError, Pipeline, Settings
-from mblab.progress import Progress
-from mblab.run import Run
-from mblab.schedule import Policy
+from mblab.runs.facts import LiveFacts
+from mblab.runs.run import Run
 from mblab.sinks.base import Sink
 from mblab.sinks.memory import MemorySink
 from mblab.sources.base import Source
-from mblab.sources.live import refuse_speedup
-from mblab.steps import Chain, Kind, Step, make_step
+from mblab.sources.live.base import refuse_speedup
+from mblab.steps.step import Chain, Kind, Step, make_step
+from mblab.support import jupyter
+from mblab.support.progress import Progress
+from mblab.timing.clock import Clock
+from mblab.timing.durations import NS, Duration, duration_ns, interval_ns, seconds
+from mblab.timing.schedule import Policy
 
 __all__ = ["Workbench", "workbenches"]
 
@@ -90,7 +91,7 @@ class Workbench:
         self._chain = Chain(lambda: lab._changed() if (lab := me()) else None)
         old = _labs.get(name)
         if old is not None and old._stop_active():
-            host.say(f"mblab: stopped the run of the earlier lab {name!r}.")
+            jupyter.say(f"mblab: stopped the run of the earlier lab {name!r}.")
         _labs[name] = self
 
     # -- the pipeline -----------------------------------------------------------------------------------------------
@@ -295,7 +296,7 @@ class Workbench:
                 f"{self._source.name} never ends by itself, so run() needs a duration, such as lab.run('30s')."
             )
         if self._stop_active():
-            host.say(f"mblab: stopped the run of {self.name!r} that was on.")
+            jupyter.say(f"mblab: stopped the run of {self.name!r} that was on.")
         driver, run = self._prepare(
             self.pipeline, length, clock, cost, controls, effects=effects, listeners=self._listeners
         )
@@ -414,4 +415,4 @@ class Workbench:
     @property
     def headless(self) -> bool:
         """Whether nobody can press a button: told so by `ui=` or `MBLAB_UI`, or a kernel without stdin (papermill)."""
-        return host.headless(self._ui)
+        return jupyter.headless(self._ui)

@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from mblab.durations import NS
+from mblab.engine.records import BatchRecord
 from mblab.metrics.quantiles import Floats, batch_quantiles
 from mblab.metrics.waits import Rows, rows_of
-from mblab.records import BatchRecord
+from mblab.timing.durations import NS
 
 __all__ = ["BATCH_COLUMNS", "Chunk", "batch_frame", "chunk_of"]
 

@@ -16,11 +16,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from mblab.durations import NS
+from mblab.engine.records import BatchRecord
 from mblab.metrics.batches import BATCH_COLUMNS, Chunk, batch_frame, chunk_of
 from mblab.metrics.quantiles import Floats, Ints, LogBuckets
 from mblab.metrics.summary import Totals
-from mblab.records import BatchRecord
+from mblab.timing.durations import NS
 
 __all__ = ["EXACT_LIMIT", "RECORD_COLUMNS", "RunLog"]
 

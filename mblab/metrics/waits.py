@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mblab.engine.records import BatchRecord
 from mblab.metrics.quantiles import Floats, Ints
-from mblab.records import BatchRecord
 
 __all__ = ["Rows", "rows_of"]
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from mblab import host
 from mblab.errors import ExportError, SettingError, SettingTypeError, SinkError, shown
 from mblab.sinks.base import Delivery, Mode, Savepoint
+from mblab.support import jupyter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +142,7 @@ def _place(fn: Any) -> str:
     place = f"{getattr(owner, '__module__', None) or 'builtins'}:{owner.__qualname__}"
     written = getattr(fn, "__code__", None)
     if written is not None and fn.__name__ == "<lambda>":
-        cell = host.current_cell()
+        cell = jupyter.current_cell()
         where = (cell and cell.cell) or written.co_filename  # in a notebook the file name changes with the text
         return f"{place} at {where}:{written.co_firstlineno}"
     return place

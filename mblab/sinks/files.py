@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 import pandas as pd
 
 from mblab.errors import SettingError, SettingTypeError, SinkError, did_you_mean, shown
-from mblab.paths import user_path
 from mblab.sinks.base import Mode
+from mblab.support.arguments import user_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -4,11 +4,10 @@ arrivals -> [sources] -> feed -> engine
 """
 
 from mblab.sources.base import Block, Source
-from mblab.sources.live import Live
-from mblab.sources.poll import poll
-from mblab.sources.record import record
+from mblab.sources.live.base import Live
+from mblab.sources.live.poll import poll
+from mblab.sources.live.watch import watch
 from mblab.sources.replay import SourceWarning, replay
 from mblab.sources.simulate import simulate
-from mblab.sources.watch import watch
 
-__all__ = ["Block", "Live", "Source", "SourceWarning", "poll", "record", "replay", "simulate", "watch"]
+__all__ = ["Block", "Live", "Source", "SourceWarning", "poll", "replay", "simulate", "watch"]

@@ -13,13 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["Block", "Position", "Source", "Times"]
+from mblab.timing.times import Times
 
-Times = npt.NDArray[np.int64]
+__all__ = ["Block", "Position", "Source"]
+
 Position = Mapping[str, Any]
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from mblab.errors import SourceError
-from mblab.sources.base import Times
-from mblab.sources.timestamps import UNITS
+from mblab.tables.timestamps import UNITS
+from mblab.timing.times import Times
 
 __all__ = ["Extent", "Measure", "moved"]
 

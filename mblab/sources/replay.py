@@ -20,19 +20,19 @@ import numpy as np
 import pandas as pd
 
 from mblab.arrivals import check_number, check_whole, plain
-from mblab.durations import NS
 from mblab.errors import SettingError, SettingTypeError, SourceError, missing_column, shown
-from mblab.paths import user_path
-from mblab.sources.base import Block, Position, Times
-from mblab.sources.columns import column_name, column_names
-from mblab.sources.disorder import Modifiable
-from mblab.sources.files import ENDINGS, FilesTable, open_path
+from mblab.sources.base import Block, Position
 from mblab.sources.looping import Extent, Measure, moved
-from mblab.sources.parquet import ParquetTable
-from mblab.sources.record import Recording, recording_in
-from mblab.sources.sorting import SortedTable
-from mblab.sources.tables import ArrowTable, FrameTable, Table, as_pandas, each_once, tidy_frame
-from mblab.sources.timestamps import check_tz, check_unit, epoch_ns
+from mblab.sources.modifiers.modified import Modifiable
+from mblab.sources.recording import Recording, recording_in
+from mblab.support.arguments import column_name, column_names, user_path
+from mblab.tables.base import ArrowTable, FrameTable, Table, as_pandas, each_once, tidy_frame
+from mblab.tables.files import ENDINGS, FilesTable, open_path
+from mblab.tables.parquet import ParquetTable
+from mblab.tables.sorting import SortedTable
+from mblab.tables.timestamps import check_tz, check_unit, epoch_ns
+from mblab.timing.durations import NS
+from mblab.timing.times import Times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

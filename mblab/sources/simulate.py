@@ -20,11 +20,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from mblab.arrivals import Arrivals, bursts, check_number, check_whole, diurnal, plain, poisson
-from mblab.durations import MAX_NS, NS, Duration, duration_ns, format_s, seconds
 from mblab.errors import SettingError, SettingTypeError, SourceError, shown
 from mblab.sources.base import Block, Position
-from mblab.sources.disorder import Modifiable
+from mblab.sources.modifiers.modified import Modifiable
 from mblab.sources.shapes import START, Clicks, Orders, Requests, Sensors, Shape
+from mblab.timing.durations import MAX_NS, NS, Duration, duration_ns, format_s, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

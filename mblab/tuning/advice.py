@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from mblab.durations import Duration, duration_ns, format_s, seconds
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
+from mblab.timing.durations import Duration, duration_ns, format_s, seconds
 from mblab.tuning.bundle import Bundle
 from mblab.tuning.cost import CostModel
 from mblab.tuning.whatif import Curve

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.durations import NS, format_s
-from mblab.engine import Engine
-from mblab.records import BatchRecord
+from mblab.engine.engine import Engine
+from mblab.engine.records import BatchRecord
+from mblab.timing.durations import NS, format_s
 from mblab.tuning.advice import Target
 from mblab.tuning.cost import CostModel
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.durations import NS
 from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.metrics.summary import ROUNDING
+from mblab.timing.durations import NS
 from mblab.tuning.cost import CostModel
 from mblab.tuning.lanes import Bools, Floats, Ints, Outcome, run_lanes
 from mblab.tuning.sweep import CURVE_COLUMNS

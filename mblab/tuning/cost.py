@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.durations import NS, format_s
 from mblab.errors import SettingError, missing_column
+from mblab.timing.durations import NS, format_s
 from mblab.tuning.fit import FORMS, Floats, Pauses, choose_form, design, local_ratio, robust
 
 __all__ = ["BATCH_PROBE_COLUMNS", "Before", "CostModel", "LaneCost", "Sampler"]

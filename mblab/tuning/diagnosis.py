@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.durations import NS, format_s
-from mblab.run import Run
+from mblab.runs.run import Run
+from mblab.timing.durations import NS, format_s
 from mblab.tuning.cost import Before, CostModel
 from mblab.tuning.lanes import run_lanes
 from mblab.tuning.whatif import lane_cost

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mblab.durations import NS, format_s
-from mblab.pipeline import Pipeline
+from mblab.engine.pipeline import Pipeline
+from mblab.timing.durations import NS, format_s
 from mblab.tuning.advice import SURE, Choice, Target, Verdict
 from mblab.tuning.bundle import Bundle
 from mblab.tuning.cost import CostModel

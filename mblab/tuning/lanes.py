@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mblab.durations import NS
 from mblab.metrics import regime
-from mblab.schedule import follow
+from mblab.timing.durations import NS
+from mblab.timing.schedule import follow
 
 __all__ = ["QUANTILES", "Batches", "Floats", "Ints", "LaneCost", "Outcome", "run_lanes"]
 

@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.clock import VirtualClock
-from mblab.durations import seconds
-from mblab.engine import Engine
+from mblab.engine.engine import Engine
+from mblab.engine.feed import Feed
+from mblab.engine.pipeline import Pipeline
 from mblab.errors import SettingError
-from mblab.pipeline import Pipeline
 from mblab.sinks.memory import MemorySink
-from mblab.sources.feed import Feed
-from mblab.state import StateStore
+from mblab.steps.state import StateStore
+from mblab.timing.clock import VirtualClock
+from mblab.timing.durations import seconds
 
 try:
     import resource

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mblab.durations import NS, format_s, interval_ns
+from mblab.engine.pipeline import Pipeline, Settings
 from mblab.errors import SettingError, SettingTypeError, shown
-from mblab.pipeline import Pipeline, Settings
+from mblab.timing.durations import NS, format_s, interval_ns
 from mblab.tuning.advice import Advice, Choice, Target, choose
 from mblab.tuning.bundle import LANES, Bundle, Price
 from mblab.tuning.cost import CostModel

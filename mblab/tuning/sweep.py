@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mblab.durations import NS, format_s, interval_ns
 from mblab.errors import SettingError, SettingTypeError, shown
-from mblab.progress import Progress
-from mblab.run import Run
+from mblab.runs.run import Run
+from mblab.support.progress import Progress
+from mblab.timing.durations import NS, format_s, interval_ns
 
 __all__ = ["CURVE_COLUMNS", "Sweep", "check_intervals", "run_sweep", "shortest_interval_s"]
 

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mblab.arrivals import Arrivals
-from mblab.durations import NS
 from mblab.errors import SettingTypeError, shown
-from mblab.run import Run
+from mblab.runs.run import Run
 from mblab.sources.base import Source
-from mblab.sources.feed import scale_ns
-from mblab.sources.live import refuse_ahead
+from mblab.sources.live.base import refuse_ahead
 from mblab.sources.simulate import Simulation
+from mblab.timing.durations import NS
+from mblab.timing.times import scale_ns
 
 __all__ = ["Trace", "trace_of", "trace_of_run"]
 

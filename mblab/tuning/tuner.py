@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mblab.durations import Duration, duration_ns, format_s, seconds
-from mblab.engine import check_cost
+from mblab.engine.engine import check_cost
+from mblab.engine.pipeline import Pipeline
 from mblab.errors import SettingError
-from mblab.pipeline import Pipeline
-from mblab.progress import Progress
-from mblab.state import StateStore
+from mblab.steps.state import StateStore
+from mblab.support.progress import Progress
+from mblab.timing.durations import Duration, duration_ns, format_s, seconds
 from mblab.tuning.bundle import LANES
 from mblab.tuning.cost import HOST_SD, Before, CostModel
 from mblab.tuning.probe import Prober, ladder, rows_wanted, wake_lateness_s

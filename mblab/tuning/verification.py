@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from mblab.durations import NS, format_s
-from mblab.run import Run
+from mblab.runs.run import Run
+from mblab.timing.durations import NS, format_s
 from mblab.tuning.advice import NAMES, Target
 from mblab.tuning.bundle import BANDED, LANES, POINTS, Bundle
 from mblab.tuning.cost import CostModel
@@ -22,7 +22,7 @@ from mblab.tuning.ledger import Checked
 from mblab.tuning.trace import Trace
 
 if TYPE_CHECKING:
-    from mblab.pipeline import Settings
+    from mblab.engine.pipeline import Settings
 
 __all__ = ["Verification", "verified"]
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from mblab.arrivals import check_number
-from mblab.durations import NS, Duration, duration_ns, format_s
-from mblab.engine import check_cost
+from mblab.engine.engine import check_cost
 from mblab.errors import SettingError, SettingTypeError, shown
-from mblab.schedule import Policy, check_cap, check_policy
+from mblab.timing.durations import NS, Duration, duration_ns, format_s
+from mblab.timing.schedule import Policy, check_cap, check_policy
 from mblab.tuning.bundle import LANES, Bundle
 from mblab.tuning.cost import CostModel
 from mblab.tuning.lanes import Bools, Floats, Ints, LaneCost, Outcome, run_lanes

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mblab import Lab, replay
-from mblab.sources.feed import Feed
+from mblab.engine.feed import Feed
 
 from .harness import cpu_s, stream, take_turns
 

@@ -1,0 +1,86 @@
+"""The figures of a run and of a sweep as plain facts, and as aligned text for a terminal or a page.
+
+run.summary(), sweep.table -> [figures] -> demo, cli
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from mblab.timing.durations import format_s
+
+__all__ = ["SWEEP_HEAD", "aligned", "metric_rows", "plain", "plain_facts", "sweep_facts", "sweep_rows"]
+
+SWEEP_HEAD: Final = ("interval", "rows a batch", "latency p50", "latency p95", "load", "regime")
+ABSENT: Final = "–"
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON holds it; what is not a number is None."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def plain_facts(summary: Any) -> dict[str, Any]:
+    """Return a run's summary as JSON holds it."""
+    return {str(name): plain(value) for name, value in summary.items()}
+
+
+def sweep_facts(sweep: Any) -> list[dict[str, Any]]:
+    """Return the table of a sweep or a curve as JSON holds it, one dict an interval."""
+    return [plain_facts(row) for row in sweep.table.to_dict("records")]
+
+
+def metric_rows(s: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a run's figures as label and text, from its plain facts."""
+    return [
+        ("rows", f"{s['rows']:,}"),
+        ("batches", f"{s['batches']:,} ({s['batches_empty']:,} empty)"),
+        ("duration", _time(s["duration_s"])),
+        ("latency mean", _time(s["latency_mean_s"])),
+        ("latency p50", _time(s["latency_p50_s"])),
+        ("latency p95", _time(s["latency_p95_s"])),
+        ("latency p99", _time(s["latency_p99_s"])),
+        ("latency max", _time(s["latency_max_s"])),
+        ("processing time mean", _time(s["processing_time_mean_s"])),
+        ("load", _number(s["load"], ".2f")),
+        ("throughput", _number(s["throughput"], ",.0f", " rows/s")),
+        ("regime", str(s["regime"]).replace("_", " ")),
+    ]
+
+
+def sweep_rows(table: Iterable[Mapping[str, Any]]) -> list[list[str]]:
+    """Return a sweep's figures as text, one row an interval, from its plain facts."""
+    return [
+        [
+            _time(row["interval_s"]),
+            _number(row["num_input_rows_mean"], ",.0f"),
+            _time(row["latency_p50_s"]),
+            _time(row["latency_p95_s"]),
+            _number(row["load"], ".2f"),
+            str(row["regime"]).replace("_", " "),
+        ]
+        for row in table
+    ]
+
+
+def _time(value: float | None) -> str:
+    return ABSENT if value is None else format_s(value)
+
+
+def _number(value: float | None, form: str, unit: str = "") -> str:
+    return ABSENT if value is None else f"{value:{form}}{unit}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of text in columns, indented by two spaces."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join("  " + line.rstrip() for line in lines)
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,290 @@
+"""Between the blocks a source decodes and the batches the engine cuts: decode big, cut small.
+
+The feed turns source time into the run's time (`A = round(arrival / speedup)`), holds the rows that are decoded but not
+taken, and cuts the next n of them. Cutting is `searchsorted` on arrival times and one slice of a frame, whatever
+the batch's size.
+
+    sources -> [feed] -> engine
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mblab.errors import MblabError
+from mblab.sources.base import Block, Source
+from mblab.sources.live.base import ROWS_AHEAD, Listener, Live, refuse_ahead
+from mblab.timing.times import Times, scale_ns
+
+__all__ = ["Cut", "Feed"]
+
+DECODE_S = 1.0
+NO_TIMES: Times = np.empty(0, np.int64)
+NESTED = frozenset({list, dict, set, bytearray, np.ndarray})
+
+
+@dataclass(slots=True)
+class _Held:
+    """A block on the run's clock, with the row from which on it is untaken."""
+
+    rows: pd.DataFrame
+    arrival_ns: Times
+    taken: int = 0
+    watermarks: Any = None
+
+
+def _nested_columns(rows: pd.DataFrame) -> frozenset[int]:
+    """Return the numbers of the columns that hold something that can be changed in place."""
+    loose = [i for i, kind in enumerate(rows.dtypes) if isinstance(kind, np.dtype) and kind.hasobject]
+    return frozenset(i for i in loose if not NESTED.isdisjoint(map(type, rows.iloc[:, i])))
+
+
+@lru_cache(maxsize=64)
+def _counted(rows: int) -> pd.RangeIndex:
+    return pd.RangeIndex(rows)
+
+
+class Cut(NamedTuple):
+    """The rows of one batch; asked again it gives them again, whatever a step did to the first ones.
+
+    Attributes:
+        arrival_ns: int64, one a row, on the run's clock.
+        first: Number of the first row, counted from the start of the stream.
+        pieces: (frame, low, high): where the rows stand in what was decoded.
+        before: (newest event time of the blocks let go, the block being cut), for the watermark.
+        nested: Numbers of the columns that hold lists, dicts or arrays, which a step might change.
+    """
+
+    arrival_ns: Times
+    first: int
+    pieces: tuple[tuple[pd.DataFrame, int, int], ...]
+    before: tuple[Any, _Held | None]
+    nested: frozenset[int] = frozenset()
+
+    def rows(self) -> pd.DataFrame:
+        """Return the rows with the source's dtypes and a fresh RangeIndex."""
+        rows = self._rows()
+        for i in self.nested:
+            cells = np.empty(len(rows), object)
+            for k, value in enumerate(rows.iloc[:, i]):
+                cells[k] = copy.deepcopy(value)
+            rows.isetitem(i, cells)
+        return rows
+
+    def _rows(self) -> pd.DataFrame:
+        if len(self.pieces) == 1:
+            frame, low, high = self.pieces[0]
+            rows = frame[low:high]
+            rows.index = _counted(high - low).view()  # one of its own: a user may give it a name
+            return rows
+        return pd.concat([frame.iloc[low:high] for frame, low, high in self.pieces], ignore_index=True)
+
+    def watermark(self, event_time: str | None) -> Any:
+        """Return the newest event time among all rows of earlier batches, None before there is one."""
+        peak, held = self.before
+        if event_time is None or held is None or event_time not in held.rows:
+            return peak
+        low = self.pieces[0][1]
+        if low:
+            if held.watermarks is None:
+                held.watermarks = held.rows[event_time].cummax().ffill()  # a missing time takes nothing back
+            peak = _newer(peak, held.watermarks.iloc[low - 1])
+        return peak
+
+
+class Feed:
+    """The rows of one run, in arrival order, on the run's clock.
+
+    Args:
+        source: Where rows come from.
+        speedup: Source seconds in one second of the run; None leaves it to the source.
+        now_ns: Tells the time on the run's clock, by which a live source's rows arrive; None on a virtual one.
+
+    Raises:
+        SettingError: The source is live, and the clock is not.
+    """
+
+    def __init__(self, source: Source, speedup: float | None = None, now_ns: Callable[[], int] | None = None) -> None:
+        self.taken = 0
+        self.event_time = source.event_time
+        self.speedup = speedup or source.speedup
+        self._pace = self.speedup
+        self._changes: list[tuple[int, float, float]] = []
+        self._listener: Listener | None = None
+        self._spent_s = 0.0  # decoding what a live source brought, since the last batch was taken
+        if now_ns is None:
+            refuse_ahead(source)
+        elif isinstance(source, Live):
+            self._listener = source.listen(now_ns)
+        self._blocks: Iterator[Block] = iter(()) if self._listener else source.open()
+        self._held: deque[_Held] = deque()
+        self._decoded = 0  # rows decoded so far, taken ones included
+        self._last_ns = -1  # arrival of the newest decoded row
+        self._over = False
+        self._failure: Exception | None = None
+        self._empty: pd.DataFrame | None = None
+        self._nested: frozenset[int] = frozenset()
+        self._peak: Any = None  # newest event time of the blocks that were let go
+        try:
+            self._decode()
+        except BaseException:
+            self.close()
+            raise
+
+    def _decode(self) -> bool:
+        """Decode the next block; return False at the end of the source, or when a live one has none now."""
+        while not self._over:
+            block = self._next_block()
+            if block is None:
+                self._over = self._listener is None or self._listener.over
+                return False
+            if self._empty is None:
+                self._empty = block.rows.iloc[:0].reset_index(drop=True)
+            if len(block.rows):
+                self._nested |= _nested_columns(block.rows)
+                arrival = scale_ns(block.arrival_ns, 1.0, self._pace)
+                for at, old, new in self._changes:
+                    arrival = _rescaled(arrival, at, old, new)
+                self._held.append(_Held(block.rows, arrival))
+                self._decoded += len(arrival)
+                self._last_ns = int(arrival[-1])
+                return True
+        return False
+
+    def _next_block(self) -> Block | None:
+        if self._listener is not None:
+            # a folder full of files must not be decoded at once: memory would not hold it, and stop() not be noticed
+            if self.held >= ROWS_AHEAD or self._spent_s > DECODE_S:
+                return None
+            begun = time.perf_counter()
+            try:
+                return self._listener.next(quiet=bool(self._held))  # rows that came before a failure are taken first
+            finally:
+                self._spent_s += time.perf_counter() - begun
+        if self._failure is not None:  # a generator that raised looks exhausted: that would lose rows silently
+            raise self._failure
+        try:
+            return next(self._blocks, None)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def close(self) -> None:
+        """Stop listening to a live source; what it brought can still be taken."""
+        if self._listener is not None:
+            self._listener.close()
+
+    def reach(self, time_ns: int) -> None:
+        """Decode until every row with A < time_ns is held."""
+        while self._last_ns < time_ns and self._decode():
+            pass
+
+    @property
+    def held(self) -> int:
+        """How many rows are decoded and untaken."""
+        return self._decoded - self.taken
+
+    def hold(self, rows: int) -> None:
+        """Decode until this many untaken rows are held, or the source is exhausted."""
+        while self.held < rows and self._decode():
+            pass
+
+    def waiting(self, time_ns: int) -> int:
+        """Return how many untaken rows have A < time_ns."""
+        if self._last_ns < time_ns:
+            self.reach(time_ns)
+        count = 0
+        for held in self._held:
+            upto = int(held.arrival_ns.searchsorted(time_ns))
+            count += upto - held.taken
+            if upto < len(held.arrival_ns):
+                break
+        return count
+
+    @property
+    def next_arrival_ns(self) -> int | None:
+        """Arrival of the oldest untaken row, or None when there is none."""
+        if not self._held and not self._decode():
+            return None
+        held = self._held[0]
+        return int(held.arrival_ns[held.taken])
+
+    @property
+    def drained(self) -> bool:
+        """Whether every row there will ever be has been taken."""
+        return not self._held and not self._decode() and self._over
+
+    def take(self, count: int) -> Cut:
+        """Take the next `count` rows; they must be held (see `waiting`)."""
+        self._spent_s = 0.0
+        first, held = self.taken, self._held[0] if self._held else None
+        before = (self._peak, held)
+        if count == 0 or held is None:
+            empty = self._empty if self._empty is not None else pd.DataFrame()
+            return Cut(NO_TIMES, first, ((empty, 0, 0),), (self.watermark(), None))
+        self.taken += count
+        low, high = held.taken, held.taken + count
+        if high <= len(held.arrival_ns):
+            self._note_taken(held, high)
+            return Cut(held.arrival_ns[low:high], first, ((held.rows, low, high),), before, self._nested)
+        pieces, arrivals = [], []
+        while count:
+            held = self._held[0]
+            low, high = held.taken, min(held.taken + count, len(held.arrival_ns))
+            pieces.append((held.rows, low, high))
+            arrivals.append(held.arrival_ns[low:high])
+            count -= high - low
+            self._note_taken(held, high)
+        return Cut(np.concatenate(arrivals), first, tuple(pieces), before, self._nested)
+
+    def _note_taken(self, held: _Held, upto: int) -> None:
+        held.taken = upto
+        if upto == len(held.arrival_ns):
+            if self.event_time is not None and self.event_time in held.rows:
+                self._peak = _newer(self._peak, held.rows[self.event_time].max())
+            self._held.popleft()
+
+    def watermark(self) -> Any:
+        """Return the newest event time among the rows taken so far, None before there is one."""
+        held = self._held[0] if self._held else None
+        if held is None or not held.taken:
+            return self._peak
+        return Cut(NO_TIMES, self.taken, ((held.rows, held.taken, held.taken),), (self._peak, held)).watermark(
+            self.event_time
+        )
+
+    def change_speed(self, at_ns: int, speedup: float) -> None:
+        """Let a future arrival A become `at + (A − at)·old/new`."""
+        old, self.speedup = self.speedup, speedup
+        self._changes.append((at_ns, old, speedup))
+        for held in self._held:
+            held.arrival_ns = _rescaled(held.arrival_ns, at_ns, old, speedup)
+            self._last_ns = int(held.arrival_ns[-1])
+
+    def left(self, time_ns: int) -> tuple[int, int | None]:
+        """Return how many untaken rows have A < time_ns, as far as they can be read, and the arrival of the oldest."""
+        try:
+            count = self.waiting(time_ns)
+        except MblabError:
+            count = sum(int(h.arrival_ns.searchsorted(time_ns)) - h.taken for h in self._held)
+        return count, self.next_arrival_ns if count else None
+
+
+def _rescaled(arrival: Times, at_ns: int, old: float, new: float) -> Times:
+    first = int(arrival.searchsorted(at_ns, side="right"))
+    return np.concatenate([arrival[:first], at_ns + scale_ns(arrival[first:] - at_ns, old, new)])
+
+
+def _newer(one: Any, other: Any) -> Any:
+    if other is None or other is pd.NaT or other != other:  # noqa: PLR0124
+        return one
+    return other if one is None or other > one else one

@@ -1,0 +1,98 @@
+"""What a run can still do again: the newest batches with their rows, the state they found, and what came of them.
+
+Nothing is copied for it: rows stay where they were decoded, and the savepoint that the engine takes before it calls a
+step is kept instead of dropped. Memory is bounded three ways, by batches, by rows and by the bytes of the savepoints.
+
+    engine -> [history] -> checks
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+import pandas as pd
+
+from mblab.engine.feed import Cut
+from mblab.steps.state import size_bytes
+from mblab.steps.step import Step, tidy
+from mblab.timing.schedule import Trigger
+
+__all__ = ["History", "Remembered"]
+
+ROWS_LIMIT: Final = 1_000_000
+BYTES_LIMIT: Final = 256_000_000
+LARGE_BYTES: Final = 1_000_000  # savepoints of this size are weighed one by one, smaller ones once a second
+
+
+class Remembered(NamedTuple):
+    """One batch as it was.
+
+    Attributes:
+        batch_id: Its number.
+        attempt: Which try it was.
+        trigger: When it was due and started.
+        cut: Its rows.
+        saved: (step, savepoint of its state before the batch); of a keyed step key → savepoint, None for a new key.
+        result: What the last step gave, None for no rows.
+    """
+
+    batch_id: int
+    attempt: int
+    trigger: Trigger
+    cut: Cut
+    saved: list[tuple[Step, Any]]
+    result: pd.DataFrame | None
+
+    @property
+    def output(self) -> pd.DataFrame | None:
+        """The rows that were delivered, None for no rows."""
+        return None if self.result is None else tidy(self.result)
+
+
+class History:
+    """The newest batches of a run; written by the thread that turns the engine, read by any.
+
+    Args:
+        batches: How many are kept at most; 0 keeps none.
+    """
+
+    def __init__(self, batches: int) -> None:
+        self._most = batches
+        self._held: deque[tuple[Remembered, int, int]] = deque()  # (batch, its rows, bytes of its savepoints)
+        self._rows = 0
+        self._bytes = 0
+        self._each = 0
+        self._weigh_s = 0.0
+
+    def keep(self, batch: Remembered) -> None:
+        """Take the newest batch, and let go of what exceeds the bounds; the newest always stays."""
+        if self._most == 0:
+            return
+        now = time.monotonic()
+        if now >= self._weigh_s or self._each >= LARGE_BYTES:
+            self._each, self._weigh_s = sum(size_bytes(state) for _, state in batch.saved), now + 1.0
+        rows = len(batch.cut.arrival_ns)
+        held = self._held
+        held.append((batch, rows, self._each))
+        self._rows += rows
+        self._bytes += self._each
+        while len(held) > 1 and (len(held) > self._most or self._rows > ROWS_LIMIT or self._bytes > BYTES_LIMIT):
+            _, rows, size = held.popleft()
+            self._rows -= rows
+            self._bytes -= size
+
+    def find(self, batch_id: int) -> Remembered | None:
+        """Return a batch, or None when it is not kept (an empty one never is)."""
+        return next((batch for batch, _, _ in reversed(list(self._held)) if batch.batch_id == batch_id), None)
+
+    @property
+    def batches(self) -> list[Remembered]:
+        """The batches that are kept, oldest first."""
+        return [batch for batch, _, _ in list(self._held)]
+
+    @property
+    def ids(self) -> list[int]:
+        """Numbers of the batches that are kept, oldest first."""
+        return [batch.batch_id for batch in self.batches]

@@ -1,0 +1,70 @@
+"""Who wants to hear of every batch: functions of the user's, and shadows.
+
+They are called in the thread that turns the run, after the batch is delivered and before the next one, so what they
+read stands still. One that raises is logged and called again next time; the run goes on.
+
+    drivers -> [listeners] -> the user's function
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from mblab.engine.engine import Engine
+from mblab.engine.records import BatchRecord
+from mblab.errors import SettingTypeError, shown
+
+__all__ = ["Listeners", "Watcher"]
+
+Watcher = Callable[[Engine, BatchRecord], None]
+logger = logging.getLogger("mblab")
+
+
+class Listeners:
+    """The functions to call after each batch of a lab's runs, by name."""
+
+    def __init__(self) -> None:
+        self._functions: dict[object, Callable[[dict[str, Any]], Any]] = {}
+        self._watchers: tuple[Watcher, ...] = ()
+
+    def add(self, fn: object) -> None:
+        """Take a function of a batch's figures; a namesake is replaced, so a cell that is run again adds nothing."""
+        if not callable(fn):
+            raise SettingTypeError(f"on_batch needs a function of a batch's figures, got {shown(fn)}.")
+        name = getattr(fn, "__name__", "<lambda>")
+        self._functions = {**self._functions, (fn if name == "<lambda>" else name): fn}
+
+    def remove(self, name: str) -> bool:
+        """Drop the function of a name; return whether it was there."""
+        there = name in self._functions
+        self._functions = {k: fn for k, fn in self._functions.items() if k != name}
+        return there
+
+    def watch(self, watcher: Watcher) -> None:
+        """Call a watcher with the engine and the record of each batch."""
+        self._watchers = (*self._watchers, watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Stop calling it."""
+        self._watchers = tuple(w for w in self._watchers if w != watcher)
+
+    def tell(self, engine: Engine, record: BatchRecord, progress: Callable[[], dict[str, Any] | None]) -> None:
+        """Call everyone.
+
+        Args:
+            engine: What ran the batch.
+            record: Its facts.
+            progress: Returns them as a row of `run.batches`; made only if a function wants it.
+        """
+        for watcher in self._watchers:
+            watcher(engine, record)
+        if not self._functions:
+            return
+        row = progress() or {}
+        for fn in list(self._functions.values()):
+            try:
+                fn(dict(row))
+            except Exception:
+                logger.exception("on_batch: %s failed on batch %d", getattr(fn, "__name__", fn), record.batch_id)

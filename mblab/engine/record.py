@@ -1,0 +1,241 @@
+"""A stream kept as a file: its rows, and when each of them arrived.
+
+    any source -> [record] -> .parquet -> replay
+
+Replayed without a word about columns, a recording gives the rows again at the times at which they arrived, so a live
+stream can be run on the virtual clock, at any speed, as often as one likes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import numpy as np
+
+from mblab.errors import MblabError, SettingError, SettingTypeError, SourceError, shown
+from mblab.sources.base import Block, Source
+from mblab.sources.live.base import Live
+from mblab.sources.recording import ARRIVAL, MARK, recording_in
+from mblab.support.arguments import user_path
+from mblab.tables.base import DECODE_ROWS, each_once
+from mblab.timing.clock import WallClock
+from mblab.timing.durations import NS, Duration, duration_ns, format_s
+from mblab.timing.times import Times, scale_ns
+
+__all__ = ["record"]
+
+LOOK_S: Final = 0.02
+KEEP_S: Final = 10.0  # rows of a slow stream are written at least this often
+
+
+def record(source: Source, path: str | Path, duration: Duration | None = None) -> Path:
+    """Write a source's rows and their arrivals into a Parquet file, which `replay(path)` gives again; return its path.
+
+    A live source is listened to for that long; any other is read as fast as it can be. Arrivals are written as on the
+    clock of a run, a source's speed-up included. The file appears when it is complete; Ctrl-C completes it too. An
+    earlier recording is replaced, any other file never.
+
+    Args:
+        source: What to record.
+        path: A file ending in .parquet.
+        duration: How long, on the run's clock; None until the source ends, which a live one does on Ctrl-C.
+
+    Raises:
+        SettingError: An argument breaks its rule, or an endless source is given no duration.
+        SourceError: The source failed, and what came before is in the file; or nothing arrived, and there is none.
+
+    >>> import tempfile
+    >>> from mblab.sources import replay, simulate
+    >>> path = Path(tempfile.mkdtemp(), "readings.parquet")
+    >>> recorded = replay(record(simulate.sensors(duration="5s"), path))
+    >>> recorded.event_time, len(next(recorded.open()).rows)
+    ('event_time', 1057)
+    """
+    if not isinstance(source, Source):
+        raise SettingTypeError(f"source must be a source of rows such as mblab.watch(…), got {shown(source, 40)}.")
+    target = _checked_target(path)
+    length = None if duration is None else duration_ns(duration, minimum_ns=1)
+    if length is None and source.endless and not isinstance(source, Live):
+        raise SettingError(f"{source.name} never ends by itself, so record() needs a duration, such as '1min'.")
+    writer = _Writer(source, target)
+    heard = _heard(source, length) if isinstance(source, Live) else _read(source, length)
+    try:
+        for rows, arrival_ns in heard:
+            writer.add(rows, arrival_ns)
+        if writer.rows:
+            return writer.finish()
+    except KeyboardInterrupt:
+        writer.finish()
+        raise
+    except MblabError as error:
+        if isinstance(error, _Unwritable):
+            writer.drop()
+            raise SourceError(str(error)) from None
+        if not writer.rows:
+            writer.drop()
+            raise
+        writer.finish()
+        raise SourceError(f"{error} What came before, {writer.rows:,} row(s), is recorded in {target}.") from error
+    except BaseException:
+        writer.drop()
+        raise
+    within = "" if length is None else f" within {format_s(length / NS)}"
+    raise SourceError(f"nothing arrived from {source.name}{within}, so there is nothing to record.")
+
+
+class _Unwritable(SourceError):
+    """Rows that no file of this kind can hold."""
+
+
+def _checked_target(path: object) -> Path:
+    target = user_path(path, "path")
+    if target.suffix.lower() != ".parquet":
+        raise SettingError(f"path must end in .parquet, got {str(path)!r}.")
+    if not target.parent.is_dir():
+        raise SettingError(f"path={str(path)!r} lies in a folder that does not exist; create it first.")
+    if target.exists() and not _is_recording(target):
+        raise SettingError(f"path={str(path)!r} exists and is no recording; choose another, or remove it.")
+    return target
+
+
+def _is_recording(path: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return path.is_file() and recording_in(pq.read_schema(path)) is not None
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def _read(source: Source, length: int | None) -> Iterator[tuple[Any, Times]]:
+    """Yield the rows of a source that can be read ahead, with arrivals on the run's clock."""
+    for block in source.open():
+        arrival_ns = scale_ns(block.arrival_ns, 1.0, source.speedup)
+        kept = len(arrival_ns) if length is None else int(arrival_ns.searchsorted(length))
+        yield block.rows.iloc[:kept], arrival_ns[:kept]
+        if kept < len(arrival_ns):
+            return
+
+
+def _heard(source: Live, length: int | None) -> Iterator[tuple[Any, Times]]:
+    """Yield the rows of a live source as they come."""
+    clock = WallClock()
+    listener = source.listen(clock.now_ns)
+    clock.start()
+    try:
+        while True:
+            over = length is not None and clock.now_ns() >= length  # asked before the block, which is stamped
+            block: Block | None = listener.next()
+            if block is not None:
+                if length is not None and len(block.arrival_ns) and block.arrival_ns[0] >= length:
+                    return
+                yield block.rows, block.arrival_ns
+            elif over or listener.over:
+                return
+            else:
+                time.sleep(LOOK_S)
+    finally:
+        listener.close()
+
+
+class _Writer:
+    """Writes blocks as row groups of a file that appears when it is finished."""
+
+    def __init__(self, source: Source, target: Path) -> None:
+        self.rows = 0
+        self._source, self._target = source, target
+        self._temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.tmp")
+        self._held: list[Any] = []
+        self._held_rows = 0
+        self._since_s = time.monotonic()
+        self._file: Any = None
+        self._schema: Any = None
+
+    def add(self, rows: Any, arrival_ns: Times) -> None:
+        """Take in rows and their arrivals."""
+        import pyarrow as pa
+
+        if not len(rows):
+            return
+        each_once(map(str, rows.columns), self._source.name)
+        if ARRIVAL in rows.columns:
+            raise _Unwritable(f"column {ARRIVAL!r} is what a recording notes arrivals in; rename it.")
+        try:
+            table = pa.Table.from_pandas(rows, preserve_index=False)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            said = "; ".join(str(part).rstrip(".") for part in error.args)
+            raise _Unwritable(
+                f"the rows of {self._source.name} cannot be recorded: {said}; a column must hold one kind of value."
+            ) from None
+        self._held.append(table.append_column(ARRIVAL, pa.array(np.asarray(arrival_ns, np.int64))))
+        self._held_rows += len(rows)
+        self.rows += len(rows)
+        if self._held_rows >= DECODE_ROWS or (self._file and time.monotonic() - self._since_s > KEEP_S):
+            self._write()
+
+    def _write(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self._schema is None:
+            self._schema = self._noted(self._unified())
+            try:
+                self._file = pq.ParquetWriter(self._temporary, self._schema)
+            except OSError as error:
+                raise self._no_place(error) from None
+        try:
+            parts = [t.select(self._schema.names).replace_schema_metadata(None) for t in self._held]
+            plain = self._schema.remove_metadata()
+            whole = pa.concat_tables([part.cast(plain) for part in parts])
+        except (pa.ArrowException, KeyError, ValueError) as error:
+            said = str(error).splitlines()[0]
+            raise _Unwritable(
+                f"the rows of {self._source.name} change their columns or dtypes on the way, which one file cannot "
+                f"hold: {said}."
+            ) from None
+        try:
+            self._file.write_table(whole.replace_schema_metadata(self._schema.metadata))
+        except OSError as error:
+            raise self._no_place(error) from None
+        self._held, self._held_rows, self._since_s = [], 0, time.monotonic()
+
+    def _no_place(self, error: OSError) -> _Unwritable:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return _Unwritable(f"{self._target} cannot be written: {reason}; make room or choose another path.")
+
+    def _unified(self) -> Any:
+        import pyarrow as pa
+
+        try:
+            return pa.unify_schemas([t.schema for t in self._held], promote_options="permissive")
+        except pa.ArrowException:
+            return self._held[0].schema  # the write says which column it is
+
+    def _noted(self, schema: Any) -> Any:
+        facts = {"arrival": ARRIVAL, "event_time": self._source.event_time, "source": self._source.describe()}
+        return schema.with_metadata({**(self._held[0].schema.metadata or {}), MARK: json.dumps(facts).encode()})
+
+    def finish(self) -> Path:
+        """Put the file in place."""
+        try:
+            if self._held:
+                self._write()
+            if self._file is not None:
+                self._file.close()
+                self._temporary.replace(self._target)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+        return self._target
+
+    def drop(self) -> None:
+        """Forget the file."""
+        if self._file is not None:
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)

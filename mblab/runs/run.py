@@ -1,0 +1,304 @@
+"""What happened, and what is happening: a run to look at while it goes on, afterwards, and from disk.
+
+facts, charts, report -> [run] -> tuning, lab
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+
+from mblab.errors import MblabError, SettingError, shown
+from mblab.runs.facts import Facts, HowFar, SavedFacts, write_run
+from mblab.timing.durations import Duration, duration_ns, format_s, seconds
+
+__all__ = ["Run", "Slowest", "read_run"]
+
+
+class Slowest(pd.DataFrame):
+    """The records that took longest: a frame that shows itself as a waterfall of their four waits."""
+
+    @property
+    def _constructor(self) -> Any:
+        return pd.DataFrame  # a part of it is a plain frame
+
+    def waterfall(self) -> Any:
+        """Return the waits of each record as an Altair chart."""
+        from mblab import charts
+
+        return charts.waterfall_chart(pd.DataFrame(self))
+
+    def _repr_html_(self) -> str:
+        from mblab import charts
+
+        return charts.html_fragment(self.waterfall()) + str(pd.DataFrame(self).to_html(index=False))
+
+
+class _Pilot(Protocol):
+    """What moved a run's interval."""
+
+    @property
+    def decisions(self) -> pd.DataFrame: ...
+    @property
+    def latency_s(self) -> float | None: ...
+
+
+class Run:
+    """One run of a lab: its figures so far, its output, its state.
+
+    Frames are made when they are asked for; times in seconds of the run's clock.
+    """
+
+    _display_hook: ClassVar[Callable[[Run], Any] | None] = None
+
+    def __init__(self, facts: Facts, what_if: Callable[..., Any], diagnose: Callable[[Run], str]) -> None:
+        self._facts = facts
+        self._what_if, self._diagnose = what_if, diagnose
+        self._pilot: _Pilot | None = None
+
+    @property
+    def run_id(self) -> str:
+        """12 hex digits."""
+        return self._facts.run_id
+
+    @property
+    def name(self) -> str:
+        """The lab's name."""
+        return self._facts.name
+
+    @property
+    def status(self) -> str:  # not RunStatus, for the reason that Lab.policy is not a Policy
+        """created, running, paused, halted, stopping, stopped or finished."""
+        return self._facts.status
+
+    @property
+    def error(self) -> BaseException | None:
+        """What halted the run, or None."""
+        return self._facts.error
+
+    @property
+    def batches(self) -> pd.DataFrame:
+        """One row a batch, the newest 100 000 (`batches_limit=`).
+
+        Columns: batch_id, attempt, version, num_input_rows, num_output_rows, backlog_rows (int64); status, policy,
+        error (str); all others float64, those ending in `_s` in seconds of the run's clock. Latency columns of empty
+        and failed batches are NaN.
+        """
+        return self._facts.batches()
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """One row a processed record, the newest million, in order of arrival.
+
+        Columns: batch_id (int64); arrival_s, batching_wait_s, scheduling_wait_s, backlog_wait_s, processing_wait_s and
+        latency_s (float64, seconds): the four waits sum to the latency.
+        """
+        return self._facts.records()
+
+    @property
+    def output(self) -> pd.DataFrame:
+        """The last step's rows in batch order, `batch_id` first; the newest million rows (`output_limit=`)."""
+        return self._facts.output()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """A copy of what each step remembers: step's name → its state, or key → state of a keyed step."""
+        return self._facts.state()
+
+    @property
+    def attempts(self) -> pd.DataFrame:
+        """One row a try of a batch: batch_id, attempt (from 1), start_s, duration_s, error (empty on success)."""
+        return self._facts.attempts()
+
+    @property
+    def controls(self) -> dict[str, dict[str, Any]]:
+        """Knobs moved while it ran, in the form that `lab.run(controls=…)` takes."""
+        return self._facts.controls()
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What it was made of: source, sinks, settings, clock, duration_s, code (every version), packages."""
+        return self._facts.provenance()
+
+    @property
+    def decisions(self) -> pd.DataFrame:
+        """What an autopilot did, one row a decision; without one there are no rows.
+
+        Columns: at_s (float64, end of the batch it followed), batch_id (int64), interval_s, before_s, rate (rows a
+        second it planned for), latency_p95_s, load (what it expected), reason (str).
+        """
+        return pd.DataFrame() if self._pilot is None else self._pilot.decisions
+
+    def plot_decisions(self) -> Any:
+        """Return the interval over time with the autopilot's decisions, above the latency they led to."""
+        from mblab import charts
+
+        limit = None if self._pilot is None else self._pilot.latency_s
+        title = f"{self.name}: {len(self.decisions)} decisions"
+        return charts.decisions_chart(self.batches, self.decisions, limit_s=limit, title=title)
+
+    def follow(self, pilot: _Pilot) -> None:
+        """Take the decisions of an autopilot as this run's."""
+        self._pilot = pilot
+
+    @property
+    def last_progress(self) -> dict[str, Any] | None:
+        """The newest row of `batches` as a dict, or None."""
+        return self._facts.last()
+
+    def summary(self, from_s: Duration | None = None, to_s: Duration | None = None) -> pd.Series[Any]:
+        """Return the run in one column of figures.
+
+        Args:
+            from_s: Only batches with start ≥ this, in seconds of the run's clock.
+            to_s: Only batches with start < this.
+        """
+        low = None if from_s is None else seconds(duration_ns(from_s, "from_s"))
+        high = None if to_s is None else seconds(duration_ns(to_s, "to_s"))
+        if low is not None and high is not None and low >= high:
+            raise SettingError(f"from_s must be before to_s, got {shown(from_s)} and {shown(to_s)}.")
+        return self._facts.summary(low, high)
+
+    def batches_after(self, batch_id: int = -1) -> dict[str, Any]:
+        """Return the batches behind one as arrays, under the names of `batches`: what a live display polls.
+
+        A batch that failed and is still planned is the last of them; once it has succeeded it comes again.
+        """
+        return self._facts.after(batch_id)
+
+    def share_over(self, latency: Duration) -> float:
+        """Return the share of the records that took longer than `latency`, 0 to 1; NaN without records.
+
+        Of the records that are held, the newest five million.
+        """
+        return self._facts.share_over(duration_ns(latency, "latency"))
+
+    @property
+    def how_far(self) -> HowFar:
+        """Time on the run's clock, the length asked for, and the rows taken so far."""
+        return self._facts.how_far()
+
+    def wait(self, timeout: Duration | None = None) -> bool:
+        """Wait until it has ended; return False when it halted or the time is up first."""
+        return self._facts.wait(None if timeout is None else seconds(duration_ns(timeout, "timeout")))
+
+    def what_if(self, interval: Any, *, policy: str | None = None, max_rows_per_batch: int | None = None) -> Any:
+        """Return a `Curve`: this run's arrivals and costs, at another interval (or a list of them), without running.
+
+        Args:
+            interval: A duration, or a list of them.
+            policy: asap, skip or queue; None keeps that of the newest batch.
+            max_rows_per_batch: Cap, or None.
+        """
+        return self._what_if(self, interval, policy=policy, max_rows_per_batch=max_rows_per_batch)
+
+    def diagnose(self) -> str:
+        """Return in one paragraph why the run falls behind, or not, and what would help.
+
+        It judges the newest stretch under the same settings: where its rows spend their time, what a batch costs, and
+        which interval, cap or faster function would make it fit.
+        """
+        return self._diagnose(self)
+
+    def slowest(self, n: int = 10) -> Slowest:
+        """Return the n records that took longest, slowest first, with what each of their seconds was spent on.
+
+        It is a DataFrame that shows itself as a waterfall of the four waits; `.waterfall()` returns that chart.
+
+        Columns: those of `records`, and `blocked_by`: the batch that was running when the record could first have been
+        taken (int64; -1 when it waited for nothing but the trigger), the culprit of its scheduling wait.
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise SettingError(f"n must be a whole number of records, at least 1, got {shown(n)}.")
+        worst = self.records.nlargest(n, "latency_s").reset_index(drop=True)
+        batches = self.batches
+        ready = (worst.arrival_s + worst.batching_wait_s).to_numpy()
+        before = batches.start_s.searchsorted(ready, side="left") - 1
+        running = (
+            (before >= 0) & (batches.end_s.to_numpy()[np.maximum(before, 0)] > ready) if len(batches) else before >= 0
+        )
+        running &= worst.scheduling_wait_s.to_numpy() > 0
+        blocked = np.where(running, batches.batch_id.to_numpy()[np.maximum(before, 0)] if len(batches) else -1, -1)
+        return Slowest(worst.assign(blocked_by=blocked.astype(np.int64)))
+
+    def plot(self) -> Any:
+        """Return latency, batch size, throughput, backlog and load over time as an Altair chart."""
+        from mblab import charts
+
+        return charts.run_chart(self.batches, title=f"{self.name} · {self._headline()}")
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the run as one interactive page that opens without a network; return its path.
+
+        It holds the charts, the summary, tables of batches, records and output to sort, search and save (the newest
+        20 000 rows each), the state, the settings, the code of every version of every step, and the packages' versions.
+        Whatever names and values say, they are shown as text.
+
+        Raises:
+            SettingError: The path is a folder, or the file is not one that mblab wrote.
+        """
+        from mblab.runs.run_page import RunParts, write_page
+
+        frames = {"Batches": self.batches, "Attempts that failed": self.attempts.query("error != ''")}
+        frames |= {"Records": self.records, "Output": self.output}
+        parts = RunParts(
+            f"{self.name} · run {self.run_id}", f"{self.status}: {self._headline()}", self.summary(), frames,
+            self.plot(), self.slowest().waterfall(), self.provenance, self.controls, self.state,
+        )  # fmt: skip
+        return write_page(parts, Path(path))
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the run into a folder (Parquet and JSON, nothing pickled) that `mblab.load_run` reads.
+
+        Raises:
+            SettingError: The folder holds something else.
+        """
+        frames = {"batches": self.batches, "records": self.records, "output": self.output, "attempts": self.attempts}
+        about = {"run_id": self.run_id, "name": self.name, "status": self.status, "controls": self.controls}
+        if self._pilot is not None:
+            frames["decisions"] = self._pilot.decisions
+            about["pilot"] = {"latency_s": self._pilot.latency_s}
+        return write_run(Path(folder), frames, about | {"provenance": self.provenance}, self.summary(), self.state)
+
+    def _headline(self) -> str:
+        s = self.summary()
+        latency = f", latency p50 {format_s(s.latency_p50_s)}, p95 {format_s(s.latency_p95_s)}" if s.rows else ""
+        batches = "1 batch" if s.batches == 1 else f"{s.batches:,} batches"
+        return f"{s.rows:,} rows in {batches}{latency}, load {s.load:.2f}, {s.regime.replace('_', ' ')}"
+
+    def __repr__(self) -> str:
+        return f"Run({self.name} {self.run_id}, {self.status}: {self._headline()})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
+        if Run._display_hook is not None and (bundle := Run._display_hook(self)) is not None:
+            return bundle
+        from mblab import charts
+
+        return charts.mimebundle(self.plot(), repr(self))
+
+
+def read_run(folder: str | os.PathLike[str], what_if: Callable[..., Any], diagnose: Callable[[Run], str]) -> Run:
+    """Return a run that `run.save` wrote.
+
+    Raises:
+        SettingError: The folder holds no run, or one that cannot be read.
+    """
+    source = Path(folder)
+    if not (source / "run.json").is_file():
+        raise SettingError(f"load_run needs a folder that run.save() wrote, but {str(source)!r} holds no run.json.")
+    try:
+        facts = SavedFacts(source)
+        pilot = facts.pilot()
+    except MblabError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise SettingError(f"the run in {str(source)!r} cannot be read: {error}") from None
+    run = Run(facts, what_if, diagnose)
+    if pilot is not None:
+        run.follow(pilot)
+    return run

@@ -1,0 +1,1 @@
+"""What goes wrong on the way: late and double rows, silences, spoiled values."""

@@ -1,0 +1,36 @@
+"""How a file says that it is a recording: what was recorded, and which column holds the arrivals.
+
+record -> .parquet -> [recording] -> replay
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["ARRIVAL", "MARK", "Recording", "recording_in"]
+
+MARK: Final = b"mblab.recording"
+ARRIVAL: Final = "__arrival_ns"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a file says about the stream it holds.
+
+    Attributes:
+        arrival: Column with int64 nanoseconds from the start of the recording.
+        event_time: Column with the time things happened, or None.
+        source: What was recorded, in words.
+    """
+
+    arrival: str
+    event_time: str | None
+    source: str
+
+
+def recording_in(schema: Any) -> Recording | None:
+    """Return what an Arrow schema says about a recording, None when the file is none."""
+    text = (schema.metadata or {}).get(MARK)
+    return None if text is None else Recording(**json.loads(text))

@@ -1,0 +1,1 @@
+"""Rows by number out of files and frames, without time."""

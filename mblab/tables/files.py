@@ -1,0 +1,228 @@
+"""Which table is behind a path: one file, or all that match a pattern.
+
+path -> [files] -> replay, watch
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from mblab.errors import SourceError, did_you_mean, shown
+from mblab.tables.base import ArrowTable, FileTable, as_pandas, each_once, recut
+from mblab.tables.csv import CsvTable
+from mblab.tables.jsonl import JsonlTable
+from mblab.tables.parquet import ParquetTable
+
+__all__ = ["ENDINGS", "KINDS", "FilesTable", "natural", "open_path", "open_table", "schema_difference"]
+
+KINDS: Final[dict[str, type[FileTable]]] = {
+    ".parquet": ParquetTable,
+    ".csv": CsvTable,
+    ".jsonl": JsonlTable,
+    ".ndjson": JsonlTable,
+}
+ENDINGS: Final = ".parquet, .csv, .jsonl or .ndjson"
+HEADS: Final = {  # how files begin that are not what their ending says, and what to do with them
+    b"\x1f\x8b": "packed by gzip; unpack it first",
+    b"PK\x03\x04": "packed by zip; unpack it first",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it first",
+    b"\xfd7zXZ": "packed by xz; unpack it first",
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+    b"PAR1": "a Parquet file; let its name end in .parquet",
+    b"ARROW1": "an Arrow file; replay pyarrow.feather.read_table(path)",
+    b"SQLite format 3": "a SQLite database; replay pd.read_sql(…)",
+}
+
+
+@dataclass(frozen=True)
+class FilesTable(ArrowTable):
+    """Several files one after the other, all of one kind and with the same columns.
+
+    Attributes:
+        parts: Their tables, in order.
+    """
+
+    parts: tuple[FileTable, ...]
+
+    @cached_property
+    def schema(self) -> Any:
+        """Return the Arrow schema that fits every row of every file, with the columns in the first one's order.
+
+        Raises:
+            SourceError: A file has other columns, or a column of a type that does not go with that of the first.
+        """
+        import pyarrow as pa
+
+        first = self.parts[0]
+        for part in self.parts:
+            each_once(part.names, part.path)
+        types = {f.name: f.type for f in first.schema}
+        for part in self.parts[1:]:
+            if not isinstance(part, JsonlTable) and (said := schema_difference(first.names, part.names)):
+                raise SourceError(f"{part.path} {said}; all files must have the same columns.")
+            for found in part.schema:  # of JSON, columns may be missing
+                types[found.name] = self._type(found.name, types.get(found.name, pa.null()), found.type, part)
+        return pa.schema(types.items(), first.schema.metadata)
+
+    @property
+    def sample(self) -> pd.DataFrame:
+        """Return no rows, with columns and dtypes, those of text files as the first one begins."""
+        if all(isinstance(part, ParquetTable) for part in self.parts):
+            return as_pandas(self.schema.empty_table())
+        return self.parts[0].sample
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of all columns."""
+        return list(self.schema.names) if isinstance(self.parts[0], JsonlTable) else list(self.sample.columns)
+
+    @property
+    def num_rows(self) -> int | None:
+        """Return how many rows there are; None when only reading them tells."""
+        counts = [part.num_rows for part in self.parts]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    def holes(self, column: str) -> bool:
+        """Return whether the column has nulls anywhere."""
+        return any(part.holes(column) for part in self.parts)
+
+    def wide(self, column: str) -> bool:
+        """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
+        return any(part.wide(column) for part in self.parts)
+
+    def dictionaries(self, column: str) -> Iterator[Any]:
+        """Return the categories of a dictionary column, piece by piece."""
+        for part in self.parts:
+            yield from part.dictionaries(column)
+
+    def arrow(self, columns: Sequence[str], start: int = 0, types: Mapping[str, Any] | None = None) -> Iterator[Any]:
+        """Return the rows from `start` on in tables that end at multiples of 100,000 rows."""
+        wanted = {c: (types or {}).get(c, self.schema.field(c).type) for c in columns}
+        first, skipped = 0, 0
+        while first < len(self.parts) and (rows := self.parts[first].num_rows) is not None and skipped + rows <= start:
+            first, skipped = first + 1, skipped + rows
+
+        def batches() -> Iterator[Any]:
+            for part in self.parts[first:]:
+                own = {f.name: f.type for f in part.schema}
+                other = {c: t for c, t in wanted.items() if own.get(c) != t}
+                for table in part.arrow(columns, 0, other):
+                    yield from table.replace_schema_metadata(None).to_batches()
+
+        yield from recut(batches(), skipped, start)
+
+    def _type(self, name: str, one: Any, other: Any, part: FileTable) -> Any:
+        import pyarrow as pa
+
+        if one == other:
+            return one
+        one, other = (t.value_type if pa.types.is_dictionary(t) else t for t in (one, other))
+        try:
+            both = [pa.schema([(name, kind)]) for kind in (one, other)]
+            return pa.unify_schemas(both, promote_options="permissive").field(0).type
+        except pa.ArrowException:
+            if isinstance(part, CsvTable):  # text takes everything, as within one file
+                return pa.string()
+            raise SourceError(
+                f"{part.path} holds column {name!r} as {other}, but the files before as {one}; make them the same."
+            ) from None
+
+
+def open_path(path: Path) -> FileTable | FilesTable:
+    """Return the table behind a path, or behind all files that a path with wildcards matches, by name.
+
+    Names are ordered as people count: part-2 before part-10. Those that begin with a dot or an underscore, and folders,
+    are left out.
+
+    Raises:
+        SourceError: Nothing matches, or the files are of several kinds.
+    """
+    if path.exists() or not glob.has_magic(str(path)):
+        return open_table(path)
+    matches = [Path(p) for p in sorted(glob.glob(str(path), recursive=True), key=natural)]  # noqa: PTH207  absolute too
+    files = [p for p in matches if p.is_file() and not p.name.startswith((".", "_"))]
+    if not files:
+        raise SourceError(f"{path} matches no file; paths are relative to the working directory.")
+    endings = sorted({p.suffix.lower() for p in files})
+    if len(endings) > 1:
+        raise SourceError(f"{path} matches files of several kinds, {endings}; name one, such as '*{endings[0]}'.")
+    return FilesTable(tuple(open_table(p) for p in files))
+
+
+def open_table(path: Path) -> FileTable:
+    """Return the table behind the path of one file, by the path's ending.
+
+    Raises:
+        SourceError: There is no such file, it is a folder, or its ending is none that is read.
+    """
+    if path.is_dir():
+        raise SourceError(f"{path} is a folder; say which files in it, such as {str(path / '*.parquet')!r}.")
+    if path.is_symlink() and not path.exists():
+        raise SourceError(f"{path} is a link to {path.readlink()}, which does not exist.")
+    if not path.exists():
+        siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+        where = "" if path.parent.is_dir() else f" (there is no folder {path.parent} either)"
+        hint = did_you_mean(path.name, siblings, "; paths are relative to the working directory.")
+        raise SourceError(f"{path} does not exist{where}{hint}")
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        packed = path.suffix.lower() in (".gz", ".zip", ".bz2", ".xz", ".zst")
+        way = "unpack it first" if packed else "read other files yourself and replay the frame"
+        raise SourceError(f"{path} must end in {ENDINGS}; {way}.")
+    _check_content(path, kind)
+    return kind(path)
+
+
+def _check_content(path: Path, kind: type[FileTable]) -> None:
+    """Raise when a file is not what its ending says, judging by how it begins and ends."""
+    if not path.is_file():
+        raise SourceError(f"{path} is no file; rows are read from files only.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+            file.seek(max(0, path.stat().st_size - 4))
+            tail = file.read()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
+    is_parquet = kind is ParquetTable
+    if not head and kind is not JsonlTable:
+        raise SourceError(f"{path} is empty: it has no rows, and names no columns.")
+    found = next((what for begin, what in HEADS.items() if head.startswith(begin)), None)
+    if found and not (is_parquet and head.startswith(b"PAR1")):
+        raise SourceError(f"{path} is {found}.")
+    if not is_parquet and b"\0" in head[:2]:
+        raise SourceError(f"{path} is UTF-16 or UTF-32 text; save it as UTF-8.")
+    if is_parquet and not head.startswith((b"PAR1", b"PARE")):
+        raise SourceError(f"{path} is no Parquet file: it begins with {shown(head[:16])}.")
+    if is_parquet and tail not in (b"PAR1", b"PARE"):
+        raise SourceError(f"{path} breaks off: a Parquet file ends with a footer, and it has none; write it again.")
+
+
+def schema_difference(one: Sequence[str], other: Sequence[str]) -> str:
+    """Return how the columns of another file differ, for a message; empty when they do not.
+
+    >>> schema_difference(["a", "b"], ["b", "c"])
+    "lacks columns ['a'] and has ['c'] besides"
+    """
+    lacks = [str(c) for c in one if c not in other]
+    besides = [str(c) for c in other if c not in one]
+    said = [f"lacks columns {shown(lacks)}"] * bool(lacks) + [f"has {shown(besides)} besides"] * bool(besides)
+    return " and ".join(said)
+
+
+def natural(name: object) -> list[tuple[int, str]]:
+    """Return the key by which names are ordered as people count.
+
+    >>> sorted(["part-10.csv", "part-2.csv"], key=natural)
+    ['part-2.csv', 'part-10.csv']
+    """
+    return [(int(digits), "") if digits else (-1, text) for digits, text in re.findall(r"(\d+)|(\D+)", str(name))]

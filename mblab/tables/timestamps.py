@@ -1,0 +1,168 @@
+"""What a column of times means, in int64 nanoseconds.
+
+Naive timestamps are UTC unless a time zone is named; numbers are seconds unless a unit is. This room reads one column
+and knows no files and no rows around it.
+
+    column -> [timestamps] -> replay
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import zoneinfo
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from mblab.errors import SettingError, SettingTypeError, SourceError, did_you_mean, shown
+
+if TYPE_CHECKING:
+    from mblab.timing.times import Times
+
+__all__ = ["UNITS", "check_tz", "check_unit", "epoch_ns"]
+
+UNITS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1, "min": 60 * 10**9, "h": 3600 * 10**9}
+
+
+def check_unit(unit: object) -> str:
+    """Return the unit that numbers are in."""
+    if not isinstance(unit, str):
+        raise SettingTypeError(f"unit must be one of {list(UNITS)}, got {shown(unit)}.")
+    if unit not in UNITS:
+        raise SettingError(f"unit must be one of {list(UNITS)}, got {shown(unit)}.")
+    return unit
+
+
+def check_tz(tz: object) -> str | None:
+    """Return the name of a time zone, or None."""
+    if tz is None:
+        return None
+    if not isinstance(tz, str):
+        raise SettingTypeError(f"tz must be the name of a time zone such as 'America/New_York', got {shown(tz)}.")
+    try:
+        pd.Timestamp(0).tz_localize(tz)
+    except (ValueError, KeyError, OSError):
+        hint = did_you_mean(tz, zoneinfo.available_timezones(), ", such as America/New_York.")
+        raise SettingError(f"tz={shown(tz)} is no time zone known here{hint}") from None
+    return tz
+
+
+def epoch_ns(column: pd.Series, *, tz: str | None = None, unit: str = "s", row: int = 0) -> Times:
+    """Return a column of times as nanoseconds since 1970-01-01 UTC, or since whatever numbers count from.
+
+    Args:
+        column: datetime64 of any unit, with or without a time zone; timedelta64; or numbers.
+        tz: Where naive timestamps were taken; None means UTC.
+        unit: What numbers count in: s ms us ns min h.
+        row: Row number of the first value, for messages.
+
+    Raises:
+        SourceError: Nulls, infinities, text, or local times that are impossible or ambiguous.
+        SettingError: `tz` is named, but the times are no naive timestamps.
+
+    >>> epoch_ns(pd.Series([0.5, 1.25])).tolist()
+    [500000000, 1250000000]
+    """
+    name, column = column.name, _plain(column)
+    _refuse_nulls(column, row)
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return _from_timestamps(column, tz, row)
+    if tz is not None:
+        raise SettingError(
+            f"tz={tz!r} is for timestamps without a time zone, but column {name!r} is {column.dtype}; leave tz out."
+        )
+    if pd.api.types.is_timedelta64_dtype(column.dtype):
+        return _whole_ns(column, "timedelta64[ns]")
+    if pd.api.types.is_any_real_numeric_dtype(column.dtype):
+        return _from_numbers(column, UNITS[unit], row)
+    if len(column) or column.dtype != object:
+        raise _no_times(column, row)
+    return np.empty(0, np.int64)
+
+
+def _plain(column: pd.Series) -> pd.Series:
+    """Return a column in NumPy's dtypes where it is held otherwise: by Arrow, as categories, as objects."""
+    if isinstance(column.dtype, pd.ArrowDtype):
+        held: Any = column.array
+        column = pd.Series(held.__arrow_array__().to_pandas(date_as_object=False), name=column.name)
+    elif isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    return column.infer_objects()
+
+
+def _no_times(column: pd.Series, row: int) -> SourceError:
+    """Return the error for a column that holds something else than times, with a way to make times of it."""
+    kind, it = pd.api.types.infer_dtype(column, skipna=True), f"rows[{column.name!r}]"
+    at = 0
+    if kind in ("mixed-integer", "mixed") and not isinstance(column.iloc[0], str):
+        others = [not isinstance(v, int | float | dt.datetime) or isinstance(v, bool) for v in column]
+        at = others.index(True) if True in others else 0
+    way = {
+        "datetime": f"bring them into one time zone first, {it} = pd.to_datetime({it}, utc=True),",
+        "time": f"add the day first, for example {it} = pd.to_datetime('2026-01-01 ' + {it}.astype(str)),",
+        "decimal": f"make them floats first, {it} = {it}.astype(float),",
+        "period": f"take their beginnings first, {it} = {it}.dt.to_timestamp(),",
+        "complex": "name another column,",
+        "boolean": "name another column,",
+        "integer": "they are beyond 64 bits; name another column,",
+    }.get(kind, f"parse it first, for example {it} = pd.to_datetime({it}),")
+    held = f"{shown(column.iloc[at])} in row {row + at}" if len(column) else f"dtype {column.dtype}"
+    return SourceError(f"column {column.name!r} must hold times or numbers, got {held}; {way} and replay the frame.")
+
+
+def _refuse_nulls(column: pd.Series, row: int) -> None:
+    nulls = np.flatnonzero(column.isna().to_numpy())
+    if nulls.size:
+        raise SourceError(
+            f"column {column.name!r} must tell when each row arrives, but has {nulls.size:,} null(s) among rows "
+            f"{row} to {row + len(column) - 1}, the first in row {row + nulls[0]} (counted from 0); drop or fill them."
+        )
+
+
+def _whole_ns(column: pd.Series, dtype: Any) -> Times:
+    try:
+        return np.asarray(column.astype(dtype).to_numpy()).view(np.int64)
+    except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta):
+        raise SourceError(
+            f"column {column.name!r} holds times that int64 nanoseconds cannot, from {column.min()} to {column.max()}; "
+            "the range is the years 1678 to 2261."
+        ) from None
+
+
+def _from_timestamps(column: pd.Series, tz: str | None, row: int) -> Times:
+    aware = getattr(column.dtype, "tz", None) is not None or getattr(column.dt, "tz", None) is not None
+    if aware and tz is not None:
+        raise SettingError(
+            f"tz={tz!r} is for timestamps without a time zone, but column {column.name!r} is {column.dtype}; "
+            "leave tz out."
+        )
+    if aware:
+        column = column.dt.tz_convert(None)
+    elif tz is not None:
+        local = column.dt.tz_localize(tz, ambiguous="NaT", nonexistent="NaT")
+        bad = np.flatnonzero(local.isna().to_numpy())
+        if bad.size:
+            raise SourceError(
+                f"column {column.name!r} holds {bad.size:,} time(s) that are impossible or ambiguous in {tz}: rows "
+                f"{[row + int(i) for i in bad[:5]]}, the first {column.iloc[bad[0]]}; give them in UTC."
+            )
+        column = local.dt.tz_convert(None)
+    return _whole_ns(column, "datetime64[ns]")
+
+
+def _from_numbers(column: pd.Series, scale: int, row: int) -> Times:
+    values = column.to_numpy()
+    with np.errstate(over="ignore"):
+        reach = values.astype(np.float64) * scale
+    bad = np.flatnonzero(~(np.abs(reach) < 2**62))
+    if bad.size:
+        raise SourceError(
+            f"column {column.name!r} must hold finite times within 146 years of 0, got {values[bad[0]]} in row "
+            f"{row + bad[0]}; name the unit it counts in, such as unit='ms'."
+        )
+    if np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.int64) * scale
+    whole = np.floor(values.astype(np.float64))
+    rest = np.rint((values.astype(np.float64) - whole) * scale)  # apart: 1.7e9 s as ns is beyond what a float holds
+    return whole.astype(np.int64) * scale + rest.astype(np.int64)
