@@ -11,13 +11,14 @@ on who reads them: `times(10)` is the beginning of `times(20)`.
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from itertools import count
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,7 @@ BLOCK = 4096  # arrivals that are made together; part of the contract with `simu
 SEED_KEY = 1  # a spawn key: default_rng(seed) equals default_rng([seed, 0]), which is the row function's first block
 
 Seconds = npt.NDArray[np.float64]
+Moment: TypeAlias = float | dt.timedelta | dt.datetime | np.timedelta64 | np.datetime64  # in a trace
 
 
 def check_number(value: object, knob: str, *, zero: bool = False, most: float = math.inf) -> float:
@@ -152,8 +154,8 @@ class Arrivals(ABC):
         given = (f"{f.name}={plain(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__.lower()}({', '.join(given)})"
 
-    def _set(self, **values: Any) -> None:
-        """Store checked values; only `__post_init__` calls it."""
+    def _set(self, **values: float | Seconds) -> None:
+        """Store checked values; only construction calls it."""
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -221,7 +223,7 @@ class Poisson(Arrivals):
         return _candidates(_rng(seed), self.rate)
 
 
-@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+@dataclass(frozen=True, slots=True, repr=False, init=False, kw_only=True)
 class Bursts(Arrivals):
     """Poisson rows that come and go: `on` at one rate, then `off` at another, over and over; starts on.
 
@@ -235,17 +237,17 @@ class Bursts(Arrivals):
     silence costs no draws.
     """
 
-    on: Duration
-    off: Duration
+    on: float
+    off: float
     rate_on: float
-    rate_off: float = 0
+    rate_off: float
 
-    def __post_init__(self) -> None:
+    def __init__(self, *, on: Duration, off: Duration, rate_on: float, rate_off: float = 0) -> None:
         self._set(
-            on=_length_s(self.on, "on"),
-            off=_length_s(self.off, "off"),
-            rate_on=check_number(self.rate_on, "rate_on", zero=True),
-            rate_off=check_number(self.rate_off, "rate_off", zero=True),
+            on=_length_s(on, "on"),
+            off=_length_s(off, "off"),
+            rate_on=check_number(rate_on, "rate_on", zero=True),
+            rate_off=check_number(rate_off, "rate_off", zero=True),
         )
         if self.rate_on == self.rate_off == 0:
             raise SettingError("rate_on and rate_off must not both be 0: no row would ever arrive.")
@@ -261,7 +263,7 @@ class Bursts(Arrivals):
             yield cycle * (self.on + self.off) + burst + pause
 
 
-@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+@dataclass(frozen=True, slots=True, repr=False, init=False, kw_only=True)
 class Diurnal(Arrivals):
     """Poisson rows with a daily swing: rate(t) = mean·(1 + amplitude·sin(2πt/period)).
 
@@ -275,13 +277,13 @@ class Diurnal(Arrivals):
 
     mean: float
     amplitude: float
-    period: Duration
+    period: float
 
-    def __post_init__(self) -> None:
+    def __init__(self, *, mean: float, amplitude: float, period: Duration) -> None:
         self._set(
-            mean=check_number(self.mean, "mean"),
-            amplitude=check_number(self.amplitude, "amplitude", zero=True, most=1),
-            period=_length_s(self.period, "period"),
+            mean=check_number(mean, "mean"),
+            amplitude=check_number(amplitude, "amplitude", zero=True, most=1),
+            period=_length_s(period, "period"),
         )
 
     def chunks(self, seed: int) -> Iterator[Seconds]:
@@ -292,7 +294,7 @@ class Diurnal(Arrivals):
             yield times[rng.random(BLOCK) * highest < swing]
 
 
-@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+@dataclass(frozen=True, slots=True, repr=False, init=False, kw_only=True)
 class Ramp(Arrivals):
     """Evenly growing (or shrinking) load: the rate goes from `start` to `end` and stays there.
 
@@ -309,13 +311,13 @@ class Ramp(Arrivals):
 
     start: float
     end: float
-    over: Duration
+    over: float
 
-    def __post_init__(self) -> None:
+    def __init__(self, *, start: float, end: float, over: Duration) -> None:
         self._set(
-            start=check_number(self.start, "start", zero=True),
-            end=check_number(self.end, "end", zero=True),
-            over=_length_s(self.over, "over"),
+            start=check_number(start, "start", zero=True),
+            end=check_number(end, "end", zero=True),
+            over=_length_s(over, "over"),
         )
         if self.end == 0 and self._rows_on_ramp() <= 0.5:
             raise SettingError(
@@ -329,7 +331,7 @@ class Ramp(Arrivals):
         return self.end > 0
 
     def _rows_on_ramp(self) -> float:
-        return (self.start + self.end) / 2 * float(self.over)
+        return (self.start + self.end) / 2 * self.over
 
     def chunks(self, seed: int) -> Iterator[Seconds]:  # noqa: ARG002  nothing here is random
         """Yield the sequence."""
@@ -349,7 +351,7 @@ class Ramp(Arrivals):
             yield times
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False, init=False)
 class Trace(Arrivals):
     """Rows at given times, once.
 
@@ -363,8 +365,8 @@ class Trace(Arrivals):
 
     times_s: Seconds
 
-    def __post_init__(self) -> None:
-        self._set(times_s=_trace_seconds(self.times_s))
+    def __init__(self, times_s: Iterable[Moment]) -> None:
+        self._set(times_s=_trace_seconds(times_s))
 
     @property
     def endless(self) -> bool:
@@ -392,7 +394,7 @@ class Trace(Arrivals):
         return hash(self.times_s.tobytes())
 
 
-def _trace_seconds(times: object) -> Seconds:
+def _trace_seconds(times: Iterable[Moment]) -> Seconds:
     """Return a trace's times as seconds, checked."""
     rule = "times must be a list or column of seconds, timedeltas or datetimes in order"
     if isinstance(times, str | bytes) or not isinstance(times, Iterable):

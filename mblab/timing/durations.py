@@ -14,7 +14,7 @@ import math
 import numbers
 import re
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TypeAlias
 
 from mblab.errors import SettingError, SettingTypeError, shown
 
@@ -25,7 +25,7 @@ MIN_INTERVAL_NS = 1_000_000
 MAX_NS = 2**62  # 146 years: sums of two durations still fit int64
 
 type_names = "a string with a unit such as '500ms', a timedelta, or a number of seconds"
-Duration = Any  # str | float | datetime.timedelta | pandas.Timedelta; checked here, at run time
+Duration: TypeAlias = str | float | dt.timedelta  # a pd.Timedelta is a timedelta; NumPy's own are taken too
 
 UNIT_NS = {
     "ns": 1,
@@ -65,7 +65,7 @@ def _text_ns(text: str, knob: str) -> Decimal:
     )
 
 
-def _exact_ns(value: Duration, knob: str) -> Decimal:
+def _exact_ns(value: object, knob: str) -> Decimal:
     if isinstance(value, bool) or (type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")):
         raise SettingTypeError(f"{knob} must be a duration ({type_names}), got {shown(value)}.")
     if type(value).__name__ == "NaTType":
@@ -76,7 +76,7 @@ def _exact_ns(value: Duration, knob: str) -> Decimal:
         if hasattr(value, "as_unit"):
             return Decimal(int(value.as_unit("ns").value))
         return Decimal((value.days * 86_400 + value.seconds) * NS + value.microseconds * 1_000)
-    if type(value).__module__ == "numpy" and type(value).__name__ == "timedelta64":
+    if type(value).__module__ == "numpy" and type(value).__name__ == "timedelta64" and hasattr(value, "astype"):
         whole = value.astype("timedelta64[ns]").astype("int64")
         if whole == -(2**63):
             raise SettingError(f"{knob} must be a duration, got NaT.")

@@ -18,9 +18,9 @@ import pandas as pd
 
 from mblab.arrivals import plain
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
-from mblab.sources.modifiers.draws import check_range, check_seed, draws, plain_range, range_ns, told_range
+from mblab.sources.modifiers.draws import check_seed, draws, plain_range, range_ns, told_range
 from mblab.sources.modifiers.modified import Flags, Modified, deeds
-from mblab.timing.durations import Duration, duration_ns, format_s, seconds
+from mblab.timing.durations import duration_ns, format_s
 from mblab.timing.times import Times
 
 __all__ = ["Gaps", "RowsOfAGap"]
@@ -40,17 +40,15 @@ class Gaps(Modified):
         seed: Seed of the draws.
     """
 
-    every: Duration
-    length: Duration | tuple[Duration, Duration]
+    every: float
+    length: float | tuple[float, float]
     rows: RowsOfAGap
     seed: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "every", seconds(duration_ns(self.every, "every", minimum_ns=1)))
-        object.__setattr__(self, "length", check_range(self.length, "length"))
         if range_ns(self.length)[1] >= duration_ns(self.every):
             raise SettingError(
-                f"length must be below every={format_s(float(self.every))} so that rows come between two silences, "
+                f"length must be below every={format_s(self.every)} so that rows come between two silences, "
                 f"got {told_range(self.length)}."
             )
         if not isinstance(self.rows, str):
@@ -63,7 +61,7 @@ class Gaps(Modified):
     def describe(self) -> str:
         """Return one line for people."""
         fate = "held up" if self.rows == "delay" else "lost"
-        every = format_s(float(self.every))
+        every = format_s(self.every)
         return f"{self.source.describe()}, silent for {told_range(self.length)} every {every}, the rows {fate}"
 
     def silences(self, stretch: int) -> tuple[int, int]:
@@ -71,7 +69,7 @@ class Gaps(Modified):
         return _silence(self.seed, duration_ns(self.every), *range_ns(self.length), stretch)
 
     def _call(self) -> str:
-        every = plain(float(self.every))
+        every = plain(self.every)
         return f".with_gaps({every}, {plain_range(self.length)}, {self.rows!r}, seed={self.seed})"
 
     def _deed(self) -> str:

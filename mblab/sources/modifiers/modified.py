@@ -93,7 +93,7 @@ class Modifiable(Source):
             delay: Source time by which they are late; (lo, hi) draws it evenly.
             seed: Whole number; None takes one more than the seed before it in the chain (0 for a replay).
         """
-        return Late(self, fraction, delay, self._next_seed(seed))
+        return Late(self, fraction, check_range(delay, "delay"), self._next_seed(seed))
 
     def with_duplicates(self, fraction: float, delay: Duration = 0, seed: int | None = None) -> Duplicates:
         """Return this source with some rows arriving twice, drawn independently.
@@ -103,7 +103,7 @@ class Modifiable(Source):
             delay: Source time after which the copy arrives; with 0 it follows at once.
             seed: Whole number; None takes one more than the seed before it in the chain (0 for a replay).
         """
-        return Duplicates(self, fraction, delay, self._next_seed(seed))
+        return Duplicates(self, fraction, seconds(duration_ns(delay, "delay")), self._next_seed(seed))
 
     def with_gaps(
         self,
@@ -123,7 +123,8 @@ class Modifiable(Source):
         """
         from mblab.sources.modifiers.gaps import Gaps
 
-        return Gaps(self, every, length, rows, self._next_seed(seed))
+        every_s = seconds(duration_ns(every, "every", minimum_ns=1))
+        return Gaps(self, every_s, check_range(length, "length"), rows, self._next_seed(seed))
 
     def with_poison(
         self, fraction: float, column: str | None = None, kind: PoisonKind = "type", seed: int | None = None
@@ -361,12 +362,11 @@ class Late(Modified):
     """
 
     fraction: float
-    delay: Duration | tuple[Duration, Duration]
+    delay: float | tuple[float, float]
     seed: int
 
     def __post_init__(self) -> None:
         _check(self)
-        object.__setattr__(self, "delay", check_range(self.delay, "delay"))
 
     def describe(self) -> str:
         """Return one line for people."""
@@ -396,12 +396,11 @@ class Duplicates(Modified):
     """
 
     fraction: float
-    delay: Duration
+    delay: float
     seed: int
 
     def __post_init__(self) -> None:
         _check(self)
-        object.__setattr__(self, "delay", seconds(duration_ns(self.delay, "delay")))
 
     def describe(self) -> str:
         """Return one line for people."""
