@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -25,21 +24,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from mblab.errors import SettingError, SettingTypeError, shown
+from mblab.support.arguments import number, plain, whole
 from mblab.timing.durations import NS, Duration, duration_ns, seconds
 
-__all__ = [
-    "BLOCK",
-    "Arrivals",
-    "bursts",
-    "check_number",
-    "check_whole",
-    "constant",
-    "diurnal",
-    "plain",
-    "poisson",
-    "ramp",
-    "trace",
-]
+__all__ = ["Arrivals", "bursts", "constant", "diurnal", "poisson", "ramp", "trace"]
 
 
 def __dir__() -> list[str]:
@@ -51,48 +39,6 @@ SEED_KEY = 1  # a spawn key: default_rng(seed) equals default_rng([seed, 0]), wh
 
 Seconds = npt.NDArray[np.float64]
 Moment: TypeAlias = float | dt.timedelta | dt.datetime | np.timedelta64 | np.datetime64  # in a trace
-
-
-def check_number(value: object, knob: str, *, zero: bool = False, most: float = math.inf) -> float:
-    """Return a finite number above 0 (or from 0 on), at most `most`, as a float.
-
-    Raises:
-        SettingError: Not finite, negative, too large, or 0 where 0 makes no sense.
-        SettingTypeError: Not a real number; bool is refused.
-
-    >>> check_number(200, "rate")
-    200.0
-    """
-    rule = f"{knob} must be a finite number {'from 0 on' if zero else 'above 0'}"
-    rule += f" and at most {plain(most)}" if most < math.inf else ""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise SettingTypeError(f"{rule}, got {shown(value)} ({type(value).__name__}).")
-    number = float(value)
-    if not math.isfinite(number) or number < 0 or (number == 0 and not zero) or number > most:
-        raise SettingError(f"{rule}, got {shown(value)}.")
-    return number
-
-
-def check_whole(value: object, knob: str, least: int = 0) -> int:
-    """Return a whole number of at least `least`.
-
-    >>> check_whole(7, "seed")
-    7
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise SettingTypeError(f"{knob} must be a whole number, got {shown(value)} ({type(value).__name__}).")
-    if value < least:
-        raise SettingError(f"{knob} must be a whole number of at least {least}, got {shown(value)}.")
-    return int(value)
-
-
-def plain(number: float) -> str:
-    """Return a number as a person types it, exact.
-
-    >>> plain(200.0), plain(0.25)
-    ('200', '0.25')
-    """
-    return str(int(number)) if float(number).is_integer() and abs(number) < 2**53 else repr(float(number))
 
 
 class Arrivals(ABC):
@@ -135,7 +81,7 @@ class Arrivals(ABC):
         """
         end_s = seconds(duration_ns(duration))
         kept = [np.empty(0)]
-        for block in self.blocks(check_whole(seed, "seed")):
+        for block in self.blocks(whole(seed, "seed")):
             kept.append(block[: np.searchsorted(block, end_s)])
             if len(kept[-1]) < len(block):
                 break
@@ -195,7 +141,7 @@ class Constant(Arrivals):
     rate: float
 
     def __post_init__(self) -> None:
-        self._set(rate=check_number(self.rate, "rate"))
+        self._set(rate=number(self.rate, "rate"))
 
     def chunks(self, seed: int) -> Iterator[Seconds]:  # noqa: ARG002  nothing here is random
         """Yield the sequence."""
@@ -216,7 +162,7 @@ class Poisson(Arrivals):
     rate: float
 
     def __post_init__(self) -> None:
-        self._set(rate=check_number(self.rate, "rate"))
+        self._set(rate=number(self.rate, "rate"))
 
     def chunks(self, seed: int) -> Iterator[Seconds]:
         """Yield the sequence."""
@@ -246,8 +192,8 @@ class Bursts(Arrivals):
         self._set(
             on=_length_s(on, "on"),
             off=_length_s(off, "off"),
-            rate_on=check_number(rate_on, "rate_on", zero=True),
-            rate_off=check_number(rate_off, "rate_off", zero=True),
+            rate_on=number(rate_on, "rate_on", zero=True),
+            rate_off=number(rate_off, "rate_off", zero=True),
         )
         if self.rate_on == self.rate_off == 0:
             raise SettingError("rate_on and rate_off must not both be 0: no row would ever arrive.")
@@ -281,8 +227,8 @@ class Diurnal(Arrivals):
 
     def __init__(self, *, mean: float, amplitude: float, period: Duration) -> None:
         self._set(
-            mean=check_number(mean, "mean"),
-            amplitude=check_number(amplitude, "amplitude", zero=True, most=1),
+            mean=number(mean, "mean"),
+            amplitude=number(amplitude, "amplitude", zero=True, most=1),
             period=_length_s(period, "period"),
         )
 
@@ -315,8 +261,8 @@ class Ramp(Arrivals):
 
     def __init__(self, *, start: float, end: float, over: Duration) -> None:
         self._set(
-            start=check_number(start, "start", zero=True),
-            end=check_number(end, "end", zero=True),
+            start=number(start, "start", zero=True),
+            end=number(end, "end", zero=True),
             over=_length_s(over, "over"),
         )
         if self.end == 0 and self._rows_on_ramp() <= 0.5:

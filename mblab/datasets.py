@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from mblab.errors import SettingError, SettingTypeError, SourceError, did_you_mean, missing_column, shown
+from mblab.support.arguments import column_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,15 +113,14 @@ def load(name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     file = path(name)
-    if columns is None:
+    chosen = column_names(columns)
+    if chosen is None:
         return pd.read_parquet(file)
-    if isinstance(columns, str):
-        raise SettingTypeError(f"columns must be a list of column names, got {columns!r}.")
-    chosen, known = [*columns], pq.read_schema(file).names
+    known = pq.read_schema(file).names
     for column in chosen:
         if column not in known:
             raise missing_column("columns", column, known)
-    return pd.read_parquet(file, columns=chosen)
+    return pd.read_parquet(file, columns=[*chosen])
 
 
 def list() -> pd.DataFrame:  # noqa: A001  reads as mblab.datasets.list()

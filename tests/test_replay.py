@@ -439,7 +439,7 @@ def test_an_unknown_column_is_named_with_the_nearest_one(knob, save):
         ({"speedup": float("nan")}, "speedup"),
         ({"speedup": True}, "speedup"),
         ({"speedup": "600"}, "speedup"),
-        ({"limit": 0}, "limit must be a whole number of at least 1"),
+        ({"limit": 0}, "limit must be a whole number, at least 1"),
         ({"limit": 1.5}, "limit must be a whole number"),
         ({"limit": True}, "limit"),
         ({"columns": "seen"}, "columns must be a list"),
@@ -451,8 +451,8 @@ def test_an_unknown_column_is_named_with_the_nearest_one(knob, save):
         ({"tz": "Mars/Olympus"}, "tz='Mars/Olympus' is no time zone"),
         ({"tz": "America/New_Yrok"}, "did you mean 'America/New_York'?"),
         ({"tz": 5}, "tz must be the name"),
-        ({"unit": "fortnight"}, "unit must be one of"),
-        ({"unit": 5}, "unit must be one of"),
+        ({"unit": "fortnight"}, "unit must be 's', 'ms', 'us', 'ns', 'min' or 'h'"),
+        ({"unit": 5}, "unit must be 's', 'ms', 'us', 'ns', 'min' or 'h'"),
     ],
 )
 def test_an_argument_out_of_its_range_is_refused_by_name(knobs, said):

@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mblab.arrivals import check_number, check_whole, plain
 from mblab.errors import SettingError, SettingTypeError, SourceError, missing_column, shown
 from mblab.sources.base import Block, Position
 from mblab.sources.looping import Extent, Measure, moved
 from mblab.sources.modifiers.modified import Modifiable
 from mblab.sources.recording import Recording, recording_in
-from mblab.support.arguments import column_name, column_names, user_path
+from mblab.support.arguments import column_name, column_names, flag, number, plain, user_path, whole
 from mblab.tables.base import ArrowTable, FrameTable, Table, as_pandas, each_once, tidy_frame
 from mblab.tables.files import ENDINGS, FilesTable, open_path
 from mblab.tables.parquet import ParquetTable
@@ -312,21 +311,19 @@ def replay(
     """
     if rate is not None:
         _check_rate(rate, arrival, speedup, sort)
-    for knob, value in (("sort", sort), ("loop", loop)):
-        if not isinstance(value, bool | np.bool_):
-            raise SettingTypeError(f"{knob} must be True or False, got {shown(value)}.")
+    sort, loop = flag(sort, "sort"), flag(loop, "loop")
     if rate is None and arrival is None and event_time is None:
         _refuse_unnamed(data)
     source = Replay(
         _data(data),
         arrival=column_name(arrival, "arrival"),
         event_time=column_name(event_time, "event_time"),
-        speedup=check_number(speedup, "speedup"),
-        rate=None if rate is None else check_number(rate, "rate"),
+        speedup=number(speedup, "speedup"),
+        rate=None if rate is None else number(rate, "rate"),
         columns=column_names(columns),
-        limit=None if limit is None else check_whole(limit, "limit", 1),
-        loop=bool(loop),
-        sort=bool(sort),
+        limit=None if limit is None else whole(limit, "limit", least=1),
+        loop=loop,
+        sort=sort,
         tz=check_tz(tz),
         unit=check_unit(unit),
     )

@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.arrivals import Arrivals, bursts, check_number, check_whole, diurnal, plain, poisson
+from mblab.arrivals import Arrivals, bursts, diurnal, poisson
 from mblab.errors import SettingError, SettingTypeError, SourceError, shown
 from mblab.sources.base import Block, Position
 from mblab.sources.modifiers.modified import Modifiable
 from mblab.sources.shapes import START, Clicks, Orders, Requests, Sensors, Shape
+from mblab.support.arguments import function, number, plain, whole
 from mblab.timing.durations import MAX_NS, NS, Duration, duration_ns, format_s, seconds
 
 if TYPE_CHECKING:
@@ -148,9 +149,9 @@ def checked_rows(made: object, n: int, name: str) -> pd.DataFrame:
         raise SourceError(f"{rule}, but the dict's columns make no frame: {error}.") from None
 
 
-def function_name(function: object) -> str:
+def function_name(fn: Callable[..., Any]) -> str:
     """Return a function's name for messages and code."""
-    return str(getattr(function, "__name__", type(function).__name__))
+    return str(getattr(fn, "__name__", type(fn).__name__))
 
 
 class Simulate:
@@ -194,7 +195,7 @@ class Simulate:
                 f"arrivals must be a law such as mblab.arrivals.poisson(200), got {shown(arrivals)}."
             )
         length = None if duration is None else seconds(duration_ns(duration, minimum_ns=1))
-        return Simulation(make_rows, arrivals, length, start_time(start), check_whole(seed, "seed"))
+        return Simulation(make_rows, arrivals, length, start_time(start), whole(seed, "seed"))
 
     def sensors(
         self,
@@ -215,7 +216,7 @@ class Simulate:
             duration: Length in source time; None is endless.
             seed: Whole number; the same one gives the same sensors and readings.
         """
-        make_rows = Sensors(check_whole(seed, "seed"), check_whole(devices, "devices", 1))
+        make_rows = Sensors(whole(seed, "seed"), whole(devices, "devices", least=1))
         arrivals = rate if isinstance(rate, Arrivals) else poisson(rate)
         return self(make_rows, arrivals=arrivals, duration=duration, seed=seed)
 
@@ -242,12 +243,12 @@ class Simulate:
             seed: Whole number; the same one gives the same shop and orders.
         """
         make_rows = Orders(
-            check_whole(seed, "seed"), check_whole(products, "products", 1), check_whole(customers, "customers", 1)
+            whole(seed, "seed"), whole(products, "products", least=1), whole(customers, "customers", least=1)
         )
         law = (
             rate
             if isinstance(rate, Arrivals)
-            else diurnal(mean=check_number(rate, "rate"), amplitude=DAILY_SWING, period="1 day")
+            else diurnal(mean=number(rate, "rate"), amplitude=DAILY_SWING, period="1 day")
         )
         return self(make_rows, arrivals=law, duration=duration, seed=seed)
 
@@ -272,7 +273,7 @@ class Simulate:
             duration: Length in source time; None is endless.
             seed: Whole number; the same one gives the same site and views.
         """
-        make_rows = Clicks(check_whole(seed, "seed"), check_whole(users, "users", 1), check_whole(pages, "pages", 1))
+        make_rows = Clicks(whole(seed, "seed"), whole(users, "users", least=1), whole(pages, "pages", least=1))
         law = rate if isinstance(rate, Arrivals) else poisson(rate)
         return self(make_rows, arrivals=law, duration=duration, seed=seed)
 
@@ -296,11 +297,11 @@ class Simulate:
             duration: Length in source time; None is endless.
             seed: Whole number; the same one gives the same tenants and requests.
         """
-        make_rows = Requests(check_whole(seed, "seed"), check_whole(tenants, "tenants", 1))
+        make_rows = Requests(whole(seed, "seed"), whole(tenants, "tenants", least=1))
         law = (
             rate
             if isinstance(rate, Arrivals)
-            else bursts(on=BURST_S, off=LULL_S, rate_on=check_number(rate, "rate") * (BURST_S + LULL_S) / BURST_S)
+            else bursts(on=BURST_S, off=LULL_S, rate_on=number(rate, "rate") * (BURST_S + LULL_S) / BURST_S)
         )
         return self(make_rows, arrivals=law, duration=duration, seed=seed)
 
@@ -311,16 +312,15 @@ class Simulate:
 
 def check_make_rows(make_rows: object) -> None:
     """Raise unless the function can be called as make_rows(n, rng, times)."""
-    if not callable(make_rows):
-        raise SettingTypeError(f"make_rows must be a function make_rows(n, rng, times), got {shown(make_rows)}.")
+    fn = function(make_rows, "make_rows", "make_rows(n, rng, times)")
     try:
-        signature = inspect.signature(make_rows)
+        signature = inspect.signature(fn)
     except ValueError:  # some built-in functions have none
         return
     try:
         signature.bind(0, None, None)
     except TypeError:
-        name = function_name(make_rows)
+        name = function_name(fn)
         raise SettingError(
             f"make_rows must take (n, rng, times), but {name}{signature} does not; change its parameters."
         ) from None

@@ -91,7 +91,9 @@ def plain(number: float) -> str:
 
 
 def flag(value: object, knob: str) -> bool:
-    """Return True or False; nothing else stands for them."""
+    """Return True or False, of Python's or NumPy's; nothing else stands for them."""
+    if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
     if not isinstance(value, bool):
         raise SettingTypeError(f"{knob} must be True or False, got {shown(value)}.")
     return value

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mblab.errors import SettingError, SettingTypeError, SourceError, did_you_mean, shown
+from mblab.support.arguments import one_of
 
 if TYPE_CHECKING:
     from mblab.timing.times import Times
@@ -27,11 +28,7 @@ UNITS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1, "min": 60 * 10**9
 
 def check_unit(unit: object) -> str:
     """Return the unit that numbers are in."""
-    if not isinstance(unit, str):
-        raise SettingTypeError(f"unit must be one of {list(UNITS)}, got {shown(unit)}.")
-    if unit not in UNITS:
-        raise SettingError(f"unit must be one of {list(UNITS)}, got {shown(unit)}.")
-    return unit
+    return one_of(unit, "unit", [*UNITS])
 
 
 def check_tz(tz: object) -> str | None:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mblab.arrivals import check_number
 from mblab.engine.engine import check_cost
 from mblab.errors import SettingError, SettingTypeError, shown
+from mblab.support.arguments import number
 from mblab.timing.durations import NS, Duration, duration_ns, format_s
 from mblab.timing.schedule import Policy, check_cap, check_policy
 from mblab.tuning.bundle import LANES, Bundle
@@ -292,7 +292,7 @@ def _combined(policy: Any, cap: Any, factor: Any) -> tuple[list[tuple[Policy, in
     """Return every combination of policy, cap and load that can be run, and whether there were lists."""
     several = any(isinstance(value, list | tuple) for value in (policy, cap, factor))
     policies, caps, factors = (list(v) if isinstance(v, list | tuple) else [v] for v in (policy, cap, factor))
-    checked = [check_number(f, "load_factor") for f in factors]
+    checked = [number(f, "load_factor") for f in factors]
     found = []
     for rule, most, f in itertools.product(map(check_policy, policies), caps, checked):
         if several and rule == "queue" and most is not None and len(policies) > 1:

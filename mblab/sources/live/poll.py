@@ -13,11 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from mblab.arrivals import plain
-from mblab.errors import SettingError, SettingTypeError, SourceError, missing_column, shown
+from mblab.errors import SettingError, SourceError, missing_column, shown
 from mblab.sources.base import Position
 from mblab.sources.live.base import Find, Live
-from mblab.support.arguments import column_name
+from mblab.support.arguments import column_name, function, plain
 from mblab.tables.base import DECODE_ROWS, each_once
 from mblab.tables.rows import as_frame
 from mblab.timing.durations import Duration, duration_ns, format_s, seconds
@@ -194,8 +193,7 @@ def poll(fn: Callable[..., Any], *, every: Duration = "1s", event_time: str | No
     >>> [len(block.rows) for block in source.open()]
     [2]
     """
-    if not callable(fn):
-        raise SettingTypeError(f"fn must be a function fn() or fn(position) that returns rows, got {shown(fn)}.")
+    function(fn, "fn", "fn() or fn(position) that returns rows")
     if any(kind(fn) for kind in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)):
         raise SettingError(
             f"fn must return rows each time it is called, but {getattr(fn, '__name__', 'it')} is async or a generator; "

@@ -25,11 +25,10 @@ from typing import Any, Final, NamedTuple
 
 import pandas as pd
 
-from mblab.arrivals import plain
-from mblab.errors import SettingTypeError, SourceChanged, SourceError, missing_column, shown
+from mblab.errors import SourceChanged, SourceError, missing_column
 from mblab.sources.base import Position
 from mblab.sources.live.base import Find, Live
-from mblab.support.arguments import column_name, column_names, user_path
+from mblab.support.arguments import column_name, column_names, flag, plain, user_path
 from mblab.tables.base import each_once
 from mblab.tables.files import KINDS, natural, open_table, schema_difference
 from mblab.tables.jsonl import JsonlTable
@@ -426,13 +425,11 @@ def watch(
     ending = pattern.suffix.lower()
     if ending and not glob.has_magic(ending) and ending not in KINDS:
         raise SourceError(f"{pattern} must end in one of {list(KINDS)}.")
-    if not isinstance(existing, bool):
-        raise SettingTypeError(f"existing must be True or False, got {shown(existing)}.")
     return Watch(
         pattern,
         seconds(duration_ns(every, "every", minimum_ns=1_000_000)),
         seconds(duration_ns(settle, "settle")),
         column_names(columns),
         column_name(event_time, "event_time"),
-        existing,
+        flag(existing, "existing"),
     )

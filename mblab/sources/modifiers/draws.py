@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mblab.arrivals import BLOCK, check_whole, plain
+from mblab.arrivals import BLOCK
 from mblab.errors import SettingError, shown
+from mblab.support.arguments import plain, whole
 from mblab.timing.durations import duration_ns, format_s, seconds
 
 __all__ = ["Draws", "check_range", "check_seed", "draws", "plain_range", "range_ns", "told_range"]
@@ -23,7 +24,7 @@ Draws = npt.NDArray[np.float64]
 
 def check_seed(modified: Any) -> None:
     """Check the seed of a modifier under construction."""
-    object.__setattr__(modified, "seed", check_whole(modified.seed, "seed"))
+    object.__setattr__(modified, "seed", whole(modified.seed, "seed"))
 
 
 def check_range(value: Any, knob: str) -> float | tuple[float, float]:

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.arrivals import plain
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
 from mblab.sources.modifiers.draws import check_seed, draws, plain_range, range_ns, told_range
 from mblab.sources.modifiers.modified import Flags, Modified, deeds
+from mblab.support.arguments import plain
 from mblab.timing.durations import duration_ns, format_s
 from mblab.timing.times import Times
 

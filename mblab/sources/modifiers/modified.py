@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.arrivals import check_number, plain
 from mblab.sources.base import Block, Position, Source
 from mblab.sources.modifiers.draws import Draws, check_range, check_seed, draws, plain_range, range_ns, told_range
+from mblab.support.arguments import number, plain
 from mblab.timing.durations import NS, Duration, duration_ns, seconds
 from mblab.timing.times import Times
 
@@ -420,5 +420,5 @@ class Duplicates(Modified):
 
 
 def _check(modified: Late | Duplicates) -> None:
-    object.__setattr__(modified, "fraction", check_number(modified.fraction, "fraction", zero=True, most=1))
+    object.__setattr__(modified, "fraction", number(modified.fraction, "fraction", zero=True, most=1))
     check_seed(modified)

@@ -14,11 +14,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from mblab.arrivals import check_number, plain
 from mblab.errors import SettingError, SettingTypeError, SourceError, did_you_mean, missing_column, shown
 from mblab.sources.base import Block, Position
 from mblab.sources.modifiers.draws import Draws, check_seed, draws
 from mblab.sources.modifiers.modified import Around, Flags, deeds
+from mblab.support.arguments import number, plain
 
 __all__ = ["Poison", "PoisonKind"]
 
@@ -45,7 +45,7 @@ class Poison(Around):
     seed: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fraction", check_number(self.fraction, "fraction", zero=True, most=1))
+        object.__setattr__(self, "fraction", number(self.fraction, "fraction", zero=True, most=1))
         if self.column is not None and not isinstance(self.column, str):
             raise SettingTypeError(f"column must be the name of a column, got {shown(self.column)}.")
         rule = f"kind must be one of {list(KINDS)}, got {shown(self.kind)}"
