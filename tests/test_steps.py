@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from mblab import Lab, SettingError, StepError
-from mblab.steps.step import as_rows, joined, make_step, part_of, tidy
+from mblab.steps.results import as_rows, joined, part_of, tidy
+from mblab.steps.step import make_step
 from mblab.testing import rows_at
 
 

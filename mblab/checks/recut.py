@@ -23,8 +23,9 @@ from mblab.checks.trial import Recording, Trial
 from mblab.checks.verdict import CHANGES, SAME, Emissions, Verdict, judge, same_value, worst
 from mblab.engine.pipeline import Pipeline
 from mblab.errors import BatchError, SettingError, shown
+from mblab.steps.chain import names_of
 from mblab.steps.state import savepoint
-from mblab.steps.step import Step, names_of
+from mblab.steps.step import Step
 
 __all__ = ["CutCheck", "check_cuts", "same_as_batch"]
 

@@ -14,7 +14,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from mblab.dashboard.cells import CellText, Options, read_cell, read_options
 from mblab.errors import SettingError, did_you_mean, shown
 from mblab.lab import Lab, known_labs
-from mblab.steps.step import names_of
+from mblab.steps.chain import names_of
 from mblab.support import jupyter
 from mblab.timing.durations import format_s
 

@@ -21,7 +21,7 @@ from mblab.engine.listeners import Listeners
 from mblab.engine.pipeline import Pipeline
 from mblab.engine.records import ENDED, BatchRecord, RunStatus
 from mblab.errors import MblabError
-from mblab.steps.step import names_of
+from mblab.steps.chain import names_of
 from mblab.support import jupyter
 from mblab.timing.clock import Clock
 from mblab.timing.durations import format_s

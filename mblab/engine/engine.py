@@ -28,8 +28,8 @@ from mblab.engine.records import Attempt, BatchRecord, Control, Group
 from mblab.errors import MblabError, SettingError, SettingTypeError, SinkError, shown
 from mblab.sinks.base import Delivery, Savepoint, Sink
 from mblab.sources.live.base import refuse_speedup
+from mblab.steps.results import tidy
 from mblab.steps.state import StateStore, savepoint, size_bytes
-from mblab.steps.step import tidy
 from mblab.timing.clock import Clock
 from mblab.timing.durations import NS
 from mblab.timing.schedule import Timetable, Trigger

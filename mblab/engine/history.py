@@ -15,8 +15,9 @@ from typing import Any, Final, NamedTuple
 import pandas as pd
 
 from mblab.engine.feed import Cut
+from mblab.steps.results import tidy
 from mblab.steps.state import size_bytes
-from mblab.steps.step import Step, tidy
+from mblab.steps.step import Step
 from mblab.timing.schedule import Trigger
 
 __all__ = ["History", "Remembered"]

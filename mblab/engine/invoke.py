@@ -14,8 +14,9 @@ import pandas as pd
 
 from mblab.engine.feed import Cut
 from mblab.errors import BatchError, MblabError, did_you_mean, shown
+from mblab.steps.results import Part, as_rows, joined, part_of, tidy
 from mblab.steps.state import StateStore, tidy_key
-from mblab.steps.step import Part, Step, as_rows, joined, part_of, tidy, user_line
+from mblab.steps.step import Step, user_line
 from mblab.timing.durations import NS
 from mblab.timing.schedule import Trigger
 

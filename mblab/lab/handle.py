@@ -17,7 +17,7 @@ from mblab.lab.intervals import Intervals
 from mblab.lab.questions import Questions
 from mblab.lab.workbench import workbenches
 from mblab.runs.run import Run, read_run
-from mblab.steps.step import names_of
+from mblab.steps.chain import names_of
 from mblab.timing.durations import format_s
 
 __all__ = ["Lab", "known_labs", "load_run"]

@@ -31,7 +31,8 @@ from mblab.sinks.base import Sink
 from mblab.sinks.memory import MemorySink
 from mblab.sources.base import Source
 from mblab.sources.live.base import refuse_speedup
-from mblab.steps.step import Chain, Kind, Step, make_step
+from mblab.steps.chain import Chain
+from mblab.steps.step import Kind, Step, make_step
 from mblab.support import jupyter
 from mblab.support.progress import Progress
 from mblab.timing.clock import Clock

@@ -19,7 +19,7 @@ import pandas as pd
 from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.sinks.base import Delivery, Mode, Savepoint
 from mblab.sinks.files import is_held
-from mblab.steps.step import tidy
+from mblab.steps.results import tidy
 
 __all__ = ["MemorySink"]
 
