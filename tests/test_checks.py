@@ -626,7 +626,7 @@ def test_history_does_not_keep_large_states_two_hundred_times():
 
     lab.run(clock="virtual", cost=0)
 
-    assert 10 <= len(lab._driver.engine.history.ids) <= 18
+    assert 10 <= len(lab._control.driver.engine.history.ids) <= 18
     assert lab.rerun(99).error is None
 
 

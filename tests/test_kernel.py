@@ -379,7 +379,7 @@ def test_the_oldest_runs_are_let_go(notebook):
     notebook.run("""
         import gc, weakref
         lab.run(clock="virtual")
-        oldest = weakref.ref(lab._driver)
+        oldest = weakref.ref(lab._control.driver)
         for _ in range(20):
             lab.run(clock="virtual")
         gc.collect()

@@ -189,7 +189,7 @@ def test_a_file_that_is_rewritten_after_it_was_read_halts_the_run(tmp_path, lab_
     with pytest.raises(
         SourceChanged, match=r"a.parquet was rewritten after its rows were read .* lab.resume\(\) goes on"
     ):
-        raise lab._driver.error
+        raise lab.last_run.error
     lab.resume()
     until(lambda: got(run) == [1, 4])
     assert run.status == "running"
@@ -208,7 +208,7 @@ def test_a_file_that_cannot_be_read_halts_the_run_until_it_is_mended(bad, said, 
     (tmp_path / ".a").rename(tmp_path / "a.csv")
     until(lambda: run.status == "halted")
 
-    assert said in str(lab._driver.error)
+    assert said in str(lab.last_run.error)
     lab.resume()
     until(lambda: run.status == "halted")
     put(numbers(1, 2), tmp_path / "a.csv")
@@ -330,7 +330,7 @@ def test_a_folder_that_goes_away_halts_the_run(tmp_path, lab_on):
     lab, run = lab_on(watch(folder))
     folder.rmdir()
     until(lambda: run.status == "halted")
-    assert "in cannot be looked into: No such file or directory" in str(lab._driver.error)
+    assert "in cannot be looked into: No such file or directory" in str(lab.last_run.error)
     folder.mkdir()
     put(numbers(1), folder / "a.parquet")
     lab.resume()
@@ -448,7 +448,7 @@ def test_a_failing_function_halts_the_run_and_nothing_is_lost(lab_on):
         calls = len(shop.calls)
         time.sleep(0.05)
         assert len(shop.calls) == calls  # a run that stands still does not ask
-        assert "new() failed with ConnectionError: no route to host" in str(lab._driver.error)
+        assert "new() failed with ConnectionError: no route to host" in str(lab.last_run.error)
         shop.broken = False
         lab.resume()
         until(lambda: len(got(run)) == shop.rows)
@@ -652,7 +652,7 @@ def test_a_function_must_return_the_same_columns(lab_on):
     until(lambda: run.status == "halted")
 
     assert run.output[["n", "m"]].to_numpy().tolist() == [[1, 2], [3, 4]]
-    assert "must return the same columns each time, ['n', 'm'] before, got ['n']; fill in" in str(lab._driver.error)
+    assert "must return the same columns each time, ['n', 'm'] before, got ['n']; fill in" in str(lab.last_run.error)
 
 
 def test_a_polled_block_can_be_had_again():

@@ -9,13 +9,16 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from mblab.errors import MblabError, SettingError
+
+if TYPE_CHECKING:
+    from mblab.lab.control import Knobs
 
 __all__ = [
     "AsJson",
@@ -120,9 +123,7 @@ def one_sentence() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def checked_knobs(
-    interval: str | None, policy: str | None, max_rows_per_batch: int | None, speedup: float | None
-) -> Mapping[str, Any]:
+def checked_knobs(interval: str | None, policy: Policy, max_rows_per_batch: int | None, speedup: float | None) -> Knobs:
     """Return the knobs that were given, checked before anything is executed.
 
     Raises:
@@ -141,7 +142,7 @@ def checked_knobs(
             "cannot hold; leave one of them out."
         )
     given = {"interval": interval, "policy": policy, "max_rows_per_batch": max_rows_per_batch, "speedup": speedup}
-    return {name: value for name, value in given.items() if value is not None}
+    return cast("Knobs", {name: value for name, value in given.items() if value is not None})
 
 
 def checked_duration(duration: str | None) -> str | None:

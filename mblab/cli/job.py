@@ -1,24 +1,27 @@
-"""What happens in the process that executes a user's file: a script's is ours, a notebook's is its kernel.
+"""What is wanted of a user's file, and what happens in the process that executes it.
 
-`begin` lays the command line's options over the file's runs; `finish` looks at the labs that the file has made, does
-what is left to do, and returns plain facts.
+A script's process is ours, a notebook's is its kernel. The command line's options hold for the file's runs; when the
+file is at its end, its labs are looked at, and what is left to do is done.
 
-job -> [inside]: begin, the file itself, finish -> facts
+    options -> [job]: overrides, the file itself, finish -> plain values
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from mblab.cli.text import plain, plain_facts, sweep_facts
 from mblab.errors import MblabError, SettingError, did_you_mean
 from mblab.lab import Lab, overrides
+from mblab.lab.control import ClockName, Knobs, RunRequest
+from mblab.lab.overrides import Overrides
+from mblab.timing.durations import Duration
 
-__all__ = ["Job", "begin", "facts", "finish"]
+__all__ = ["Execution", "Job", "begin", "finish"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ class Job:
 
     verb: Literal["run", "sweep", "tune", "export"]
     file: str
-    knobs: dict[str, Any] = field(default_factory=dict)
+    knobs: Knobs = field(default_factory=Knobs)
     duration: str | None = None
-    clock: str | None = None
+    clock: ClockName | None = None
     lab: str | None = None
     intervals: list[str] = field(default_factory=list)
     wanted: dict[str, Any] = field(default_factory=dict)
@@ -56,135 +59,164 @@ class Job:
         return f"mblab.cli.job.Job({', '.join(f'{k}={v!r}' for k, v in given.items())})"
 
 
-_facts: dict[str, Any] = {}
-_laid = overrides.Overrides()
+class Execution:
+    """A job while its file is executed: what is put over the file's runs, and what was found.
 
-
-def begin(job: Job) -> None:
-    """Lay the options over every run that begins from now on."""
-    global _laid  # noqa: PLW0603
-    _facts.clear()
-    if job.verb in ("sweep", "tune"):
-        _laid = overrides.Overrides(job.knobs, instead=lambda lab, *run: _instead_if_meant(job, lab, *run))
-    elif job.verb == "export":
-        _laid = overrides.Overrides(clock="virtual", effects=False)
-    else:
-        _laid = overrides.Overrides(job.knobs, job.duration, job.clock)
-    overrides.lay(_laid)
-
-
-def finish(job: Job, names: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what came out of a file that has been executed.
-
-    Args:
-        job: What was wanted.
-        names: The file's globals.
-
-    Raises:
-        SettingError: It made no lab, or several and none was named.
-        MblabError: A run of it halted.
+    Attributes:
+        job: What is wanted.
+        overrides: What holds for the file's runs.
+        found: Plain values for the terminal, empty until there is something.
     """
-    try:
-        made = [value for value in names.values() if isinstance(value, Lab)]
-        if job.verb == "run":
-            _found(job, {"runs": _runs(job, made)})
-        elif job.verb in ("sweep", "tune") and not _facts:
-            lab = _chosen(job, made)
-            lab.change(**job.knobs)
-            _instead(job, lab)
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.found: dict[str, Any] = {}
+        if job.verb in ("sweep", "tune"):
+            self.overrides = Overrides(job.knobs, instead=self._instead_of_first_run)
         elif job.verb == "export":
-            lab = _chosen(job, made or _laid.begun)
-            _found(job, {"lab": lab.name, "path": str(lab.export(job.out))})
-        return facts()
-    finally:
-        overrides.lift()
+            self.overrides = Overrides(clock="virtual", effects=False)
+        else:
+            self.overrides = Overrides(job.knobs, job.duration, job.clock)
+
+    def finish(self, names: Mapping[str, object]) -> None:
+        """Look at the labs of a file that came to its end, and do what is left to do.
+
+        Args:
+            names: The file's globals.
+
+        Raises:
+            SettingError: It made no lab, or several and none was named.
+            MblabError: A run of it halted.
+        """
+        made = [value for value in names.values() if isinstance(value, Lab)]
+        if self.job.verb == "run":
+            self._keep({"runs": self._runs(made)})
+        elif self.job.verb == "export":
+            lab = self._chosen(made or self.overrides.begun)
+            self._keep({"lab": lab.name, "path": str(lab.export(self.job.out))})
+        elif not self.found:
+            lab = self._chosen(made)
+            lab.change(**self.job.knobs)
+            self._sweep_or_tune(lab, RunRequest())
+
+    def _keep(self, found: Mapping[str, Any]) -> None:
+        """Keep what was found, also for the process that waits for this one."""
+        self.found.update(found)
+        if self.job.facts:
+            Path(self.job.facts).write_text(json.dumps(self.found), encoding="utf-8")
+
+    def _chosen(self, labs: Iterable[Lab]) -> Lab:
+        """Return the one lab, or the one that is meant."""
+        job, by_name = self.job, {lab.name: lab for lab in labs}
+        if not by_name:
+            raise SettingError(f"{job.file} makes no lab; it needs a line such as lab = mblab.Lab(source).")
+        if job.lab is not None:
+            if job.lab not in by_name:
+                hint = did_you_mean(job.lab, by_name)
+                raise SettingError(
+                    f"--lab {job.lab}: {job.file} makes no lab of that name, there are {[*by_name]}{hint}"
+                )
+            return by_name[job.lab]
+        if len(by_name) > 1:
+            raise SettingError(f"{job.file} makes {len(by_name)} labs, {[*by_name]}; say which one with --lab.")
+        return next(iter(by_name.values()))
+
+    def _runs(self, made: Sequence[Lab]) -> list[dict[str, Any]]:
+        """Return a summary of every run; a file that began none has its lab run here."""
+        begun = self.overrides.begun
+        if not begun:
+            lab = self._chosen(made)
+            _check_end(lab, self.job.duration)
+            lab.run()
+        labs = [lab for lab in begun if self.job.lab in (None, lab.name)] or [self._chosen(begun)]
+        for lab in labs:
+            _wait_for(lab)
+        return [
+            {"lab": lab.name, "status": run.status, **plain_facts(run.summary())} for lab in labs for run in lab.runs
+        ]
+
+    def _instead_of_first_run(self, lab: Lab, request: RunRequest) -> None:
+        job = self.job
+        if job.lab is not None and job.lab != lab.name:
+            raise SettingError(
+                f"--lab {job.lab}: the first run in {job.file} is that of {lab.name!r}; leave --lab out."
+            )
+        self._sweep_or_tune(lab, request)
+
+    def _sweep_or_tune(self, lab: Lab, request: RunRequest) -> None:
+        """Do what is wanted in place of a run: for its duration, on its clock, at its cost, if nothing else is said."""
+        job = self.job
+        duration = request.duration if job.duration is None else job.duration
+        if job.verb == "tune":
+            self._keep(_tuned(lab, duration, job.wanted))
+            return
+        cost = None if job.clock == "wall" else request.cost
+        self._keep(_swept(lab, job.intervals, replace(request, duration=duration, cost=cost), job.clock))
 
 
-def facts() -> dict[str, Any]:
-    """Return what was found so far."""
-    return dict(_facts)
-
-
-def _found(job: Job, found: Mapping[str, Any]) -> None:
-    """Keep what was found, also for the process that waits for this one."""
-    _facts.update(found)
-    if job.facts:
-        Path(job.facts).write_text(json.dumps(_facts), encoding="utf-8")
-
-
-def _chosen(job: Job, labs: Iterable[Any]) -> Any:
-    """Return the one lab, or the one that is meant."""
-    by_name = {lab.name: lab for lab in labs}
-    if not by_name:
-        raise SettingError(f"{job.file} makes no lab; it needs a line such as lab = mblab.Lab(source).")
-    if job.lab is not None:
-        if job.lab not in by_name:
-            hint = did_you_mean(job.lab, by_name)
-            raise SettingError(f"--lab {job.lab}: {job.file} makes no lab of that name, there are {[*by_name]}{hint}")
-        return by_name[job.lab]
-    if len(by_name) > 1:
-        raise SettingError(f"{job.file} makes {len(by_name)} labs, {[*by_name]}; say which one with --lab.")
-    return next(iter(by_name.values()))
-
-
-def _runs(job: Job, made: list[Any]) -> list[dict[str, Any]]:
-    """Return a summary of every run; a file that began none has its lab run here."""
-    if not _laid.begun:
-        lab = _chosen(job, made)
-        _check_end(lab, job.duration)
-        lab.run()
-    labs = [lab for lab in _laid.begun if job.lab in (None, lab.name)] or [_chosen(job, _laid.begun)]
-    for lab in labs:
-        try:
-            lab.last_run.wait()
-        except KeyboardInterrupt:
-            lab.stop()
-            raise
-        if lab.last_run.status == "halted":
-            raise lab.last_run.error or MblabError(f"the run of {lab.name!r} halted.")
-    return [{"lab": lab.name, "status": run.status, **plain_facts(run.summary())} for lab in labs for run in lab.runs]
-
-
-def _instead_if_meant(job: Job, lab: Any, *run: Any) -> None:
-    if job.lab is not None and job.lab != lab.name:
-        raise SettingError(f"--lab {job.lab}: the first run in {job.file} is that of {lab.name!r}; leave --lab out.")
-    _instead(job, lab, *run)
-
-
-def _check_end(lab: Any, duration: Any) -> None:
+def _check_end(lab: Lab, duration: Duration | None) -> None:
     """Refuse a stream without end that nothing ends."""
     if lab.source.endless and duration is None:
         raise SettingError(f"{lab.source.name} never ends by itself; say how long, such as --duration 30s.")
 
 
-def _instead(job: Job, lab: Any, duration: Any = None, clock: Any = "wall", cost: Any = None) -> None:
-    """Do what is wanted in place of a run: for its duration, on its clock, at its cost, where nothing else is said."""
-    length = duration if job.duration is None else job.duration
-    if job.verb == "tune":
-        _tune(job, lab, length)
-    else:
-        _sweep(job, lab, length, job.clock or clock, None if job.clock == "wall" else cost)
+def _wait_for(lab: Lab) -> None:
+    """Wait until the newest run of a lab has ended.
+
+    Raises:
+        MblabError: It halted.
+    """
+    run = lab.last_run
+    if run is None:  # the file has reset its lab
+        return
+    try:
+        run.wait()
+    except KeyboardInterrupt:
+        lab.stop()
+        raise
+    if run.status == "halted":
+        raise run.error or MblabError(f"the run of {lab.name!r} halted.")
 
 
-def _tune(job: Job, lab: Any, duration: Any) -> None:
-    advice = lab.tune(duration=duration, **job.wanted)
-    _found(
-        job,
-        {
-            "lab": lab.name,
-            "interval_s": advice.interval,
-            "verdict": advice.verdict,
-            "why": advice.why,
-            "explained": advice.explain(),
-            "law": advice.model.explain(),
-            "headroom": plain(advice.headroom),
-            "curve": sweep_facts(advice.curve),
-        },
-    )
+def _tuned(lab: Lab, duration: Duration | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tuner's advice as plain values."""
+    advice = lab.tune(duration=duration, **wanted)
+    return {
+        "lab": lab.name,
+        "interval_s": advice.interval,
+        "verdict": advice.verdict,
+        "why": advice.why,
+        "explained": advice.explain(),
+        "law": advice.model.explain(),
+        "headroom": plain(advice.headroom),
+        "curve": sweep_facts(advice.curve),
+    }
 
 
-def _sweep(job: Job, lab: Any, duration: Any, clock: Any, cost: Any) -> None:
-    _check_end(lab, duration)
-    swept = lab.sweep(job.intervals, duration, clock=clock, cost=cost)
+def _swept(lab: Lab, intervals: Sequence[str], request: RunRequest, clock: ClockName | None) -> dict[str, Any]:
+    """Return a sweep as plain values."""
+    _check_end(lab, request.duration)
+    swept = lab.sweep(intervals, request.duration, clock=clock or request.clock, cost=request.cost)
     shortest = plain(swept.shortest_s)
-    _found(job, {"lab": lab.name, "clock": swept.clock, "shortest_interval_s": shortest, "sweep": sweep_facts(swept)})
+    return {"lab": lab.name, "clock": swept.clock, "shortest_interval_s": shortest, "sweep": sweep_facts(swept)}
+
+
+# -- in a notebook's kernel, where two cells stand around those of the user ------------------------------------------
+
+_execution: Execution | None = None
+
+
+def begin(job: Job) -> None:
+    """Put a job's options over every run that begins from now on: the first cell."""
+    global _execution  # noqa: PLW0603
+    _execution = Execution(job)
+    overrides.apply(_execution.overrides)
+
+
+def finish(names: Mapping[str, object]) -> None:
+    """Do what is left to do, and let runs begin as their code says again: the last cell."""
+    assert _execution is not None
+    try:
+        _execution.finish(names)
+    finally:
+        overrides.clear()

@@ -57,7 +57,7 @@ def run(
         from mblab.cli.target import carry_out
 
         knobs = checked_knobs(interval, policy, max_rows_per_batch, speedup)
-        job = Job("run", str(file), dict(knobs), checked_duration(duration), clock, lab)
+        job = Job("run", str(file), knobs, checked_duration(duration), clock, lab)
         executed = _executed_notebook(file, out)
         found = carry_out(file, job, parameters=parameter or [], arguments=context.args, quiet=as_json, out=executed)
         if executed is not None:

@@ -57,7 +57,7 @@ def sweep(
             raise SettingError(f"--interval needs at least one interval, such as 100ms,500ms,1s, got {interval!r}.")
         check_intervals(intervals, "--interval")
         knobs = checked_knobs(None, policy, max_rows_per_batch, speedup)
-        job = Job("sweep", str(file), dict(knobs), checked_duration(duration), clock, lab, intervals)
+        job = Job("sweep", str(file), knobs, checked_duration(duration), clock, lab, intervals)
         found = carry_out(file, job, parameters=parameter or [], arguments=context.args, quiet=True)
         say(found, lambda: _text(found), as_json=as_json)
 

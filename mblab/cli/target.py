@@ -17,12 +17,13 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from mblab.cli.common import Failed, tell
-from mblab.cli.job import Job, begin, facts, finish
+from mblab.cli.job import Execution, Job
 from mblab.errors import MblabError, SettingError, shown
-from mblab.lab.overrides import StoppedHere, lift
+from mblab.lab.control import Knobs
+from mblab.lab.overrides import StoppedHere, overriding
 
 __all__ = ["carry_out", "check_target"]
 
@@ -84,14 +85,14 @@ def carry_out(
 
 def _run_script(target: Path, job: Job, arguments: Sequence[str], *, quiet: bool) -> dict[str, Any]:
     """Execute a script as `python target` would, in this process."""
-    begin(job)
+    execution = Execution(job)
     main = types.ModuleType("__main__")
     main.__dict__.update(__file__=str(target), __builtins__=builtins)
-    try:
-        with _as_main(main, target, arguments), contextlib.redirect_stdout(sys.stderr if quiet else sys.stdout):
-            return finish(job, vars(main)) if _executed(target, vars(main)) else facts()
-    finally:
-        lift()
+    printed = contextlib.redirect_stdout(sys.stderr if quiet else sys.stdout)
+    with overriding(execution.overrides), _as_main(main, target, arguments), printed:
+        if _executed(target, vars(main)):
+            execution.finish(vars(main))
+    return execution.found
 
 
 def _executed(target: Path, names: dict[str, Any]) -> bool:
@@ -169,7 +170,7 @@ def _execute(
     copy, executed, found = folder / target.name, folder / "executed.ipynb", folder / "facts.json"
     job = replace(job, facts=str(found))
     notebook.cells.insert(0, _cell(f"import mblab.cli.job\n\nmblab.cli.job.begin({job.code()})"))
-    notebook.cells.append(_cell(f"mblab.cli.job.finish({job.code()}, globals()).clear()"))
+    notebook.cells.append(_cell("mblab.cli.job.finish(globals())"))
     nbformat.write(notebook, copy)
     try:
         papermill.execute_notebook(
@@ -312,6 +313,6 @@ def _into_parameters(job: Job, known: Mapping[str, Any], given: Mapping[str, Any
     for name in moved:
         if name in given:
             raise SettingError(f"{name} is given twice, by -p and by --{name}; leave one out.")
-    kept = {k: v for k, v in job.knobs.items() if k not in moved}
+    kept = cast("Knobs", {k: v for k, v in job.knobs.items() if k not in moved})
     duration = None if "duration" in moved else job.duration
     return replace(job, knobs=kept, duration=duration, clock=None if "clock" in moved else job.clock), moved

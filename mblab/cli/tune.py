@@ -53,7 +53,7 @@ def tune(
     with one_sentence():
         from mblab.cli.job import Job
         from mblab.cli.target import carry_out
-        from mblab.lab.intervals import MIN_BUDGET_NS
+        from mblab.lab.tune import MIN_BUDGET_NS
         from mblab.timing.durations import MIN_INTERVAL_NS, duration_ns
         from mblab.tuning.advice import Target as Wanted
 
@@ -65,7 +65,7 @@ def tune(
         wanted = {"p95": p95, "p99": p99, "load": load, "objective": objective, "budget": budget}
         knobs = checked_knobs(None, policy, None, None)
         given = {name: value for name, value in wanted.items() if value is not None}
-        job = Job("tune", str(file), dict(knobs), checked_duration(duration), lab=lab, wanted=given)
+        job = Job("tune", str(file), knobs, checked_duration(duration), lab=lab, wanted=given)
         found = carry_out(file, job, parameters=parameter or [], arguments=context.args, quiet=True)
         say(found, lambda: _text(found), as_json=as_json)
         if found["verdict"] == "refuse":

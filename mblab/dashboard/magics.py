@@ -13,7 +13,8 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from mblab.dashboard.cells import CellText, Options, read_cell, read_options
 from mblab.errors import SettingError, did_you_mean, shown
-from mblab.lab import Lab, known_labs
+from mblab.lab import Lab
+from mblab.lab.control import stop_all
 from mblab.steps.chain import names_of
 from mblab.support import jupyter
 from mblab.timing.durations import format_s
@@ -33,8 +34,7 @@ def unload(shell: Any) -> None:
     for kind, names in NAMES.items():
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
-    for lab in known_labs():
-        lab.stop()
+    stop_all()
     face = sys.modules.get("mblab.dashboard.face")  # not there when no lab was ever shown
     if face is not None:
         face.close_panels()

@@ -1,8 +1,8 @@
 """The user's handle: put a pipeline together, run it, find its interval, ask about it, export it.
 
-pipeline, engine, drivers -> workbench -> intervals, questions -> [handle]
+inspect -> control -> tune -> [lab] -> overrides
 """
 
-from mblab.lab.handle import Lab, known_labs, load_run
+from mblab.lab.lab import Lab, known_labs, load_run
 
 __all__ = ["Lab", "known_labs", "load_run"]

@@ -1,15 +1,19 @@
-"""What is laid over a file's own runs from outside, without a change to the file: `mblab run x.py --interval 2s`.
+"""What is put over a file's own runs from outside, without a change to the file: `mblab run x.py --interval 2s`.
 
 terminal -> [overrides] -> lab.run, lab.start
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
-__all__ = ["Overrides", "StoppedHere", "begin", "lay", "lift"]
+from mblab.lab.control import ClockName, Knobs, RunRequest
+from mblab.lab.lab import Lab
+from mblab.timing.durations import Duration
+
+__all__ = ["Overrides", "StoppedHere", "apply", "clear", "overriding"]
 
 
 class StoppedHere(BaseException):  # no Exception: a file's own `except Exception` must not go on after it
@@ -25,50 +29,54 @@ class Overrides:
         duration: Wins over the one given to `run`; None leaves it.
         clock: Wins over the one given to `run`; None leaves it. On the wall a declared cost is left out.
         effects: Whether sinks take part.
-        instead: Called with the lab, and with the duration, clock and cost of its first run, in that run's place; this
-            ends the file.
+        instead: Called with the lab and the request of its first run, in that run's place; this ends the file.
         begun: The labs whose runs were begun, each once, in order.
     """
 
-    knobs: Mapping[str, Any] = field(default_factory=dict)
-    duration: Any = None
-    clock: str | None = None
+    knobs: Knobs = field(default_factory=Knobs)
+    duration: Duration | None = None
+    clock: ClockName | None = None
     effects: bool = True
-    instead: Callable[[Any, Any, Any, Any], None] | None = None
-    begun: list[Any] = field(default_factory=list)
+    instead: Callable[[Lab, RunRequest], None] | None = None
+    begun: list[Lab] = field(default_factory=list)
+
+    def request(self, lab: Lab, asked: RunRequest) -> RunRequest:
+        """Return how a run begins that was asked for otherwise; knobs are moved on the lab itself.
+
+        Raises:
+            StoppedHere: Something else was done instead.
+        """
+        if self.knobs:
+            lab.change(**self.knobs)
+        if self.instead is not None:
+            self.instead(lab, asked)
+            raise StoppedHere
+        if all(lab is not known for known in self.begun):
+            self.begun.append(lab)
+        return replace(
+            asked,
+            duration=asked.duration if self.duration is None else self.duration,
+            clock=self.clock or asked.clock,
+            cost=None if self.clock == "wall" else asked.cost,
+            effects=self.effects,
+        )
 
 
-_laid: Overrides | None = None
+@contextlib.contextmanager
+def overriding(overrides: Overrides) -> Iterator[Overrides]:
+    """Let overrides hold for the runs that begin in a block."""
+    apply(overrides)
+    try:
+        yield overrides
+    finally:
+        clear()
 
 
-def lay(overrides: Overrides) -> None:
-    """Let these hold for every run of this process that begins from now on."""
-    global _laid  # noqa: PLW0603
-    _laid = overrides
+def apply(overrides: Overrides) -> None:
+    """Let overrides hold until `clear`: for a notebook, whose cells are no block."""
+    Lab._request_hook = overrides.request
 
 
-def lift() -> None:
+def clear() -> None:
     """Let runs begin as their code says again."""
-    global _laid  # noqa: PLW0603
-    _laid = None
-
-
-def begin(lab: Any, duration: Any, clock: Any, cost: Any) -> tuple[Any, Any, Any, bool]:
-    """Return (duration, clock, cost, effects) of a run that begins; knobs are moved on the lab itself.
-
-    Raises:
-        StoppedHere: Something else was done instead.
-    """
-    laid = _laid
-    if laid is None:
-        return duration, clock, cost, True
-    if laid.knobs:
-        lab.change(**laid.knobs)
-    if laid.instead is not None:
-        laid.instead(lab, duration, clock, cost)
-        raise StoppedHere
-    if all(lab is not known for known in laid.begun):
-        laid.begun.append(lab)
-    if laid.clock == "wall":
-        cost = None
-    return laid.duration if laid.duration is not None else duration, laid.clock or clock, cost, laid.effects
+    Lab._request_hook = None

@@ -99,7 +99,7 @@ def flown(seed, watcher=None, interval=None):
     """A run with a rival at the knobs, or with a fixed interval."""
     lab = Lab(source(seed), interval=interval or 0.95 * oracle(RATES[0]), name=f"race-{seed}")
     if watcher is not None:
-        lab._listeners.watch(watcher)
+        lab._control.listeners.watch(watcher)
     run = lab.start(float(EDGES[-1]), clock="virtual", cost=cost(seed))
     run.wait()
     return run

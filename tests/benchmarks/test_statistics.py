@@ -5,6 +5,7 @@ import psutil
 import pytest
 
 from mblab import Lab, arrivals, replay, simulate
+from mblab.lab.control import RunRequest
 from mblab.metrics import RunLog
 
 from .harness import cpu_s, stream, take_turns
@@ -17,7 +18,7 @@ def records_of(batches, rows):
     lab = Lab(replay(stream(batches * rows), rate=rows), interval="1s", name="records")
     lab.batch(lambda batch: None, name="nothing")
     noted = []
-    driver, _ = lab._prepare(lab.pipeline, None, "virtual", None, None)
+    driver, _ = lab._control.prepare(lab.pipeline, RunRequest(clock="virtual"))
     driver.engine._note = noted.append
     driver.run()
     return noted

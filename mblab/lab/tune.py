@@ -1,0 +1,207 @@
+"""How a lab finds its interval: by trying several, by predicting all, and by moving it while it runs.
+
+control -> [tune] -> tuning -> sweep, law, advice, autopilot
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from mblab.engine.pipeline import Pipeline
+from mblab.errors import SettingError
+from mblab.lab.control import Control, RunRequest
+from mblab.runs.run import Run
+from mblab.sources.live.base import Live
+from mblab.timing.durations import Duration, duration_ns, interval_ns, seconds
+
+if TYPE_CHECKING:
+    from mblab.engine.engine import Cost
+    from mblab.tuning.advice import Advice, Objective, Target
+    from mblab.tuning.autopilot import Autopilot
+    from mblab.tuning.bundle import Price
+    from mblab.tuning.cost import CostModel
+    from mblab.tuning.ledger import Ledger
+    from mblab.tuning.sweep import Sweep
+    from mblab.tuning.tuner import Tuner
+    from mblab.tuning.verification import Verification
+
+__all__ = ["MIN_BUDGET_NS", "Intervals", "Trying", "Wanted", "autopilot", "calibrate", "sweep", "tune"]
+
+Intervals = Sequence[Duration] | npt.NDArray[Any]
+MIN_BUDGET_NS = 50_000_000
+FEWEST_BATCHES = 8  # with rows, from which a law can be read
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an interval must keep, as it was asked for.
+
+    Attributes:
+        p95: Latency that 95 % of the rows must keep, or None.
+        p99: Latency that 99 % of the rows must keep, or None.
+        load: Largest share of an interval that its batch may take, or None.
+        objective: What to look for among the intervals that keep them, or None.
+    """
+
+    p95: Duration | None
+    p99: Duration | None
+    load: float | None
+    objective: Objective | None
+
+    def target(self) -> Target:
+        """Return it checked and completed."""
+        from mblab.tuning.advice import Target
+
+        return Target.of(self.p95, self.p99, self.load, self.objective)
+
+
+@dataclass(frozen=True, slots=True)
+class Trying:
+    """How batches are tried.
+
+    Attributes:
+        budget: How long, in real time.
+        intervals: Pair of durations whose batch sizes are tried; None finds one that fits.
+        duration: How much of the source to look at, on the run's clock; None: a minute.
+        effects: Whether sinks take part.
+    """
+
+    budget: Duration
+    intervals: Intervals | None = None
+    duration: Duration | None = None
+    effects: bool = False
+
+
+def sweep(control: Control, intervals: Intervals, request: RunRequest) -> Sweep:
+    """Run the pipeline once at each interval, and compare."""
+    from mblab.tuning.sweep import check_intervals, run_sweep
+
+    chosen = check_intervals(intervals)
+    if request.length_ns is None and control.source.endless:
+        raise SettingError(f"{control.source.name} never ends by itself, so sweep() needs a duration, such as '20s'.")
+    control.stop()
+    pipeline = control.pipeline
+
+    def once(interval: int) -> Run:
+        driver, run = control.prepare(_at(interval, pipeline), request)
+        driver.run()
+        return run
+
+    return run_sweep(chosen, once, str(request.clock))
+
+
+def calibrate(control: Control, trying: Trying) -> CostModel:
+    """Try batches of many sizes, and return the law of what they cost."""
+    from mblab.tuning.question import check_span
+
+    span = check_span(trying.intervals)
+    with _tuner(control, trying, "calibrate") as tuner:
+        tuner.calibrate(span)
+        return tuner.law()
+
+
+def tune(control: Control, wanted: Wanted, trying: Trying, price: Price | float | None, ledger: Ledger) -> Advice:
+    """Try batches, predict every interval, and say which one, and why."""
+    from mblab.tuning.bundle import check_price
+    from mblab.tuning.cost import CostModel
+    from mblab.tuning.question import Question, check_span, find_by_batches
+    from mblab.tuning.trace import trace_of_run
+    from mblab.tuning.tuner import find
+
+    target, span, priced = wanted.target(), check_span(trying.intervals), check_price(price)
+    pipeline, effects, widen = control.pipeline, trying.effects, ledger.widen
+    if isinstance(control.source, Live):
+        run, took = _learnt_from(control, "tune"), 0.0
+        question = Question(target, trace_of_run(run), pipeline, True, widen, priced)
+        found = find_by_batches(CostModel.of(run.batches), question, span)
+    else:
+        with _tuner(control, trying, "tune") as tuner:
+            found = find(tuner, Question(target, tuner.trace, pipeline, effects, widen, priced), span)
+            took = tuner.elapsed_s
+    return found.advice(
+        target,
+        widen=widen,
+        now_s=seconds(control.settings.interval_ns),
+        took_s=took,
+        do_apply=lambda interval: control.change({"interval": interval}),
+        do_verify=lambda advice, length: _verify(
+            control, advice, pipeline, RunRequest(length, effects=effects), ledger
+        ),
+    )
+
+
+def autopilot(
+    control: Control, wanted: Wanted, trying: Trying, cost: Cost | float | None, model: CostModel | None
+) -> Autopilot:
+    """Return an autopilot that moves the interval of the runs that begin from now on, in place of an earlier one."""
+    from mblab.tuning.autopilot import Autopilot
+    from mblab.tuning.cost import CostModel
+    from mblab.tuning.question import HORIZON_NS, check_span, pilot_span
+    from mblab.tuning.trace import trace_of
+    from mblab.tuning.tuner import declared_law
+
+    target = wanted.target()
+    span = pilot_span(target, check_span(trying.intervals))
+    if model is None and cost is None and isinstance(control.source, Live):
+        model = CostModel.of(_learnt_from(control, "autotune").batches)
+    elif model is None and cost is None:
+        model = calibrate(control, replace(trying, intervals=(seconds(span.low_ns), seconds(span.high_ns))))
+    elif model is None:
+        model = declared_law(cost, trace_of(control.source, HORIZON_NS, speedup=control.settings.speedup), span)
+    pilot = Autopilot(model, target, span.low_ns, span.high_ns, control.move_interval)
+    control.steer_by(pilot)
+    return pilot
+
+
+def _at(interval: int, pipeline: Pipeline) -> Pipeline:
+    """Return a recipe at an interval in ns."""
+    return replace(pipeline, settings=replace(pipeline.settings, interval_ns=interval))
+
+
+def _learnt_from(control: Control, verb: str) -> Run:
+    """Return the newest run, of a live source, whose rows cannot be had to try batches with."""
+    run = control.last_run
+    if run is None or (run.batches.num_input_rows > 0).sum() < FEWEST_BATCHES:
+        raise SettingError(
+            f"{control.source.name} is live, so batches cannot be tried beforehand; run it for a while first, and "
+            f"{verb}() learns from that run."
+        )
+    return run
+
+
+def _verify(control: Control, advice: Advice, pipeline: Pipeline, request: RunRequest, ledger: Ledger) -> Verification:
+    """Run a recipe at the interval that was advised, and hold what came against what was predicted."""
+    from mblab.tuning.trace import trace_of, trace_of_run
+    from mblab.tuning.verification import verified
+
+    assert advice.interval is not None
+    assert request.length_ns is not None
+    chosen, live = interval_ns(advice.interval), isinstance(pipeline.source, Live)
+    trace = None if live else trace_of(pipeline.source, request.length_ns, speedup=pipeline.settings.speedup)
+    control.stop()
+    driver, run = control.prepare(_at(chosen, pipeline), request)
+    control.turn(driver)
+    trace = trace or trace_of_run(run)  # of a live source it is known afterwards
+    found = verified(run, advice.model, advice.target, trace, chosen, pipeline.settings, ledger.widen)
+    ledger.add(found.checked)
+    return found
+
+
+def _tuner(control: Control, trying: Trying, label: str) -> Tuner:
+    """Return what tries batches, from a copy of the live run's state if one is on."""
+    from mblab.tuning.tuner import Tuner
+
+    driver = control.active
+    return Tuner(
+        control.pipeline,
+        budget_s=seconds(duration_ns(trying.budget, "budget", minimum_ns=MIN_BUDGET_NS)),
+        label=label,
+        duration=trying.duration,
+        states=None if driver is None else driver.engine.states.copy(),
+        seen_rows=0 if driver is None else driver.engine.feed.taken,
+        effects=trying.effects,
+    )
