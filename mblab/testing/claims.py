@@ -71,7 +71,9 @@ def assert_same_as_batch(
     _claim(same_as_batch(*_prepared(fn, frame, key, "assert_same_as_batch")))
 
 
-def _prepared(fn: Any, frame: object, key: Any, claim: str) -> tuple[Pipeline, Recording]:
+def _prepared(
+    fn: Callable[..., Any], frame: pd.DataFrame, key: str | Sequence[str] | None, claim: str
+) -> tuple[Pipeline, Recording]:
     if not isinstance(frame, pd.DataFrame):
         raise SettingTypeError(f"{claim} needs a DataFrame of rows, got {shown(frame, 40)}.")
     if len(frame) < 4:

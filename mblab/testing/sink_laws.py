@@ -4,7 +4,7 @@ A law gets fresh, empty places from `make` and looks at them through `read`, as 
 holds follows from what the sink promises: one that says "exactly once" must have each batch once after any crash, one
 that says "at least once" must not lose any.
 
-    your sink -> [contract] -> nothing, or the law it breaks
+    your sink -> [sink_laws] -> nothing, or the law it breaks
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar, cast, get_args
 
 import numpy as np
 import pandas as pd
 
 from mblab.errors import SettingError, SinkError, did_you_mean, shown
-from mblab.sinks.base import Delivery, Sink
+from mblab.sinks.base import Delivery, Mode, Sink
 
 __all__ = ["SINK_LAWS", "check_sink"]
 
+S = TypeVar("S", bound=Sink)
+
 RUN, LATER_RUN, LAST_RUN = "0123456789ab", "cdef01234567", "89abcdef0123"
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 ROWS_KILLED: Final = 10  # a batch, where the process is killed
 BATCHES_BEFORE_KILL: Final = 5
 HOSTILE_NAMES: Final = (
@@ -56,9 +59,9 @@ class Place:
     folder: Path
     foreign: Callable[[Path], Callable[[], object]] | None
 
-    def sink(self, **given: Any) -> Sink:
+    def sink(self, mode: Mode | None = None) -> Sink:
         """Return a new handle on the place."""
-        return self.make(self.folder, **given)
+        return self.make(self.folder) if mode is None else self.make(self.folder, mode=mode)
 
     @property
     def has_modes(self) -> bool:
@@ -248,7 +251,7 @@ def a_new_run_follows_the_mode(place: Place) -> None:
         adding.close()
         _same(place.at(adding), [0, 1], "rows after mode='append'")
     if place.is_once(first):
-        again = place.sink(**({"mode": "replace"} if place.has_modes else {})) if place.survives(first) else first
+        again = place.sink("replace" if place.has_modes else None) if place.survives(first) else first
         again.open(LAST_RUN)
         _same(again.last(), None, "last() when a new run has replaced the old one's rows")
         _deliver(again, _rows(2).assign(more=1.5), run=LAST_RUN)
@@ -370,9 +373,9 @@ def what_others_wrote_is_never_touched(place: Place) -> None:
         return
     fingerprint = place.foreign(place.folder)
     before = fingerprint()
-    for given in [{"mode": m} for m in ("replace", "append", "error")] if place.has_modes else [{}]:
-        sink = place.sink(**given)
-        with _refused(f"a place that holds what others wrote ({given})"):
+    for mode in MODES if place.has_modes else (None,):
+        sink = place.sink(mode)
+        with _refused(f"a place that holds what others wrote (mode={mode!r})"):
             sink.open(RUN)
         sink.close()
         _same(fingerprint(), before, "what others wrote")
@@ -404,9 +407,9 @@ def a_killed_process_leaves_whole_batches(place: Place) -> None:
     sink = place.sink()
     if not (place.is_once(sink) and place.survives(sink)) or not hasattr(os, "fork"):
         return
-    given = {"mode": "append"} if place.has_modes else {}
-    reported = _deliver_until_killed(lambda: place.sink(**given))
-    sink = place.sink(**given)
+    mode: Mode | None = "append" if place.has_modes else None
+    reported = _deliver_until_killed(lambda: place.sink(mode))
+    sink = place.sink(mode)
     sink.open(RUN)
     newest = sink.last()
     last = newest.batch_id if newest else -1
@@ -464,8 +467,8 @@ SINK_LAWS: Final[dict[str, Callable[[Place], None]]] = {
 
 
 def check_sink(
-    make: Callable[..., Sink],
-    read: Callable[[Any], pd.DataFrame],
+    make: Callable[..., S],
+    read: Callable[[S], pd.DataFrame],
     *,
     foreign: Callable[[Path], Callable[[], object]] | None = None,
     laws: Sequence[str] | None = None,
@@ -492,7 +495,7 @@ def check_sink(
         if name not in SINK_LAWS:
             raise SettingError(f"{name!r} is no law of a sink; there are {[*SINK_LAWS]}{did_you_mean(name, SINK_LAWS)}")
         with tempfile.TemporaryDirectory() as folder:
-            place = Place(make, read, Path(folder), foreign)
+            place = Place(make, cast("Callable[[Sink], pd.DataFrame]", read), Path(folder), foreign)
             try:
                 SINK_LAWS[name](place)
             except Exception as broken:
