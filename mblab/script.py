@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import glob
 import json
-import math
 import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mblab.errors import MblabError, SettingError
+from mblab.tables.values import as_json
 from mblab.timing.durations import duration_ns, format_s, interval_ns
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Options:
         return lab.run(self.duration, clock="virtual", cost=0)
 
     def _report(self, run: Any, *, live: bool) -> None:
-        summary = {k: _plain(v) for k, v in run.summary().items()}
+        summary = {k: as_json(v) for k, v in run.summary().items()}
         if self.json:
             facts = {"name": self.name, "status": run.status, "output": self.output or None, **summary}
             _say(json.dumps(facts))
@@ -230,11 +230,6 @@ def _complain(sentence: str) -> None:
 
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _counted(number: int, what: str) -> str:

@@ -26,6 +26,7 @@ from mblab.errors import BatchError, SettingError, shown
 from mblab.steps.chain import names_of
 from mblab.steps.state import savepoint
 from mblab.steps.step import Step
+from mblab.tables.values import as_python
 
 __all__ = ["CutCheck", "check_cuts", "same_as_batch"]
 
@@ -215,13 +216,9 @@ def _row(name: str, verdict: Verdict, cut: str, how: str | None = None) -> dict[
         "verdict": how or verdict.how,
         "cut": cut if differs else "",
         "after_row": verdict.at,
-        "reference": "" if verdict.one is None or not differs else shown(_plain(verdict.one), 40),
-        "other": "" if verdict.other is None or not differs else shown(_plain(verdict.other), 40),
+        "reference": "" if verdict.one is None or not differs else shown(as_python(verdict.one), 40),
+        "other": "" if verdict.other is None or not differs else shown(as_python(verdict.other), 40),
     }
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") and not isinstance(value, pd.Timestamp) else value
 
 
 def _states(one: _Outcome, other: _Outcome, ends: Sequence[int]) -> dict[str, Verdict]:

@@ -19,6 +19,7 @@ from mblab.engine.history import Remembered
 from mblab.engine.pipeline import Pipeline
 from mblab.errors import BatchError, HistoryGone, SettingError, shown
 from mblab.steps.state import StateStore, savepoint
+from mblab.tables.values import as_python
 
 __all__ = ["DIFF_COLUMNS", "Rerun", "check_batch_id", "difference", "put_back", "remembered", "run_again"]
 
@@ -157,15 +158,10 @@ def difference(recorded: pd.DataFrame, output: pd.DataFrame, most: int = 100_000
         both, longest = min(len(a), len(b)), max(len(a), len(b))
         wrong = [*np.flatnonzero(~equal(a.iloc[:both], b.iloc[:both])).tolist(), *range(both, longest)]
         for row in wrong[:most]:
-            values = [plain(side.iloc[row]) if row < len(side) else None for side in (a, b)]
+            values = [as_python(side.iloc[row]) if row < len(side) else None for side in (a, b)]
             cells.append((row, name, *values))
     found = pd.DataFrame(cells, columns=list(DIFF_COLUMNS), dtype=object).astype({"row": np.int64, "column": "str"})
     return found.sort_values("row", kind="stable", ignore_index=True)
-
-
-def plain(value: object) -> object:
-    """Return a number of numpy's as Python's own; anything else as it is."""
-    return value.item() if isinstance(value, np.bool_ | np.integer | np.floating) else value
 
 
 def _no_difference() -> pd.DataFrame:

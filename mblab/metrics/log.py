@@ -20,6 +20,7 @@ from mblab.engine.records import BatchRecord
 from mblab.metrics.batches import BATCH_COLUMNS, Chunk, batch_frame, chunk_of
 from mblab.metrics.quantiles import Floats, Ints, LogBuckets
 from mblab.metrics.summary import Totals
+from mblab.tables.values import as_python
 from mblab.timing.durations import NS
 
 __all__ = ["EXACT_LIMIT", "RECORD_COLUMNS", "RunLog"]
@@ -141,7 +142,7 @@ class RunLog:
             chunk = chunk_of(fresh[-1:], start)
         if chunk is None:
             return None
-        return {name: _plain(chunk.columns[name][-1]) for name in BATCH_COLUMNS}
+        return {name: as_python(chunk.columns[name][-1]) for name in BATCH_COLUMNS}
 
     def after(self, batch_id: int, last: BatchRecord | None = None) -> dict[str, Any]:
         """Return the columns of the batches behind one, oldest first; costs by their number, not by the run's length.
@@ -190,7 +191,3 @@ class RunLog:
         some = Totals()
         some.add({name: frame[name].to_numpy() for name in BATCH_COLUMNS})
         return frame, some, np.concatenate(latencies), None
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

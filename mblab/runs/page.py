@@ -22,10 +22,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 
 from mblab.errors import MissingExtra
+from mblab.tables.values import as_python
 
 __all__ = ["Page", "html_table", "plain", "script_json", "table_of", "told", "vega_bundle"]
 
@@ -174,7 +174,7 @@ def table_of(frame: pd.DataFrame) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """Return a value as JSON knows it: a finite number, a truth value, text, or None for what is missing."""
-    value = value.item() if isinstance(value, np.generic) else value
+    value = as_python(value)
     if value is None or value is pd.NaT or value is pd.NA:
         return None
     if isinstance(value, float):

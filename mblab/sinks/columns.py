@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mblab.errors import SinkError, shown
-from mblab.sinks.values import arrow_to_numpy, is_nested, iso, json_text
+from mblab.tables.values import arrow_to_numpy, is_nested, iso, json_text
 
 __all__ = ["DECLARED", "UNKNOWN", "column_kind", "column_values", "fitted"]
 

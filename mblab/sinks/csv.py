@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from mblab.sinks.appended import AppendedFile
-from mblab.sinks.values import arrow_to_numpy, is_nested, iso, json_text
+from mblab.tables.values import arrow_to_numpy, is_nested, iso, json_text
 
 __all__ = ["CsvSink"]
 

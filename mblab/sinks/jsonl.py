@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from mblab.sinks.appended import AppendedFile
-from mblab.sinks.values import arrow_to_numpy, iso, json_text
+from mblab.tables.values import arrow_to_numpy, iso, json_text
 
 __all__ = ["JsonlSink"]
 

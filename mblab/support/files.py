@@ -34,7 +34,7 @@ __all__ = [
     "says_within",
     "write_all",
     "write_whole",
-]  # fmt: skip
+]
 
 NAME_BYTES: Final = 240  # of a file's name go into that of the file beside it; a name may have 255
 LOCK_BYTE: Final = 1 << 30  # Windows locks bytes, and others could not read those

@@ -1,8 +1,8 @@
-"""What text formats and databases share in how a value is written.
+"""A value as plain Python, as JSON and as text: one rule for sinks, saved runs and what a script prints.
 
-One column in, plain Python values out; how a value is written never depends on the other rows of its batch.
+How a value is written never depends on the other rows of its batch.
 
-    rows -> csv, jsonl, sqlite -> [values] -> text, JSON, ISO 8601
+    rows, figures, states -> [values] -> Python's own values, JSON, ISO 8601
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["arrow_to_numpy", "is_nested", "iso", "json_text", "plain"]
+__all__ = ["arrow_to_numpy", "as_json", "as_python", "is_nested", "iso", "json_text"]
 
 NESTED = (dict, list, tuple, set, frozenset, np.ndarray)
 
@@ -51,17 +51,27 @@ def is_nested(value: object) -> bool:
     return isinstance(value, NESTED)
 
 
+def as_python(value: Any) -> Any:
+    """Return a scalar of NumPy's as Python's own; anything else, and NumPy's times, as it is.
+
+    >>> as_python(np.int64(5)), as_python(np.float64("nan")), as_python("UA")
+    (5, nan, 'UA')
+    """
+    is_scalar = isinstance(value, np.generic) and not isinstance(value, np.datetime64 | np.timedelta64)
+    return value.item() if is_scalar else value
+
+
 def json_text(value: Any) -> str:
     """Return a value as JSON that every reader takes: what JSON has no number for, NaN and the infinities, is null."""
-    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+    return json.dumps(as_json(value), ensure_ascii=False, allow_nan=False)
 
 
-def plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Return what JSON holds of a value.
 
     Times are ISO 8601, time spans its durations, bytes base64; decimals, and what JSON has no word for, their text.
 
-    >>> plain({"a": [1.5, float("inf")], "at": pd.Timestamp("2026-01-01"), 3: b"x"})
+    >>> as_json({"a": [1.5, float("inf")], "at": pd.Timestamp("2026-01-01"), 3: b"x"})
     {'a': [1.5, None], 'at': '2026-01-01T00:00:00', '3': 'eA=='}
     """
     if value is None or isinstance(value, str | bool | int):
@@ -69,13 +79,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): as_json(inner) for key, inner in value.items()}
     if isinstance(value, NESTED):
-        return [plain(inner) for inner in (value.tolist() if isinstance(value, np.ndarray) else value)]
+        return [as_json(inner) for inner in (value.tolist() if isinstance(value, np.ndarray) else value)]
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64 | np.timedelta64):
-        return plain(value.item()) if value.dtype.kind != "V" else str(value)
+        return as_json(value.item()) if value.dtype.kind != "V" else str(value)
     if isinstance(value, np.datetime64 | np.timedelta64):
-        return plain(pd.Timestamp(value) if isinstance(value, np.datetime64) else pd.Timedelta(value))
+        return as_json(pd.Timestamp(value) if isinstance(value, np.datetime64) else pd.Timedelta(value))
     if value is pd.NA or value is pd.NaT:
         return None
     if isinstance(value, bytes | bytearray | memoryview):
