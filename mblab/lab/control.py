@@ -27,7 +27,7 @@ from mblab.engine.settings import checked_change, checked_controls, clock_of, se
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
 from mblab.lab.inspect import diagnose, what_if
 from mblab.metrics import RunLog
-from mblab.runs.facts import LiveFacts
+from mblab.runs.live import LiveRun
 from mblab.runs.run import Run
 from mblab.sinks.base import Sink
 from mblab.sinks.memory import MemorySink
@@ -302,7 +302,7 @@ class Control:
         )
         engine.open()
         driver = Driver(engine, clock, listeners, log.last)
-        return driver, Run(LiveFacts(self.settings.name, engine, driver, log, output), what_if, diagnose)
+        return driver, Run(LiveRun(self.settings.name, engine, driver, log, output), what_if, diagnose)
 
     def turn(self, driver: Driver) -> None:
         """Turn a driver in this thread, with a bar."""

@@ -1,6 +1,9 @@
 """What happened, and what is happening: a run to look at while it goes on, afterwards, and from disk.
 
-facts, charts, report -> [run] -> tuning, lab
+This is what the user holds. It asks one view, live or saved, and rooms behind this one answer through it: what another
+interval would have brought, and why a run falls behind.
+
+    view, charts, page -> [run] -> checks, tuning, lab
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from mblab.errors import MblabError, SettingError, shown
-from mblab.runs.facts import Facts, HowFar, SavedFacts, write_run
-from mblab.timing.durations import Duration, duration_ns, format_s, seconds
+from mblab.runs.saved import Pilot, SavedRun, write_run
+from mblab.runs.view import HowFar, RunView, headline, summary_of
+from mblab.timing.durations import Duration, duration_ns, seconds
 
 __all__ = ["Run", "Slowest", "read_run"]
 
@@ -39,13 +43,29 @@ class Slowest(pd.DataFrame):
         return charts.html_fragment(self.waterfall()) + str(pd.DataFrame(self).to_html(index=False))
 
 
-class _Pilot(Protocol):
-    """What moved a run's interval."""
+class Prediction(Protocol):
+    """What `what_if` returns, as far as a run knows it: a `Curve` of the tuning room."""
 
     @property
-    def decisions(self) -> pd.DataFrame: ...
-    @property
-    def latency_s(self) -> float | None: ...
+    def table(self) -> pd.DataFrame:
+        """One row an interval."""
+        ...
+
+    def only(self, **settings: Any) -> Prediction:
+        """Return the part of a curve of several settings."""
+        ...
+
+    def plot(self, measured: Any = None) -> Any:
+        """Return latency and load against the interval as an Altair chart."""
+        ...
+
+
+class WhatIf(Protocol):
+    """Predicts what a run would have been at other intervals."""
+
+    def __call__(
+        self, run: Run, interval: Any, *, policy: str | None, max_rows_per_batch: int | None
+    ) -> Prediction: ...
 
 
 class Run:
@@ -56,30 +76,30 @@ class Run:
 
     _display_hook: ClassVar[Callable[[Run], Any] | None] = None
 
-    def __init__(self, facts: Facts, what_if: Callable[..., Any], diagnose: Callable[[Run], str]) -> None:
-        self._facts = facts
+    def __init__(self, view: RunView, what_if: WhatIf, diagnose: Callable[[Run], str]) -> None:
+        self._view = view
         self._what_if, self._diagnose = what_if, diagnose
-        self._pilot: _Pilot | None = None
+        self._pilot: Pilot | None = None
 
     @property
     def run_id(self) -> str:
         """12 hex digits."""
-        return self._facts.run_id
+        return self._view.run_id
 
     @property
     def name(self) -> str:
         """The lab's name."""
-        return self._facts.name
+        return self._view.name
 
     @property
     def status(self) -> str:  # not RunStatus, for the reason that Lab.policy is not a Policy
         """created, running, paused, halted, stopping, stopped or finished."""
-        return self._facts.status
+        return self._view.status
 
     @property
     def error(self) -> BaseException | None:
         """What halted the run, or None."""
-        return self._facts.error
+        return self._view.error
 
     @property
     def batches(self) -> pd.DataFrame:
@@ -89,7 +109,7 @@ class Run:
         error (str); all others float64, those ending in `_s` in seconds of the run's clock. Latency columns of empty
         and failed batches are NaN.
         """
-        return self._facts.batches()
+        return self._view.batches()
 
     @property
     def records(self) -> pd.DataFrame:
@@ -98,32 +118,32 @@ class Run:
         Columns: batch_id (int64); arrival_s, batching_wait_s, scheduling_wait_s, backlog_wait_s, processing_wait_s and
         latency_s (float64, seconds): the four waits sum to the latency.
         """
-        return self._facts.records()
+        return self._view.records()
 
     @property
     def output(self) -> pd.DataFrame:
         """The last step's rows in batch order, `batch_id` first; the newest million rows (`output_limit=`)."""
-        return self._facts.output()
+        return self._view.output()
 
     @property
     def state(self) -> dict[str, Any]:
         """A copy of what each step remembers: step's name → its state, or key → state of a keyed step."""
-        return self._facts.state()
+        return self._view.state()
 
     @property
     def attempts(self) -> pd.DataFrame:
         """One row a try of a batch: batch_id, attempt (from 1), start_s, duration_s, error (empty on success)."""
-        return self._facts.attempts()
+        return self._view.attempts()
 
     @property
     def controls(self) -> dict[str, dict[str, Any]]:
         """Knobs moved while it ran, in the form that `lab.run(controls=…)` takes."""
-        return self._facts.controls()
+        return self._view.controls()
 
     @property
     def provenance(self) -> dict[str, Any]:
         """What it was made of: source, sinks, settings, clock, duration_s, code (every version), packages."""
-        return self._facts.provenance()
+        return self._view.provenance()
 
     @property
     def decisions(self) -> pd.DataFrame:
@@ -142,14 +162,14 @@ class Run:
         title = f"{self.name}: {len(self.decisions)} decisions"
         return charts.decisions_chart(self.batches, self.decisions, limit_s=limit, title=title)
 
-    def follow(self, pilot: _Pilot) -> None:
+    def follow(self, pilot: Pilot) -> None:
         """Take the decisions of an autopilot as this run's."""
         self._pilot = pilot
 
     @property
     def last_progress(self) -> dict[str, Any] | None:
         """The newest row of `batches` as a dict, or None."""
-        return self._facts.last()
+        return self._view.last()
 
     def summary(self, from_s: Duration | None = None, to_s: Duration | None = None) -> pd.Series[Any]:
         """Return the run in one column of figures.
@@ -162,30 +182,30 @@ class Run:
         high = None if to_s is None else seconds(duration_ns(to_s, "to_s"))
         if low is not None and high is not None and low >= high:
             raise SettingError(f"from_s must be before to_s, got {shown(from_s)} and {shown(to_s)}.")
-        return self._facts.summary(low, high)
+        return self._view.summary() if low is None and high is None else summary_of(self._view, low, high)
 
     def batches_after(self, batch_id: int = -1) -> dict[str, Any]:
         """Return the batches behind one as arrays, under the names of `batches`: what a live display polls.
 
         A batch that failed and is still planned is the last of them; once it has succeeded it comes again.
         """
-        return self._facts.after(batch_id)
+        return self._view.after(batch_id)
 
     def share_over(self, latency: Duration) -> float:
         """Return the share of the records that took longer than `latency`, 0 to 1; NaN without records.
 
         Of the records that are held, the newest five million.
         """
-        return self._facts.share_over(duration_ns(latency, "latency"))
+        return self._view.share_over(duration_ns(latency, "latency"))
 
     @property
     def how_far(self) -> HowFar:
         """Time on the run's clock, the length asked for, and the rows taken so far."""
-        return self._facts.how_far()
+        return self._view.how_far()
 
     def wait(self, timeout: Duration | None = None) -> bool:
         """Wait until it has ended; return False when it halted or the time is up first."""
-        return self._facts.wait(None if timeout is None else seconds(duration_ns(timeout, "timeout")))
+        return self._view.wait(None if timeout is None else seconds(duration_ns(timeout, "timeout")))
 
     def what_if(self, interval: Any, *, policy: str | None = None, max_rows_per_batch: int | None = None) -> Any:
         """Return a `Curve`: this run's arrivals and costs, at another interval (or a list of them), without running.
@@ -230,7 +250,7 @@ class Run:
         """Return latency, batch size, throughput, backlog and load over time as an Altair chart."""
         from mblab import charts
 
-        return charts.run_chart(self.batches, title=f"{self.name} · {self._headline()}")
+        return charts.run_chart(self.batches, title=f"{self.name} · {headline(self.summary())}")
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the run as one interactive page that opens without a network; return its path.
@@ -247,7 +267,7 @@ class Run:
         frames = {"Batches": self.batches, "Attempts that failed": self.attempts.query("error != ''")}
         frames |= {"Records": self.records, "Output": self.output}
         parts = RunParts(
-            f"{self.name} · run {self.run_id}", f"{self.status}: {self._headline()}", self.summary(), frames,
+            f"{self.name} · run {self.run_id}", f"{self.status}: {headline(self.summary())}", self.summary(), frames,
             self.plot(), self.slowest().waterfall(), self.provenance, self.controls, self.state,
         )  # fmt: skip
         return write_page(parts, Path(path))
@@ -258,21 +278,10 @@ class Run:
         Raises:
             SettingError: The folder holds something else.
         """
-        frames = {"batches": self.batches, "records": self.records, "output": self.output, "attempts": self.attempts}
-        about = {"run_id": self.run_id, "name": self.name, "status": self.status, "controls": self.controls}
-        if self._pilot is not None:
-            frames["decisions"] = self._pilot.decisions
-            about["pilot"] = {"latency_s": self._pilot.latency_s}
-        return write_run(Path(folder), frames, about | {"provenance": self.provenance}, self.summary(), self.state)
-
-    def _headline(self) -> str:
-        s = self.summary()
-        latency = f", latency p50 {format_s(s.latency_p50_s)}, p95 {format_s(s.latency_p95_s)}" if s.rows else ""
-        batches = "1 batch" if s.batches == 1 else f"{s.batches:,} batches"
-        return f"{s.rows:,} rows in {batches}{latency}, load {s.load:.2f}, {s.regime.replace('_', ' ')}"
+        return write_run(self._view, self._pilot, Path(folder))
 
     def __repr__(self) -> str:
-        return f"Run({self.name} {self.run_id}, {self.status}: {self._headline()})"
+        return f"Run({self.name} {self.run_id}, {self.status}: {headline(self.summary())})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
         if Run._display_hook is not None and (bundle := Run._display_hook(self)) is not None:
@@ -282,7 +291,7 @@ class Run:
         return charts.mimebundle(self.plot(), repr(self))
 
 
-def read_run(folder: str | os.PathLike[str], what_if: Callable[..., Any], diagnose: Callable[[Run], str]) -> Run:
+def read_run(folder: str | os.PathLike[str], what_if: WhatIf, diagnose: Callable[[Run], str]) -> Run:
     """Return a run that `run.save` wrote.
 
     Raises:
@@ -292,13 +301,13 @@ def read_run(folder: str | os.PathLike[str], what_if: Callable[..., Any], diagno
     if not (source / "run.json").is_file():
         raise SettingError(f"load_run needs a folder that run.save() wrote, but {str(source)!r} holds no run.json.")
     try:
-        facts = SavedFacts(source)
-        pilot = facts.pilot()
+        view = SavedRun(source)
+        pilot = view.pilot()
     except MblabError:
         raise
     except (OSError, ValueError, KeyError) as error:
         raise SettingError(f"the run in {str(source)!r} cannot be read: {error}") from None
-    run = Run(facts, what_if, diagnose)
+    run = Run(view, what_if, diagnose)
     if pilot is not None:
         run.follow(pilot)
     return run
