@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mblab import charts
-from mblab.charts import facts, style
+from mblab.charts import frames, style
 from mblab.errors import ColumnError, MissingExtra, SettingError, SettingTypeError
 from mblab.metrics import BATCH_COLUMNS
 
@@ -144,14 +144,14 @@ def test_marks_have_their_columns_whatever_the_frame(name):
 @given(
     at=st.lists(st.floats(0, 590), max_size=60).map(sorted),
     length=st.integers(1, 20),
-    kinds=st.lists(st.sampled_from(facts.MARK_KINDS), min_size=60, max_size=60),
+    kinds=st.lists(st.sampled_from(frames.MARK_KINDS), min_size=60, max_size=60),
 )
 @settings(max_examples=60, deadline=None)
 def test_labels_never_lie_on_each_other_nor_leave_the_page(at, length, kinds):
     """Within a lane the boxes of the labels are disjoint, and each ends left of the page's edge."""
     marks = pd.DataFrame({"kind": kinds[: len(at)], "label": ["x" * length] * len(at), "at": at})
-    placed = facts.placed(marks, at, 685)
-    width = facts.SYMBOL_PX + facts.CHARACTER_PX * length
+    placed = frames.placed(marks, at, 685)
+    width = frames.SYMBOL_PX + frames.CHARACTER_PX * length
     for _, lane in placed[placed["label"] != ""].groupby("lane"):
         left = [at if side == "right" else at - width for at, side in zip(lane["at"], lane["side"], strict=True)]
 
@@ -177,7 +177,7 @@ def test_few_batches_are_all_drawn():
 def test_thinning_keeps_every_peak_the_order_and_the_limit(heights, max_points):
     """At most max_points whole rows, ascending, with the ends and the largest of each column that has peaks."""
     count = len(heights)
-    mixed = {name: np.roll(heights, 7 * k) for k, name in enumerate(facts.PEAKS)}
+    mixed = {name: np.roll(heights, 7 * k) for k, name in enumerate(frames.PEAKS)}
     frame = pd.DataFrame({"start_s": np.arange(count), **mixed})
     thin = charts.thinned(frame, max_points)
 
@@ -185,7 +185,7 @@ def test_thinning_keeps_every_peak_the_order_and_the_limit(heights, max_points):
     assert thin["start_s"].is_monotonic_increasing
     assert {0, count - 1} <= set(thin["start_s"])
     pd.testing.assert_frame_equal(thin, frame.loc[thin.index])
-    for name in facts.PEAKS:
+    for name in frames.PEAKS:
         assert thin[name].max() == frame[name].max() or frame[name].isna().all()
 
 

@@ -1,6 +1,6 @@
 """What a prediction is worth: latency against cost, and what came against what was said.
 
-curve, verification -> facts -> style -> [over_cost] -> render
+curve, verification -> frames -> style -> [over_cost] -> render
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from mblab.charts.facts import checked_frame, largest
+from mblab.charts.frames import checked_frame, largest
 from mblab.charts.style import (
     BLUE,
     GREEN,

@@ -1,6 +1,6 @@
 """A curve over intervals: what each costs in latency, and whether the work fits into it.
 
-sweep.table -> facts -> style -> [over_interval] -> render
+sweep.table -> frames -> style -> [over_interval] -> render
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from mblab.charts.facts import checked_frame, largest, placed
+from mblab.charts.frames import checked_frame, largest, placed
 from mblab.charts.style import (
     BLUE,
     GREEN,

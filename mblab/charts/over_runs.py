@@ -1,6 +1,6 @@
 """Two runs over the same time: latency, batch size, backlog and load, one colour and dash a run.
 
-run.batches of each -> facts -> style -> [over_runs] -> render
+run.batches of each -> frames -> style -> [over_runs] -> render
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 import altair as alt
 import pandas as pd
 
-from mblab.charts.facts import checked_frame, largest, thinned
+from mblab.charts.frames import checked_frame, largest, thinned
 from mblab.charts.style import BLUE, PLAIN, VERMILION, data, dressed, height_axis, panel, time_unit
 from mblab.metrics import BATCH_COLUMNS
 

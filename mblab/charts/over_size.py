@@ -1,6 +1,6 @@
 """The spectrum over the batch's size, from row at a time to one batch: latency, the cost of a row, load.
 
-lab.spectrum -> facts -> style -> [over_size] -> render
+lab.spectrum -> frames -> style -> [over_size] -> render
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Final
 import altair as alt
 import pandas as pd
 
-from mblab.charts.facts import checked_frame, largest
+from mblab.charts.frames import checked_frame, largest
 from mblab.charts.style import (
     BLUE,
     GREEN,

@@ -2,7 +2,7 @@
 
 A batch stands at its nominal start in every panel, the time by which `run.summary(from_s, to_s)` selects batches too.
 
-    run.batches -> facts -> style -> [over_time] -> render
+    run.batches -> frames -> style -> [over_time] -> render
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from mblab.charts.facts import MARK_COLUMNS, MARK_KINDS, checked_frame, largest, marks_of, placed, thinned
+from mblab.charts.frames import MARK_COLUMNS, MARK_KINDS, checked_frame, largest, marks_of, placed, thinned
 from mblab.charts.style import (
     BLUE,
     GREEN,

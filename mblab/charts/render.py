@@ -17,7 +17,7 @@ from typing import Any
 
 import altair as alt
 
-from mblab.errors import MissingExtra
+from mblab.charts import vega
 
 __all__ = ["MIME", "SCHEMA", "enable", "html_fragment", "mimebundle", "png_bytes", "svg_text"]
 
@@ -42,7 +42,7 @@ def mimebundle(chart: Any, text: str) -> dict[str, Any]:
 def _bundle(spec: dict[str, Any], text: str) -> dict[str, Any]:
     bundle: dict[str, Any] = {MIME: {**spec, "$schema": SCHEMA}, "text/plain": text}
     with contextlib.suppress(Exception):  # a notebook without the image is still a notebook with the chart
-        bundle["image/png"] = base64.b64encode(_png(spec)).decode("ascii")
+        bundle["image/png"] = base64.b64encode(vega.png(spec)).decode("ascii")
     return bundle
 
 
@@ -62,7 +62,7 @@ def png_bytes(chart: Any) -> bytes:
     Raises:
         MissingExtra: vl-convert-python cannot be imported.
     """
-    return _png(chart.to_dict())
+    return vega.png(chart.to_dict())
 
 
 def svg_text(chart: Any) -> str:
@@ -71,7 +71,7 @@ def svg_text(chart: Any) -> str:
     Raises:
         MissingExtra: vl-convert-python cannot be imported.
     """
-    return _svg(chart.to_dict())
+    return vega.svg(chart.to_dict())
 
 
 def html_fragment(chart: Any) -> str:
@@ -84,28 +84,8 @@ def html_fragment(chart: Any) -> str:
         MissingExtra: vl-convert-python cannot be imported.
     """
     spec = chart.to_dict()
-    svg = _svg(spec)
+    svg = vega.svg(spec)
     own = f"c{zlib.crc32(svg.encode()):08x}"
     inline = SVG_IDS.sub(rf"\g<1>{own}-\g<2>", svg)
     named = spec.get("description", "chart")
     return f'<figure class="mblab-chart" role="img" aria-label="{html.escape(named)}">{inline}</figure>'
-
-
-def _png(spec: dict[str, Any]) -> bytes:
-    # on a transparent ground vl-convert 1.9 turns what is half transparent grey, and the edges of letters with it
-    return bytes(_converter().vegalite_to_png({**spec, "background": "white"}, scale=1))
-
-
-def _svg(spec: dict[str, Any]) -> str:
-    return str(_converter().vegalite_to_svg(spec))
-
-
-def _converter() -> Any:
-    try:
-        import vl_convert
-    except ImportError:
-        raise MissingExtra(
-            "an image of a chart needs vl-convert-python, which cannot be imported; "
-            "install it with `pip install vl-convert-python`."
-        ) from None
-    return vl_convert

@@ -4,7 +4,7 @@ Colours are Okabe and Ito's, each with 3:1 contrast or more on white and on Jupy
 dash or a shape says the same. Text is a grey with 4.5:1 on white and on black. The background is transparent. A spec
 keeps to what Vega-Lite 5.6 knows, because that is what JupyterLab 4 carries.
 
-    facts -> [style] -> over_time, over_interval
+    frames -> [style] -> over_time, over_interval
 
 Source: Okabe and Ito, "Color Universal Design" (2008); contrast as in WCAG 2.1.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from mblab.charts.facts import TEXTS, csv_text
+from mblab.charts.frames import TEXTS, csv_text
 
 __all__ = [
     "BLUE", "GREEN", "GREY", "GUTTER", "PINK", "PLAIN", "RECORD", "VERMILION", "WIDTH", "data", "dressed",

@@ -1,9 +1,10 @@
-"""What vl-convert does for the dashboard, in a process of its own.
+"""All that vl-convert does: pictures of a chart, and the library that draws charts in a browser.
 
-It holds the interpreter for seconds, which would stop every running stream, so it never works in the kernel. The
-drawing library it makes for the browser is kept in the user's cache folder; making it again needs no network.
+It holds the interpreter for seconds the first time, which would stop every running stream: what a dashboard or a page
+needs is made in a process of its own. The library is kept in the user's cache folder; making it again needs no network.
 
-    vl-convert -> [vega] -> widget (the library), face (still pictures)
+    spec       -> [vega] -> PNG and SVG -> render, still pictures of the dashboard
+    vl-convert -> [vega] -> drawing library -> dashboard, page
 """
 
 from __future__ import annotations
@@ -12,30 +13,32 @@ import contextlib
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import threading
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Final
 
 from mblab.errors import MblabError, MissingExtra
 
-__all__ = ["cache_folder", "drawing_code", "is_kept", "picture", "warm"]
+__all__ = ["cache_folder", "drawing_code", "is_kept", "page_code", "picture", "png", "svg", "warm"]
 
-PATIENCE_S = 180.0
-LIBRARY = """
+PATIENCE_S: Final = 180.0
+LIBRARY: Final = """
 import gzip, sys, vl_convert
 text = vl_convert.javascript_bundle("export {vegaEmbed};", vl_version=sys.argv[1])
 sys.stdout.buffer.write(gzip.compress(text.encode(), 9, mtime=0))
 """
-PICTURE = """
+PICTURE: Final = """
 import json, sys, vl_convert
-spec = {**json.load(sys.stdin), "background": "white"}  # on a transparent ground what is half transparent turns grey
-sys.stdout.buffer.write(vl_convert.vegalite_to_png(spec, scale=1))
+sys.stdout.buffer.write(vl_convert.vegalite_to_png(json.load(sys.stdin), scale=1))
 """
-VEGA_LITE = "6.4"
+EXPORT: Final = re.compile(r"export ?\{([\w$]+) as vegaEmbed\};\s*$")
+VEGA_LITE: Final = "6.4"
 
 _making = threading.Lock()
 _made: bytes | None = None
@@ -49,6 +52,8 @@ def cache_folder() -> Path:
 def drawing_code() -> bytes:
     """Return the drawing library for the browser, gzipped; made once per computer and version, which takes seconds.
 
+    It is a JavaScript module that exports `vegaEmbed` and has nothing left to fetch, 0.9 MB unpacked.
+
     Raises:
         MissingExtra: vl-convert-python is not installed.
         MblabError: It could not be made; the message says why.
@@ -58,6 +63,20 @@ def drawing_code() -> bytes:
         if _made is None:
             _made = _kept() or _make()
         return _made
+
+
+def page_code() -> str:
+    """Return the drawing library as a script that may stand inside a page and makes `vegaEmbed` known to the next one.
+
+    Raises:
+        MissingExtra: vl-convert-python is not installed.
+        MblabError: It could not be made, or is not what we know how to use.
+    """
+    module = gzip.decompress(drawing_code()).decode().replace("\r\n", "\n")
+    script, found = EXPORT.subn(r"window.vegaEmbed = \1;", module)
+    if not found:
+        raise MblabError("this vl-convert makes a drawing library that mblab cannot put into a page.")
+    return script.replace("</script", "<\\/script")
 
 
 def is_kept() -> bool:
@@ -86,7 +105,7 @@ def _file() -> Path:
         maker = version("vl-convert-python")
     except PackageNotFoundError:
         raise MissingExtra(
-            "the live charts need vl-convert-python, which is not installed; "
+            "interactive charts need vl-convert-python, which is not installed; "
             "install it with `pip install vl-convert-python`."
         ) from None
     return cache_folder() / f"vega-{VEGA_LITE}-vlc{maker}.js.gz"
@@ -113,13 +132,47 @@ def _make() -> bytes:
     return data
 
 
+def png(spec: dict[str, Any]) -> bytes:
+    """Return a chart as a PNG on white, one pixel a unit, drawn in this process.
+
+    Raises:
+        MissingExtra: vl-convert-python cannot be imported.
+    """
+    return bytes(_converter().vegalite_to_png(_on_white(spec), scale=1))
+
+
+def svg(spec: dict[str, Any]) -> str:
+    """Return a chart as an SVG document, drawn in this process.
+
+    Raises:
+        MissingExtra: vl-convert-python cannot be imported.
+    """
+    return str(_converter().vegalite_to_svg(spec))
+
+
 def picture(spec: dict[str, Any]) -> bytes:
-    """Return a chart as a PNG on white.
+    """Return the same as `png`, drawn in a process of its own: for a kernel in which a run may be on.
 
     Raises:
         MblabError: It could not be drawn.
     """
-    return _run(PICTURE, stdin=json.dumps(spec).encode())
+    return _run(PICTURE, stdin=json.dumps(_on_white(spec)).encode())
+
+
+def _on_white(spec: dict[str, Any]) -> dict[str, Any]:
+    # on a transparent ground vl-convert 1.9 turns what is half transparent grey, and the edges of letters with it
+    return {**spec, "background": "white"}
+
+
+def _converter() -> ModuleType:
+    try:
+        import vl_convert
+    except ImportError:
+        raise MissingExtra(
+            "an image of a chart needs vl-convert-python, which cannot be imported; "
+            "install it with `pip install vl-convert-python`."
+        ) from None
+    return vl_convert
 
 
 def _run(program: str, *arguments: str, stdin: bytes = b"") -> bytes:

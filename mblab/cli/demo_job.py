@@ -223,7 +223,7 @@ def _found(result: DemoResult) -> str:
 
 def report_page(result: DemoResult) -> str:
     """Return the page: charts as SVG inside, no script, nothing fetched."""
-    from mblab.charts import html_fragment
+    from mblab.charts.render import html_fragment
 
     page = Page("A month of flights in seven seconds", GENERATOR)
     s, shortest = result.run.summary(), result.sweep.shortest_s

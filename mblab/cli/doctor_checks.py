@@ -214,7 +214,7 @@ def _png() -> str:
 
 
 def _renderer() -> str:
-    from mblab.charts import mimebundle
+    from mblab.charts.render import mimebundle
 
     data = mimebundle(_chart(), "chart")
     kinds = sorted(data[0] if isinstance(data, tuple) else data)

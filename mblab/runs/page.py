@@ -10,28 +10,24 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import functools
 import hashlib
 import html
 import json
 import math
 import string
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
-from mblab.errors import MissingExtra
+from mblab.charts import vega
 from mblab.tables.values import as_python
 
-__all__ = ["Page", "html_table", "plain", "script_json", "table_of", "told", "vega_bundle"]
+__all__ = ["Page", "html_table", "plain", "script_json", "table_of", "told"]
 
 HERE: Final = Path(__file__).parent
 ROWS_SHOWN: Final = 20_000
-BUNDLE: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
 
 
 def html_table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
@@ -110,11 +106,11 @@ class Page:
         """Return the page.
 
         Raises:
-            MissingExtra: It has charts that answer to the pointer, and vl-convert-python cannot be imported.
+            MissingExtra: It has charts that answer to the pointer, and vl-convert-python is not installed.
         """
         scripts = [(HERE / "page.js").read_text(encoding="utf-8")] if self._data else []
         if any(name.startswith("chart") for name in self._data):
-            scripts.insert(0, vega_bundle())
+            scripts.insert(0, vega.page_code())
         hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts) or "'none'"
         evaluates = (
             " 'unsafe-eval'" if len(scripts) > 1 else ""
@@ -136,24 +132,6 @@ class Page:
 
 def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-
-
-@functools.cache
-def vega_bundle() -> str:
-    """Return the JavaScript that draws the charts, about 0.9 MB, with nothing left to fetch.
-
-    Made in a process of its own: it takes seconds during which no other thread of this one could run.
-
-    Raises:
-        MissingExtra: vl-convert-python cannot be imported.
-    """
-    done = subprocess.run([sys.executable, "-c", BUNDLE], capture_output=True, check=False)  # noqa: S603
-    if done.returncode:
-        raise MissingExtra(
-            "an interactive page needs vl-convert-python, which cannot be imported; "
-            "install it with `pip install vl-convert-python`."
-        )
-    return done.stdout.decode().replace("\r\n", "\n").replace("</script", "<\\/script")
 
 
 def script_json(value: Any) -> str:

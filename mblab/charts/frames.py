@@ -2,7 +2,7 @@
 
 Plain frames in, plain frames out; nothing here knows Altair.
 
-    run.batches -> [facts] -> over_time, over_interval
+    run.batches -> [frames] -> over_time, over_interval
 """
 
 from __future__ import annotations
