@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mblab import BatchError, Lab, SettingError
-from mblab.checks.pages import ENTRIES, difference_html, state_html, table_html
+from mblab.charts.markup import ENTRIES, difference_html, state_html, table_html
 from mblab.checks.rerun import difference
 from mblab.testing import rows_at
 

@@ -6,18 +6,20 @@ history, run -> [inspection] -> lab
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
-from mblab.checks import pages
+from mblab.charts import markup
 from mblab.checks.rerun import remembered
 from mblab.engine.engine import Engine
-from mblab.errors import SettingError
+from mblab.errors import SettingError, shown
 from mblab.steps.state import savepoint
 from mblab.timing.durations import format_s
 
 __all__ = ["Inspection", "inspect_batch"]
+
+STATE_LETTERS: Final = 800
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Inspection:
         parts = [self._headline(), self._figures(), "", f"rows in ({len(self.rows):,}):", _text(self.rows)]
         parts += ["", f"rows out ({len(self.output):,}):", _text(self.output)]
         for name, state in self.state_before.items():
-            parts += ["", f"{name} remembered before:", f"  {pages.plain(state)}"]
+            parts += ["", f"{name} remembered before:", f"  {shown(state, STATE_LETTERS)}"]
         if self.error is not None:
             parts += ["", f"error: {self.error}"]
         return "\n".join(parts)
@@ -67,12 +69,12 @@ class Inspection:
     def _repr_html_(self) -> str:
         parts = []
         if self.error is not None:
-            parts.append(pages.block("Error", pages.error_block(pages.error_text(self.error))))
-        parts.append(pages.block(f"Rows in: {len(self.rows):,}", pages.table_html(self.rows)))
-        parts.append(pages.block(f"Rows out: {len(self.output):,}", pages.table_html(self.output)))
+            parts.append(markup.folded("Error", markup.error_html(self.error)))
+        parts.append(markup.folded(f"Rows in: {len(self.rows):,}", markup.table_html(self.rows)))
+        parts.append(markup.folded(f"Rows out: {len(self.output):,}", markup.table_html(self.output)))
         for name, state in self.state_before.items():
-            parts.append(pages.block(f"{name} remembered before", pages.state_html(state)))
-        return pages.page(self._headline(), self._figures(), parts)
+            parts.append(markup.folded(f"{name} remembered before", markup.state_html(state)))
+        return markup.framed(self._headline(), self._figures(), parts)
 
 
 def _text(frame: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from mblab.checks import pages
+from mblab.charts import markup
 from mblab.checks.trial import Recording, Trial
 from mblab.checks.verdict import equal, named_once
 from mblab.engine.engine import Engine
@@ -62,18 +62,18 @@ class Rerun:
     def _repr_html_(self) -> str:
         parts = []
         if self.error is not None:
-            parts.append(pages.block("Error today", pages.error_block(pages.error_text(self.error))))
+            parts.append(markup.folded("Error today", markup.error_html(self.error)))
         elif not self.same:
             count = len(self.diff)
             cells = f"{count:,} cell{'s' if count > 1 else ''}"
-            parts.append(pages.block(f"What differs: {cells}", pages.difference_html(self.diff)))
+            parts.append(markup.folded(f"What differs: {cells}", markup.difference_html(self.diff)))
         sides = {"Recorded": self.recorded, "Today": self.output}
         parts += [
-            pages.block(f"{name}: {len(rows):,} rows", pages.table_html(rows), unfolded=False)
+            markup.folded(f"{name}: {len(rows):,} rows", markup.table_html(rows), unfolded=False)
             for name, rows in sides.items()
         ]
         title = repr(self).removeprefix("Rerun(").removesuffix(")")
-        return pages.page(title if self.error is None else f"batch {self.batch_id} fails today", "", parts)
+        return markup.framed(title if self.error is None else f"batch {self.batch_id} fails today", "", parts)
 
 
 def remembered(engine: Engine, batch_id: int, verb: str) -> Remembered:

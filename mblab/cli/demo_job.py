@@ -27,7 +27,7 @@ from mblab.cli.notebooks import notebooks_folder
 from mblab.cli.text import SWEEP_HEAD, aligned, metric_rows, plain, plain_facts, sweep_facts, sweep_rows
 from mblab.errors import MblabError, SettingError
 from mblab.lab import Lab
-from mblab.runs.page import Page, html_table
+from mblab.runs.page import Page
 from mblab.runs.run import Run
 from mblab.sinks import parquet
 from mblab.sources import replay
@@ -223,6 +223,7 @@ def _found(result: DemoResult) -> str:
 
 def report_page(result: DemoResult) -> str:
     """Return the page: charts as SVG inside, no script, nothing fetched."""
+    from mblab.charts.markup import rows_html
     from mblab.charts.render import html_fragment
 
     page = Page("A month of flights in seven seconds", GENERATOR)
@@ -247,14 +248,14 @@ def report_page(result: DemoResult) -> str:
     )
     page.card(html_fragment(result.run.plot()))
     page.heading("Its figures")
-    page.card(html_table(metric_rows(plain_facts(s))))
+    page.card(rows_html(metric_rows(plain_facts(s))))
     page.heading(
         "Which interval?",
         "The same pipeline on the virtual clock: the function really runs, its measured time moves the clock, waiting "
         "is skipped. A long interval makes rows wait; one shorter than T* leaves no room for the work.",
     )
     page.card(html_fragment(result.sweep.plot()))
-    page.card(html_table(sweep_rows(sweep_facts(result.sweep)), SWEEP_HEAD))
+    page.card(rows_html(sweep_rows(sweep_facts(result.sweep)), SWEEP_HEAD))
     page.paragraph(_found(result), "found")
     page.heading("The pipeline, as it was exported")
     page.code((result.folder / "pipeline.py").read_text(encoding="utf-8"))

@@ -79,7 +79,7 @@ def _printed(lab: Lab) -> dict[str, Any]:
     if run is None or run.last_progress is None:
         return {"text/plain": str(lab.describe())}
     display(run.summary()[TABLE].to_frame(run.run_id).T)
-    return run._repr_mimebundle_()  # type: ignore[no-any-return]
+    return run._repr_mimebundle_()
 
 
 def _still(png: bytes | None, text: str) -> str:

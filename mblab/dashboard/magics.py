@@ -15,6 +15,7 @@ from mblab.dashboard.cells import CellText, Options, read_cell, read_options
 from mblab.errors import SettingError, did_you_mean, shown
 from mblab.lab import Lab
 from mblab.lab.control import stop_all
+from mblab.runs.view import headline
 from mblab.steps.chain import names_of
 from mblab.support import jupyter
 from mblab.timing.durations import format_s
@@ -140,11 +141,8 @@ def status_of(lab: Lab) -> str:
     run = lab.last_run
     if run is None:
         return f"no run yet, {said}"
-    s = run.summary()
-    latency = f", latency p50 {format_s(s.latency_p50_s)}, p95 {format_s(s.latency_p95_s)}" if s.rows else ""
     error = f"; {str(run.error).splitlines()[0]}" if run.error else ""
-    work = f"{s.rows:,} rows in {s.batches:,} batches{latency}, load {s.load:.2f}, backlog {s.backlog_rows:,}"
-    return f"{run.status}, {said}; {work}, {s.regime.replace('_', ' ')}{error}"
+    return f"{run.status}, {said}; {headline(run.summary(), backlog=True)}{error}"
 
 
 def _free_name(lab: Lab) -> str:

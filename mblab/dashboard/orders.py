@@ -14,6 +14,7 @@ from typing import Any, Final
 from mblab.engine.settings import KNOBS
 from mblab.errors import SettingError, did_you_mean, shown
 from mblab.lab import Lab
+from mblab.runs.view import headline
 from mblab.timing.durations import duration_ns, format_s
 from mblab.tuning.advice import Advice
 
@@ -124,12 +125,7 @@ def _summary(lab: Lab, var: str, span: Any) -> Order:
         run = lab.last_run
         if run is None:
             return Answer("there is no run")
-        s = run.summary(low, high)
-        latency = f", latency p50 {format_s(s.latency_p50_s)}, p95 {format_s(s.latency_p95_s)}" if s.rows else ""
-        return Answer(
-            f"{low:g} to {high:g} s: {s.rows:,} rows in {s.batches:,} batches{latency}, load {s.load:.2f}, "
-            f"{s.regime.replace('_', ' ')}"
-        )
+        return Answer(f"{low:g} to {high:g} s: {headline(run.summary(low, high))}")
 
     return Order(f"{var}.last_run.summary({low:g}, {high:g})", call, slow=True)
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from mblab.charts.display import Shown
 from mblab.errors import SettingTypeError, shown
 from mblab.runs.run import Run
 from mblab.timing.durations import format_s
@@ -23,7 +24,7 @@ SETTINGS: Final = ("setting", "a", "b")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """Two runs side by side.
 
     Attributes:
@@ -63,10 +64,8 @@ class Comparison:
     def __repr__(self) -> str:
         return f"Comparison({self.a.name} {self.a.run_id} → {self.b.name} {self.b.run_id}: {self._headline()})"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
-        from mblab import charts
-
-        return charts.mimebundle(self.plot(), f"{self!r}\n{self.table.to_string(index=False)}")
+    def _text(self) -> str:
+        return f"{self!r}\n{self.table.to_string(index=False)}"
 
 
 def compare(a: Run, b: Run) -> Comparison:

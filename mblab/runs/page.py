@@ -15,7 +15,7 @@ import html
 import json
 import math
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,24 +24,10 @@ import pandas as pd
 from mblab.charts import vega
 from mblab.tables.values import as_python
 
-__all__ = ["Page", "html_table", "plain", "script_json", "table_of", "told"]
+__all__ = ["Page", "figure_text", "plain", "script_json", "table_of"]
 
 HERE: Final = Path(__file__).parent
 ROWS_SHOWN: Final = 20_000
-
-
-def html_table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
-    """Return rows of text as an HTML table.
-
-    >>> html_table([("a", "<1 s")])
-    '<table><tr><th scope="row">a</th><td>&lt;1 s</td></tr></table>'
-    """
-    top = "<tr>" + "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head) + "</tr>" if head else ""
-    body = "".join(
-        f'<tr><th scope="row">{html.escape(first)}</th>' + "".join(f"<td>{html.escape(c)}</td>" for c in rest) + "</tr>"
-        for first, *rest in rows
-    )
-    return f"<table>{top}{body}</table>"
 
 
 class Page:
@@ -164,10 +150,10 @@ def plain(value: Any) -> Any:
     return value.isoformat(sep=" ") if isinstance(value, dt.datetime) else str(value)
 
 
-def told(value: Any) -> str:
+def figure_text(value: Any) -> str:
     """Return a setting or a figure as text.
 
-    >>> told(0.25), told(None), told({"interval": "1s"})
+    >>> figure_text(0.25), figure_text(None), figure_text({"interval": "1s"})
     ('0.25', '–', "{'interval': '1s'}")
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -9,13 +9,14 @@ interval would have brought, and why a run falls behind.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
 
+from mblab.charts.display import Shown
 from mblab.errors import MblabError, SettingError, shown
 from mblab.runs.saved import Pilot, SavedRun, write_run
 from mblab.runs.view import HowFar, RunView, headline, summary_of
@@ -68,13 +69,13 @@ class WhatIf(Protocol):
     ) -> Prediction: ...
 
 
-class Run:
+class Run(Shown):
     """One run of a lab: its figures so far, its output, its state.
 
     Frames are made when they are asked for; times in seconds of the run's clock.
     """
 
-    _display_hook: ClassVar[Callable[[Run], Any] | None] = None
+    _display_hook: ClassVar[Callable[[Run], dict[str, Any] | None] | None] = None
 
     def __init__(self, view: RunView, what_if: WhatIf, diagnose: Callable[[Run], str]) -> None:
         self._view = view
@@ -283,12 +284,11 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({self.name} {self.run_id}, {self.status}: {headline(self.summary())})"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
-        if Run._display_hook is not None and (bundle := Run._display_hook(self)) is not None:
-            return bundle
-        from mblab import charts
-
-        return charts.mimebundle(self.plot(), repr(self))
+    def _repr_mimebundle_(
+        self, include: Container[str] | None = None, exclude: Container[str] | None = None
+    ) -> dict[str, Any]:
+        dashboard = None if Run._display_hook is None else Run._display_hook(self)
+        return super()._repr_mimebundle_(include, exclude) if dashboard is None else dashboard
 
 
 def read_run(folder: str | os.PathLike[str], what_if: WhatIf, diagnose: Callable[[Run], str]) -> Run:

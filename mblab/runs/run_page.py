@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import pandas as pd
 
+from mblab.charts.markup import rows_html
 from mblab.errors import SettingError
-from mblab.runs.page import Page, html_table, told
+from mblab.runs.page import Page, figure_text
 from mblab.timing.durations import format_s
 
 __all__ = ["RunParts", "run_page", "write_page"]
@@ -87,7 +88,7 @@ def run_page(parts: RunParts) -> str:
     page.heading("The slowest records", "The four waits that each latency is the sum of, and the batch in the way.")
     page.chart(parts.waterfall)
     page.heading("Figures")
-    page.card(html_table([(str(name), told(value)) for name, value in s.items()]))
+    page.card(rows_html([(str(name), figure_text(value)) for name, value in s.items()]))
     for title, frame in parts.frames.items():
         page.heading(title)
         page.rows(frame)
@@ -98,10 +99,10 @@ def run_page(parts: RunParts) -> str:
         page.paragraph("No step was there to keep one.")
     page.heading("Settings", "As they were at the start; knobs moved since then stand below.")
     settings = [("source", made["source"]), *(("sink", sink) for sink in made["sinks"] or ["memory: run.output"])]
-    settings += [(name, told(value)) for name, value in made["settings"].items()]
-    settings += [("clock", made["clock"]), ("duration_s", told(made["duration_s"]))]
-    settings += [(f"moved at {at}", told(change)) for at, change in parts.controls.items()]
-    page.card(html_table(settings))
+    settings += [(name, figure_text(value)) for name, value in made["settings"].items()]
+    settings += [("clock", made["clock"]), ("duration_s", figure_text(made["duration_s"]))]
+    settings += [(f"moved at {at}", figure_text(change)) for at, change in parts.controls.items()]
+    page.card(rows_html(settings))
     page.heading("Code")
     for step in made["code"]:
         key = f" by {', '.join(step['key'])}" if step["key"] else ""
@@ -109,7 +110,7 @@ def run_page(parts: RunParts) -> str:
     if not made["code"]:
         page.paragraph("No step: the source's rows went through as they came.")
     page.heading("Packages")
-    page.card(html_table(list(made["packages"].items())))
+    page.card(rows_html(list(made["packages"].items())))
     return page.text()
 
 

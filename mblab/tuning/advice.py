@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from mblab.charts.display import Shown
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
 from mblab.timing.durations import Duration, duration_ns, format_s, seconds
 from mblab.tuning.bundle import Bundle
@@ -137,7 +138,7 @@ def _spread_out(values: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Advice:
+class Advice(Shown):
     """An interval, and why.
 
     Attributes:
@@ -262,10 +263,8 @@ class Advice:
             return f"Advice(refuse: {self.why})"
         return f"Advice({format_s(self.interval)}, {self.verdict}: {self.why})"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
-        from mblab import charts
-
-        return charts.mimebundle(self.plot(), self.explain())
+    def _text(self) -> str:
+        return self.explain()
 
 
 def _amount(value: float) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mblab.charts.display import Shown
 from mblab.checks.trial import Recording, Trial
 from mblab.engine.pipeline import Pipeline
 from mblab.errors import SettingError
@@ -39,7 +40,7 @@ WARM_UP: Final = 3
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class Spectrum(Shown):
     """What batches of every size cost, and the latency they give.
 
     Attributes:
@@ -77,10 +78,8 @@ class Spectrum:
     def __repr__(self) -> str:
         return f"Spectrum({self._headline()})"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
-        from mblab import charts
-
-        return charts.mimebundle(self.plot(), f"{self!r}\n{self.table.to_string(index=False)}")
+    def _text(self) -> str:
+        return f"{self!r}\n{self.table.to_string(index=False)}"
 
 
 def sizes_of(rows: int) -> list[int]:

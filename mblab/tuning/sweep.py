@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mblab.charts.display import Shown
 from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.runs.run import Run
 from mblab.support.progress import Progress
@@ -58,7 +59,7 @@ def shortest_interval_s(batches: pd.DataFrame, rows_per_second: float) -> float:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Shown):
     """What several intervals measured.
 
     Attributes:
@@ -88,11 +89,6 @@ class Sweep:
             found = f"lowest p95 {format_s(p95)} at {format_s(interval)}"
         shortest = "" if np.isnan(self.shortest_s) else f", T* {format_s(self.shortest_s)}"
         return f"Sweep({len(self.table)} intervals: {found}{shortest})"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
-        from mblab import charts
-
-        return charts.mimebundle(self.plot(), repr(self))
 
 
 def run_sweep(intervals_ns: Sequence[int], once: Callable[[int], Run], clock: str) -> Sweep:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from mblab.charts.display import Shown
 from mblab.runs.run import Run
 from mblab.timing.durations import NS, format_s
 from mblab.tuning.advice import NAMES, Target
@@ -32,7 +33,7 @@ RIBBON_COLUMNS: Final = ("arrival_s", "predicted_s", "predicted_s_lo", "predicte
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Shown):
     """What was predicted for one interval, and what a real run brought.
 
     Attributes:
@@ -84,11 +85,6 @@ class Verification:
 
     def __repr__(self) -> str:
         return f"Verification({self._headline()})"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
-        from mblab import charts
-
-        return charts.mimebundle(self.plot(), repr(self))
 
 
 def verified(

@@ -6,13 +6,14 @@ arrivals + cost -> lanes, bundle -> [whatif] -> curve
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mblab.charts.display import Shown
 from mblab.engine.engine import check_cost
 from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.support.arguments import number
@@ -70,7 +71,7 @@ class CostTable:
 
 
 @dataclass(frozen=True)
-class Curve:
+class Curve(Shown):
     """Latency, load and backlog against the interval, as predicted.
 
     Attributes:
@@ -121,12 +122,12 @@ class Curve:
         ]
         return f"Curve({len(self.table)} intervals: {found[0] if found else 'no rows'})"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
-        from mblab import charts
-
+    def _repr_mimebundle_(
+        self, include: Container[str] | None = None, exclude: Container[str] | None = None
+    ) -> dict[str, Any]:
         if self.table.interval_s.duplicated().any():
             return {"text/plain": repr(self), "text/html": self.table.to_html(index=False)}
-        return charts.mimebundle(self.plot(), repr(self))
+        return super()._repr_mimebundle_(include, exclude)
 
 
 def lane_cost(cost: Callable[[Any], Any], workers: int = 1) -> LaneCost:

@@ -1,33 +1,33 @@
-"""Tables and states as HTML for a cell's output: nothing in it is run, whatever a column, a value or an error says.
+"""Tables, states and errors as HTML: nothing in it is run, whatever a column, a value or an error says.
 
-frames, states, texts -> [pages] -> inspection, rerun
+Without Altair, so what shows itself as a table needs none.
+
+    frames, states, texts -> [markup] -> cell output of checks, page of a run
 """
 
 from __future__ import annotations
 
 import html
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import pandas as pd
 
 from mblab.errors import shown
 
-__all__ = [
-    "block", "cell", "difference_html", "error_block", "error_text", "page", "plain", "state_html", "table_html",
-]  # fmt: skip
+__all__ = ["difference_html", "error_html", "folded", "framed", "rows_html", "state_html", "table_html"]
 
 ROWS: Final = 8
 COLUMNS: Final = 20
 ENTRIES: Final = 20
 LETTERS: Final = 200
 EDGE: Final = "1px solid var(--jp-border-color2, #ccc)"
-WARN: Final = "#d55e00"
+WARN: Final = "#d55e00"  # the charts' vermilion
 NO_MATH: Final = "tex2jax_ignore mathjax_ignore"  # else a page typesets `$…$` in data, links and all
 
 
-def cell(value: object) -> str:
+def _cell(value: object) -> str:
     """Return a value as escaped text of bounded length."""
     return html.escape(value if isinstance(value, str) and len(value) <= LETTERS else shown(value, LETTERS))
 
@@ -39,10 +39,24 @@ def table_html(frame: pd.DataFrame, rows: int = ROWS) -> str:
     try:
         return frame.to_html(max_rows=rows, max_cols=COLUMNS, border=0, escape=True, show_dimensions=False)
     except Exception as error:  # a value whose own text fails
-        return f"<p>cannot be shown: {cell(f'{type(error).__name__}: {error}')}</p>"
+        return f"<p>cannot be shown: {_cell(f'{type(error).__name__}: {error}')}</p>"
 
 
-def entries_html(pairs: Iterable[tuple[object, object]], count: int) -> str:
+def rows_html(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
+    """Return rows of text as a table; the first text of a row names it.
+
+    >>> rows_html([("a", "<1 s")])
+    '<table><tr><th scope="row">a</th><td>&lt;1 s</td></tr></table>'
+    """
+    top = "<tr>" + "".join(f'<th scope="col">{html.escape(text)}</th>' for text in head) + "</tr>" if head else ""
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(first)}</th>' + "".join(f"<td>{html.escape(t)}</td>" for t in rest) + "</tr>"
+        for first, *rest in rows
+    )
+    return f"<table>{top}{body}</table>"
+
+
+def _entries(pairs: Iterable[tuple[object, object]], count: int) -> str:
     """Return the first of some pairs as a table of two columns."""
     lines = []
     for (name, value), _ in zip(pairs, range(ENTRIES), strict=False):
@@ -51,7 +65,7 @@ def entries_html(pairs: Iterable[tuple[object, object]], count: int) -> str:
             if isinstance(value, pd.DataFrame)
             else f"<code>{html.escape(shown(value, LETTERS))}</code>"
         )
-        lines.append(f'<tr><th style="text-align:left">{cell(name)}</th><td style="text-align:left">{text}</td></tr>')
+        lines.append(f'<tr><th style="text-align:left">{_cell(name)}</th><td style="text-align:left">{text}</td></tr>')
     more = f"<p>and {count - ENTRIES:,} more</p>" if count > ENTRIES else ""
     return f'<table class="dataframe">{"".join(lines)}</table>{more}'
 
@@ -59,26 +73,28 @@ def entries_html(pairs: Iterable[tuple[object, object]], count: int) -> str:
 def state_html(state: object) -> str:
     """Return what a step remembers as a table, or a word where it is nothing."""
     if isinstance(state, Mapping):
-        return entries_html(state.items(), len(state)) if state else "<p>nothing yet</p>"
+        return _entries(state.items(), len(state)) if state else "<p>nothing yet</p>"
     if isinstance(state, pd.DataFrame):
         return table_html(state)
     return f"<p><code>{html.escape(shown(state, LETTERS))}</code></p>"
 
 
-def error_block(text: str) -> str:
-    """Return an error's text, its lines kept."""
+def error_html(error: BaseException) -> str:
+    """Return an error as a notebook shows it: the sentence, and the user's own lines."""
+    own = getattr(error, "_render_traceback_", None)
+    text = "\n".join(own() if own else traceback.format_exception_only(error))
     style = f"border-left:3px solid {WARN};padding:6px 10px;white-space:pre-wrap;overflow-wrap:anywhere"
     return f'<pre style="{style}">{html.escape(text)}</pre>'
 
 
-def block(title: str, body: str, *, unfolded: bool = True) -> str:
+def folded(title: str, body: str, *, unfolded: bool = True) -> str:
     """Return a part that can be folded away; the body is HTML already."""
     head = f'<summary style="cursor:pointer;font-weight:600">{html.escape(title)}</summary>'
     inside = f'{head}<div style="overflow-x:auto">{body}</div>'
     return f'<details{" open" if unfolded else ""} style="margin:6px 0">{inside}</details>'
 
 
-def page(title: str, about: str, parts: Iterable[str]) -> str:
+def framed(title: str, about: str, parts: Iterable[str]) -> str:
     """Return parts under a heading and a line of figures."""
     head = f'<div style="font-weight:600;font-size:110%">{html.escape(title)}</div><div>{html.escape(about)}</div>'
     box = f"border:{EDGE};border-radius:4px;padding:8px 12px"
@@ -92,22 +108,11 @@ def difference_html(diff: pd.DataFrame, rows: int = 40) -> str:
     for row, column, was, now in diff.head(rows).itertuples(index=False):
         old = f'<del style="color:{WARN}">{_side(was)}</del>'
         new = f'<ins style="text-decoration:none;font-weight:600">{_side(now)}</ins>'
-        values = (f"{row:,}", cell(column), old, new)
+        values = (f"{row:,}", _cell(column), old, new)
         lines.append("<tr>" + "".join(f'<td style="text-align:left">{value}</td>' for value in values) + "</tr>")
     more = f"<p>and {len(diff) - rows:,} more</p>" if len(diff) > rows else ""
     return f'<table class="dataframe"><tr>{head}</tr>{"".join(lines)}</table>{more}'
 
 
 def _side(value: object) -> str:
-    return "–" if value is None else cell(value)
-
-
-def error_text(error: BaseException) -> str:
-    """Return an error as a notebook shows it: the sentence, and the user's own lines."""
-    own = getattr(error, "_render_traceback_", None)
-    return "\n".join(own() if own else traceback.format_exception_only(error))
-
-
-def plain(value: object) -> str:
-    """Return a value as one bounded line of text."""
-    return shown(value, 4 * LETTERS)
+    return "–" if value is None else _cell(value)
