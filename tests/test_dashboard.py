@@ -412,10 +412,14 @@ def test_the_ghost_is_what_what_if_says(page):
     page.run("run = lab.run(clock='virtual', cost=0.01)")
     page.say(k="ghost", interval=0.3)
     after = page.until(lambda m: m["k"] == "ghost" and m is not before)
-    p95 = page.value("float(run.what_if(0.3).table.latency_p95_s.iloc[0])")
+    quantiles = ("p50", "p95", "p99")
+    asked = page.value(f"[float(run.what_if(0.3).table[f'latency_{{q}}_s'].iloc[0]) for q in {quantiles}]")
+    page.run("trace, law = mblab.arrivals.trace(run.records.arrival_s.to_numpy()), mblab.CostModel.of(run.batches)")
+    page.run("t = mblab.predict(trace, [0.3], cost=law, duration=run.summary().duration_s).table")
+    predicted = page.value(f"[float(t[f'latency_{{q}}_s'].iloc[0]) for q in {quantiles}]")
 
     assert before["text"] == "a prediction needs a run to learn from; press Play first."
-    assert after["p95"] == pytest.approx(p95)
+    assert [after[q] for q in quantiles] == asked == predicted  # to the last bit
     assert after["text"].startswith("At 300 ms it would be: p50 ")
 
 

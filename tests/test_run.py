@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mblab import BatchError, Lab, SettingError
+import mblab
+from mblab import BatchError, CostModel, Lab, SettingError
 from mblab.engine.records import BatchRecord
 from mblab.metrics import EXACT_LIMIT, LogBuckets, RunLog
 from mblab.runs.run import Slowest
@@ -37,6 +38,37 @@ def test_what_if_replays_the_run_s_own_arrivals_and_costs_elsewhere():
     assert len(run.what_if("500ms", policy="skip").table) == 1
     with pytest.raises(SettingError, match="policy='queue'"):
         run.what_if("1s", policy="queue", max_rows_per_batch=3)
+
+
+def test_what_if_is_the_prediction_by_the_law_of_the_run_s_batches():
+    """One law of cost: the curve is that of `predict` to the last bit, and a batch that raised is left out of it."""
+    times = np.arange(800) / 100
+    lab = Lab(rows_at(times), interval="1s", name="one_law")
+
+    @lab.batch
+    def fails_at_last(batch, state):
+        state["batches"] = state.get("batches", 0) + 1
+        if state["batches"] == 8:
+            raise ValueError
+
+    with pytest.raises(BatchError):
+        lab.run("8s", clock="virtual", cost=0.043)
+    run = lab.last_run
+    arrivals = mblab.arrivals.trace(run.records.arrival_s.to_numpy())
+    until = float(run.records.arrival_s.iloc[-1]) + 1e-9  # where what is known of a run with a backlog ends
+    table = run.what_if(["500ms", "1s"], policy="skip", max_rows_per_batch=70).table
+
+    assert run.batches.status.tolist() == ["ok"] * 7 + ["failed"]
+    assert run.batches.batch_duration_s.iloc[-1] < 0.02
+    assert run.what_if("1s").table.load[0] == pytest.approx(0.043, rel=1e-4)
+    pd.testing.assert_frame_equal(
+        table,
+        mblab.predict(
+            arrivals, ["500ms", "1s"], cost=CostModel.of(run.batches), duration=until, policy="skip",
+            max_rows_per_batch=70,
+        ).table,
+        check_exact=True,
+    )  # fmt: skip
 
 
 def test_what_if_of_an_overloaded_run_does_not_mistake_unprocessed_rows_for_silence():

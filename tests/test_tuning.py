@@ -122,6 +122,37 @@ def test_every_live_batch_is_a_free_probe():
     assert model.coefficients[:2] == pytest.approx([0.02, 3e-4], rel=1e-4)
 
 
+def test_several_runs_teach_one_law():
+    """A run begins with an empty state, so rows of the run before it are none that were seen."""
+    runs = [
+        Lab(rows_at(np.arange(0, 20, 0.002)), interval=every, name="taught").run(
+            "20s", clock="virtual", cost=CostModel.fit(probes(lambda n, r: 0.02 + 1e-5 * n + 2e-6 * r), host_sd=0.0)
+        )
+        for every in ("500ms", "2s")
+    ]
+    model = CostModel.of(*(run.batches for run in runs))
+
+    assert model.probes.seen_rows.tolist().count(0) == 2
+    assert model.work_s(np.array([1000.0]), 5000.0)[0] == pytest.approx(0.04, rel=0.05)
+
+
+@pytest.mark.parametrize(("slope", "rate"), [(2e-4, 1000), (2e-4, 4500), (0.0, 1000)])
+def test_the_shortest_interval_that_fits_is_the_closed_form_s(slope, rate):
+    """T* = a/(1 − bλ)."""
+    law = CostModel.fit(probes(lambda n, r: 0.1 + slope * n), host_sd=0.0)
+
+    assert law.shortest_interval_s(rate) == pytest.approx(0.1 / (1 - slope * rate), rel=1e-6)
+
+
+def test_no_shortest_interval_is_told_where_none_fits_or_one_size_was_seen():
+    """bλ ≥ 1: the work outgrows every interval; of one size nobody knows what another costs."""
+    one_size = CostModel.fit(pd.DataFrame({"num_input_rows": [50, 50], "seconds": [0.1, 0.1]}))
+
+    assert math.isnan(AFFINE.shortest_interval_s(5001))
+    assert math.isnan(AFFINE.shortest_interval_s(float("nan")))
+    assert math.isnan(one_size.shortest_interval_s(10))
+
+
 # -- what it predicts ---------------------------------------------------------------------------------------------
 
 

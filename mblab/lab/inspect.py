@@ -181,16 +181,17 @@ def what_if(
     max_rows_per_batch: int | None,
 ) -> Curve:
     """Return the curve of a run's own arrivals and costs: what `run.what_if` calls."""
+    from mblab.tuning.cost import CostModel
     from mblab.tuning.sweep import check_intervals
     from mblab.tuning.trace import trace_of_run
-    from mblab.tuning.whatif import CostTable, curve_of
+    from mblab.tuning.whatif import curve_of
 
     batches, trace = run.batches, trace_of_run(run)
     rule = check_policy(policy or (batches.policy.iloc[-1] if len(batches) else "asap"))
     return curve_of(
         trace.arrival_ns,
         check_intervals(interval if isinstance(interval, list | tuple | np.ndarray) else [interval]),
-        cost=CostTable.of(batches),
+        cost=CostModel.of(batches),
         horizon_ns=trace.horizon_ns,
         policy=rule,
         max_rows_per_batch=check_cap(max_rows_per_batch, rule),

@@ -18,15 +18,15 @@ from mblab.errors import SettingError, missing_column
 from mblab.timing.durations import NS, format_s
 from mblab.tuning.fit import FORMS, Floats, Pauses, choose_form, design, local_ratio, robust
 
-__all__ = ["BATCH_PROBE_COLUMNS", "Before", "CostModel", "LaneCost", "Sampler"]
+__all__ = ["Before", "CostModel", "LaneCost", "Sampler"]
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 HOST_SD = 0.06  # how far a machine's speed wanders from one minute to the next; see tests/benchmarks/results
 GRID = np.linspace(0.0, math.log(1e9), 1025)  # log n at which lanes keep the law: 5e-5 off between two points
-BATCH_PROBE_COLUMNS = (
-    "num_input_rows", "batch_duration_s", "scheduling_delay_s", "wake_delay_s", "cpu_time_s", "start_s",
-)  # fmt: skip
+MEASURED = ("num_input_rows", "batch_duration_s")
+BESIDES = ("scheduling_delay_s", "wake_delay_s", "cpu_time_s", "start_s")  # 0 where nobody noted it
+LONGEST_S = 1e5  # no T* is looked for beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,34 +163,28 @@ class CostModel:
         )
 
     @classmethod
-    def of(cls, batches: pd.DataFrame, *, host_sd: float = HOST_SD) -> CostModel:
-        """Return the law behind a run's batches: every live batch is a free probe.
+    def of(cls, *runs: pd.DataFrame, host_sd: float = HOST_SD) -> CostModel:
+        """Return the law behind the batches of a run, or of several: every live batch is a free probe.
+
+        A failed batch tells nothing, for it ended early.
 
         Args:
-            batches: A frame such as `run.batches`.
+            runs: Frames such as `run.batches`, each with the batches of one run from its beginning. `num_input_rows`
+                and `batch_duration_s` suffice; `wake_delay_s`, `scheduling_delay_s`, `cpu_time_s` and `start_s` tell
+                more.
             host_sd: Relative spread of the machine's speed.
 
         Raises:
-            ColumnError: A column is not there.
+            ColumnError: One of the two columns is not there.
             SettingError: There is no batch with rows to learn from.
+
+        >>> frame = pd.DataFrame({"num_input_rows": [100, 200, 400], "batch_duration_s": [0.12, 0.14, 0.18]})
+        >>> round(CostModel.of(frame)(300), 6)
+        0.16
         """
-        for name in BATCH_PROBE_COLUMNS:
-            if name not in batches.columns:
-                raise missing_column("batches", name, batches.columns)
-        delivered = batches
-        if "status" in batches.columns:
-            delivered = batches[batches.status.isin(["ok", "retried", "empty"])]
-        rows = delivered.num_input_rows
-        frame = pd.DataFrame(
-            {
-                "num_input_rows": rows,
-                "seen_rows": rows.cumsum() - rows,
-                "seconds": delivered.batch_duration_s - delivered.wake_delay_s,
-                "cpu_s": delivered.cpu_time_s,
-                "at_s": delivered.start_s,
-            }
-        )
-        return cls.fit(frame[rows > 0], before=Before.of(delivered), host_sd=host_sd)
+        delivered = [_delivered(batches) for batches in runs]
+        probes = pd.concat([_as_probes(batches) for batches in delivered], ignore_index=True)
+        return cls.fit(probes, before=Before.of(pd.concat(delivered)), host_sd=host_sd)
 
     # -- what it says -----------------------------------------------------------------------------------------------
 
@@ -212,6 +206,36 @@ class CostModel:
         x = design(rows, np.broadcast_to(seen, rows.shape).astype(np.float64), self.keys(size))
         cost: Floats = np.maximum(x @ self.coefficients, 0.0) * np.exp(np.interp(size, self.knots, self.heights))
         return cost
+
+    def shortest_interval_s(self, rows_per_second: float) -> float:
+        """Return T*, the shortest interval T that a batch of the λT rows it brings fits into: S(λT) ≤ T, in seconds.
+
+        NaN when no interval does, or when nothing tells the cost of other sizes, as only one was seen. For
+        S(n) = a + b·n it is a / (1 − bλ).
+
+        Args:
+            rows_per_second: λ.
+
+        Source: T. Das et al., "Adaptive stream processing using dynamic batch sizing" (2014).
+
+        >>> law = CostModel.of(pd.DataFrame({"num_input_rows": [100, 200], "batch_duration_s": [0.12, 0.14]}))
+        >>> round(law.shortest_interval_s(1000), 6)
+        0.125
+        """
+        low, high = self.rows_probed
+        if low == high or not rows_per_second > 0:
+            return float("nan")
+
+        def fits(interval_s: Floats) -> Bools:
+            return np.asarray(self(rows_per_second * interval_s) + self.before.wake_s <= interval_s, np.bool_)
+
+        within = np.geomspace(1e-6, LONGEST_S, 1000)
+        if not fits(within).any():
+            return float("nan")
+        while within[-1] > within[0] * (1 + 1e-12):  # the first of 1 000 that fits, then of 1 000 below it, …
+            first = int(np.argmax(fits(within)))
+            within = np.linspace(within[max(first - 1, 0)], within[first], 1000)
+        return float(within[-1])
 
     def cpu_s(self, rows: Any, seen: Any = 0) -> Any:
         """Return the CPU seconds of a batch of n rows."""
@@ -364,6 +388,29 @@ PROBE_DEFAULTS: dict[str, float] = {
     "num_input_rows": 0.0, "seen_rows": 0.0, "seconds": 0.0, "cpu_s": 0.0, "collected_s": 0.0, "switches": 0.0,
     "idle_s": 0.0, "at_s": 0.0, "keys": 0.0,
 }  # fmt: skip
+
+
+def _delivered(batches: pd.DataFrame) -> pd.DataFrame:
+    """Return the batches of a run that ended as they should, with every column that a law is read off."""
+    for name in MEASURED:
+        if name not in batches.columns:
+            raise missing_column("batches", name, batches.columns)
+    ended = batches[batches.status != "failed"] if "status" in batches.columns else batches
+    return ended.reindex(columns=[*MEASURED, *BESIDES]).fillna(dict.fromkeys(BESIDES, 0.0))
+
+
+def _as_probes(batches: pd.DataFrame) -> pd.DataFrame:
+    """Return a run's batches as `CostModel.fit` takes them."""
+    rows = batches.num_input_rows
+    return pd.DataFrame(
+        {
+            "num_input_rows": rows,
+            "seen_rows": rows.cumsum() - rows,
+            "seconds": batches.batch_duration_s - batches.wake_delay_s,
+            "cpu_s": batches.cpu_time_s,
+            "at_s": batches.start_s,
+        }
+    )
 
 
 def _normal_quantiles(count: int) -> Floats:

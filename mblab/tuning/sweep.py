@@ -1,6 +1,6 @@
 """The same pipeline at several intervals, side by side, and the shortest that the work fits into.
 
-run -> [sweep] -> lab
+run -> cost -> [sweep] -> lab
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.runs.run import Run
 from mblab.support.progress import Progress
 from mblab.timing.durations import NS, format_s, interval_ns
+from mblab.tuning.cost import CostModel
 
-__all__ = ["CURVE_COLUMNS", "Sweep", "check_intervals", "run_sweep", "shortest_interval_s"]
+__all__ = ["CURVE_COLUMNS", "Sweep", "check_intervals", "run_sweep"]
 
 CURVE_COLUMNS = (
     "interval_s", "latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "num_input_rows_mean", "load",
@@ -37,27 +38,6 @@ def check_intervals(intervals: object, knob: str = "interval") -> list[int]:
     return sorted({interval_ns(i, knob) for i in intervals})
 
 
-def shortest_interval_s(batches: pd.DataFrame, rows_per_second: float) -> float:
-    """Return T* = a / (1 − bλ): the shortest interval into which a batch of cost a + b·n fits, in seconds.
-
-    a and b come from a least-squares line through (rows, duration) of the batches; NaN when there are too few sizes, or
-    when the work outgrows every interval (bλ ≥ 1).
-
-    Source: on schedule iff a + b·λT ≤ T (Das et al., "Adaptive stream processing using dynamic batch sizing", 2014).
-
-    >>> frame = pd.DataFrame({"num_input_rows": [100, 200, 400], "batch_duration_s": [0.12, 0.14, 0.18]})
-    >>> round(shortest_interval_s(frame, 1000), 6)
-    0.125
-    """
-    some = batches[batches.num_input_rows > 0]
-    rows, cost = some.num_input_rows.to_numpy(float), some.batch_duration_s.to_numpy(float)
-    if len(np.unique(rows)) < 2:
-        return float("nan")
-    slope, base = np.polyfit(rows, cost, 1)
-    slope, base = max(float(slope), 0.0), max(float(base), 0.0)
-    return base / (1 - slope * rows_per_second) if slope * rows_per_second < 1 else float("nan")
-
-
 @dataclass(frozen=True)
 class Sweep(Shown):
     """What several intervals measured.
@@ -66,7 +46,7 @@ class Sweep(Shown):
         table: One row an interval, ascending: interval_s, latency_mean_s, latency_p50_s, latency_p95_s, latency_p99_s,
             num_input_rows_mean, load, throughput (float64), backlog_rows (int64), regime (str).
         runs: Interval in seconds → its run.
-        shortest_s: T*, the shortest interval the work fits into, fitted to all batches; NaN when it cannot be told.
+        shortest_s: T*, the shortest interval the work fits into, by the law of all batches; NaN when it cannot be told.
         clock: wall or virtual.
     """
 
@@ -103,10 +83,17 @@ def run_sweep(intervals_ns: Sequence[int], once: Callable[[int], Run], clock: st
     runs = dict(sorted(runs.items()))
     summaries = {interval: run.summary() for interval, run in runs.items()}
     table = pd.DataFrame([_row(interval, s) for interval, s in summaries.items()], columns=list(CURVE_COLUMNS))
-    batches = pd.concat([run.batches[["num_input_rows", "batch_duration_s"]] for run in runs.values()])
-    rates = [rate for run in runs.values() if not np.isnan(rate := _arrival_rate(run))]
-    rate = float(np.median(rates)) if rates else float("nan")
-    return Sweep(table, runs, shortest_interval_s(batches, rate), clock)
+    return Sweep(table, runs, _shortest_interval_s(list(runs.values())), clock)
+
+
+def _shortest_interval_s(runs: Sequence[Run]) -> float:
+    """Return T* by the batches of all runs, NaN where they do not tell it."""
+    rates = [rate for run in runs if not np.isnan(rate := _arrival_rate(run))]
+    try:
+        law = CostModel.of(*(run.batches for run in runs))
+    except SettingError:  # there is no batch with rows
+        return float("nan")
+    return law.shortest_interval_s(float(np.median(rates)) if rates else float("nan"))
 
 
 def _arrival_rate(run: Run) -> float:

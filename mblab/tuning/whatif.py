@@ -21,53 +21,13 @@ from mblab.timing.durations import NS, Duration, duration_ns, format_s
 from mblab.timing.schedule import Policy, check_cap, check_policy
 from mblab.tuning.bundle import LANES, Bundle
 from mblab.tuning.cost import CostModel
-from mblab.tuning.lanes import Bools, Floats, Ints, LaneCost, Outcome, run_lanes
+from mblab.tuning.lanes import Bools, Ints, LaneCost, Outcome, run_lanes
 from mblab.tuning.sweep import CURVE_COLUMNS, check_intervals
 from mblab.tuning.trace import trace_of
 
 SETTINGS = ("policy", "max_rows_per_batch", "load_factor")
 
-__all__ = ["CostTable", "Curve", "curve_of", "lane_cost", "predict"]
-
-
-@dataclass(frozen=True)
-class CostTable:
-    """A cost read off measured batches: the mean duration at each size, on a line between and beyond them.
-
-    Attributes:
-        rows: Batch sizes, ascending, each once.
-        seconds: Mean duration at that size.
-    """
-
-    rows: Floats
-    seconds: Floats
-
-    @classmethod
-    def of(cls, batches: pd.DataFrame) -> CostTable:
-        """Return the cost of a run's batches (`num_input_rows`, `batch_duration_s`).
-
-        Raises:
-            SettingError: There is no batch with rows to learn from.
-        """
-        some = batches[batches.num_input_rows > 0]
-        if some.empty:
-            raise SettingError(
-                "a cost can only be read off batches with rows, and there are none yet; run a while first."
-            )
-        mean = some.groupby("num_input_rows").batch_duration_s.mean()
-        return cls(mean.index.to_numpy(np.float64), mean.to_numpy(np.float64))
-
-    def __call__(self, n: Any) -> Any:
-        """Return the cost of n rows in seconds; n may be an array."""
-        wanted = np.asarray(n, np.float64)
-        if len(self.rows) == 1:
-            return np.full(wanted.shape, self.seconds[0])
-        slope, _ = np.polyfit(self.rows, self.seconds, 1)
-        slope = max(float(slope), 0.0)
-        inside = np.interp(wanted, self.rows, self.seconds)
-        below = np.maximum(self.seconds[0] - slope * (self.rows[0] - wanted), 0.0)
-        above = self.seconds[-1] + slope * (wanted - self.rows[-1])
-        return np.where(wanted < self.rows[0], below, np.where(wanted > self.rows[-1], above, inside))
+__all__ = ["Curve", "curve_of", "lane_cost", "predict"]
 
 
 @dataclass(frozen=True)
@@ -241,8 +201,8 @@ def predict(
         arrivals: Arrivals such as `mblab.arrivals.poisson(200)`, or a source, of which only the arrival times are used.
         intervals: List of durations.
         cost: What a batch of n rows takes, in seconds: a number, a function of n (asked with an int64 array where it
-            can take one), the frame of a run's batches, whose measured durations are interpolated, or a `CostModel`,
-            whose uncertainty becomes bands: columns ending in `_lo` and `_hi`, which hold 95 %.
+            can take one), or a `CostModel`, whose uncertainty becomes bands: columns ending in `_lo` and `_hi`, which
+            hold 95 %. The frame of a run's batches stands for `CostModel.of(run.batches)`.
         duration: Length of each run, on the run's clock.
         policy: asap, skip or queue; of policies, caps and loads a list may be given, and every combination that can be
             run comes into the table, with columns policy, max_rows_per_batch and load_factor.
@@ -264,7 +224,7 @@ def predict(
     """
     chosen = check_intervals(intervals)
     horizon = duration_ns(duration, "duration", minimum_ns=1)
-    declared = CostTable.of(cost) if isinstance(cost, pd.DataFrame) else cost
+    declared = CostModel.of(cost) if isinstance(cost, pd.DataFrame) else cost
     if declared is None:
         raise SettingTypeError("cost must be a number of seconds, a function of n or a run's batches, got None.")
     settings, several = _combined(policy, max_rows_per_batch, load_factor)
