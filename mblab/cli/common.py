@@ -1,4 +1,4 @@
-"""What the verbs share: how they end, how they tell, and the options that several of them have.
+"""What the verbs share: how they end, what they print, and the options that several of them have.
 
 verb -> [common] -> stdout, stderr, exit code
 """
@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -34,9 +34,9 @@ __all__ = [
     "checked_duration",
     "checked_knobs",
     "number",
-    "one_sentence",
-    "say",
-    "tell",
+    "print_note",
+    "print_result",
+    "reported_errors",
 ]
 
 
@@ -89,37 +89,39 @@ class Failed(MblabError):
         self.code = code
 
 
-def tell(line: str) -> None:
-    """Say one line on stderr."""
+def print_note(line: str) -> None:
+    """Print one line on stderr."""
     print(f"mblab: {line}", file=sys.stderr, flush=True)
 
 
-def say(facts: Any, text: Callable[[], str], *, as_json: bool) -> None:
+def print_result(
+    result: Mapping[str, Any] | Sequence[Mapping[str, Any]], text: Callable[[], str], *, as_json: bool
+) -> None:
     """Print the result on stdout; whoever reads, such as `head`, may stop early."""
     try:
-        print(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else text(), flush=True)
+        print(json.dumps(result, indent=1, ensure_ascii=False) if as_json else text(), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
-def one_sentence() -> Iterator[None]:
+def reported_errors() -> Iterator[None]:
     """Turn what went wrong into one line on stderr and an exit code."""
     try:
         yield
     except KeyboardInterrupt:
-        tell("interrupted; what was written stays")
+        print_note("interrupted; what was written stays")
         raise typer.Exit(130) from None
     except Failed as failed:
         raise typer.Exit(failed.code) from None
     except SettingError as error:
-        tell(str(error))
+        print_note(str(error))
         raise typer.Exit(2) from None
     except MblabError as error:
-        tell(str(error))
+        print_note(str(error))
         raise typer.Exit(1) from None
     except OSError as error:
-        tell(f"{error.filename or 'the result'} cannot be written: {error.strerror or error}.")
+        print_note(f"{error.filename or 'the result'} cannot be written: {error.strerror or error}.")
         raise typer.Exit(1) from None
 
 

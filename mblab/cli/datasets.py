@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mblab.cli.common import AsJson, one_sentence, say
+from mblab.cli.common import AsJson, print_result, reported_errors
 
 __all__ = ["datasets"]
 
@@ -26,7 +26,7 @@ def datasets(
     as_json: AsJson = False,
 ) -> None:
     """List the shipped data sets, or print the path of one: `mblab datasets path nyc_flights`."""
-    with one_sentence():
+    with reported_errors():
         from mblab import datasets as shipped
         from mblab.cli.text import aligned
         from mblab.errors import SettingError
@@ -35,11 +35,12 @@ def datasets(
             if name is None:
                 raise SettingError(f"datasets path needs a name, one of {[*shipped.KNOWN]}.")
             path = str(shipped.path(name))
-            say({"name": name, "path": path}, lambda: path, as_json=as_json)
+            print_result({"name": name, "path": path}, lambda: path, as_json=as_json)
             return
         if name is not None:
             raise SettingError(f"datasets list takes no name; for the path of one it is: mblab datasets path {name}")
-        found = [{**row, "path": str(shipped.path(row["name"]))} for row in shipped.list().to_dict("records")]
+        known = [{str(k): v for k, v in row.items()} for row in shipped.list().to_dict("records")]
+        found = [row | {"path": str(shipped.path(row["name"]))} for row in known]
         head = ("name", "rows", "arrival", "event time", "licence", "what")
         rows = [(d["name"], f"{d['rows']:,}", d["arrival"], d["event_time"], d["licence"], d["what"]) for d in found]
-        say(found, lambda: aligned([head, *rows]), as_json=as_json)
+        print_result(found, lambda: aligned([head, *rows]), as_json=as_json)

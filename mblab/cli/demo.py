@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mblab.cli.common import AsJson, one_sentence, say, tell
+from mblab.cli.common import AsJson, print_note, print_result, reported_errors
 
 __all__ = ["demo"]
 
@@ -23,10 +23,10 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Replay a month of real flights, find the interval, export the pipeline, and write a report."""
-    with one_sentence():
+    with reported_errors():
         from mblab.cli.demo_job import run_demo
 
-        result = run_demo(out, tell)
-        say(result.facts(), result.text, as_json=as_json)
+        result = run_demo(out, print_note)
+        print_result(result.values(), result.text, as_json=as_json)
         if show:
             typer.launch(result.report.resolve().as_uri())

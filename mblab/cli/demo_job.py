@@ -4,7 +4,7 @@ A month of flights passes in seven seconds. The first run is on the real clock a
 the sweep is on the virtual clock; what is delivered is cut by the schedule alone, so that the exported script, run in a
 process of its own, must deliver exactly the same rows.
 
-    datasets, notebooks -> [demo] -> report.html, 01_quickstart.ipynb, pipeline.py -> cli
+    datasets, notebooks -> [demo_job] -> report.html, 01_quickstart.ipynb, pipeline.py
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pandas as pd
 
 from mblab import datasets
 from mblab.cli.notebooks import notebooks_folder
-from mblab.cli.text import SWEEP_HEAD, aligned, metric_rows, plain, plain_facts, sweep_facts, sweep_rows
+from mblab.cli.text import SWEEP_HEAD, aligned, metric_rows, plain_value, summary_values, sweep_rows, sweep_values
 from mblab.errors import MblabError, SettingError
 from mblab.lab import Lab
 from mblab.runs.page import Page
@@ -94,12 +94,12 @@ class DemoResult:
             "results": self.folder / "results",
         }
 
-    def facts(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """Return everything as JSON-able values; what is not a number is None."""
         return {
-            "summary": plain_facts(self.run.summary()),
-            "sweep": sweep_facts(self.sweep),
-            "shortest_interval_s": plain(self.sweep.shortest_s),
+            "summary": summary_values(self.run.summary()),
+            "sweep": sweep_values(self.sweep),
+            "shortest_interval_s": plain_value(self.sweep.shortest_s),
             "interval_s": self.interval_s,
             "script_same_rows": self.delivered_rows,
             "took_s": round(self.took_s, 3),
@@ -109,20 +109,20 @@ class DemoResult:
     def text(self) -> str:
         """Return the figures and the paths for a terminal."""
         parts = [
-            "A month of flights in seven seconds\n" + aligned(metric_rows(plain_facts(self.run.summary()))),
-            "Which interval?\n" + aligned([SWEEP_HEAD, *sweep_rows(sweep_facts(self.sweep))]),
+            "A month of flights in seven seconds\n" + aligned(metric_rows(summary_values(self.run.summary()))),
+            "Which interval?\n" + aligned([SWEEP_HEAD, *sweep_rows(sweep_values(self.sweep))]),
             _found(self),
             aligned([(what, str(path)) for what, path in self.files.items()]),
         ]
         return "\n\n".join(parts)
 
 
-def run_demo(folder: Path, tell: Callable[[str], None]) -> DemoResult:
+def run_demo(folder: Path, note: Callable[[str], None]) -> DemoResult:
     """Do the whole job and write it into a folder.
 
     Args:
         folder: A new or empty folder, or one that an earlier demo wrote.
-        tell: Called with a line when the next part begins.
+        note: Called with a line when the next part begins.
 
     Raises:
         SettingError: The folder holds something else.
@@ -131,18 +131,18 @@ def run_demo(folder: Path, tell: Callable[[str], None]) -> DemoResult:
     began = time.monotonic()
     claim(folder)
     lab = flights_lab()
-    tell("1/4 replaying 28 days of flights in 7 s, on the real clock")
+    note("1/4 replaying 28 days of flights in 7 s, on the real clock")
     run = lab.run(controls={"4s": {"interval": "100ms"}})
-    tell(f"2/4 comparing {len(INTERVALS)} intervals, on the virtual clock")
+    note(f"2/4 comparing {len(INTERVALS)} intervals, on the virtual clock")
     sweep = lab.sweep(INTERVALS, "1s", clock="virtual")
     interval_s = choose_interval_s(sweep.table)
-    tell(f"3/4 delivering at {format_s(interval_s)}, proving the exported script, running the notebook beside it")
+    note(f"3/4 delivering at {format_s(interval_s)}, proving the exported script, running the notebook beside it")
     lab.interval = interval_s
     with ThreadPoolExecutor(1) as beside:  # nothing is measured any more, so both cores may work
         notebook = beside.submit(run_notebook, folder)
         rows = deliver_and_prove(lab, folder)
         notebook.result()
-    tell("4/4 writing the report")
+    note("4/4 writing the report")
     result = DemoResult(folder, run, sweep, interval_s, rows, time.monotonic() - began)
     result.report.write_text(report_page(result), encoding="utf-8")
     return result
@@ -198,7 +198,7 @@ def run_notebook(folder: Path) -> Path:
 
 
 def _run_python(arguments: Sequence[str], folder: Path) -> None:
-    """Run a fresh Python in a folder; what it says on stderr is told only when it fails."""
+    """Run a fresh Python in a folder; the end of its stderr is in the message when it fails."""
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
@@ -248,14 +248,14 @@ def report_page(result: DemoResult) -> str:
     )
     page.card(html_fragment(result.run.plot()))
     page.heading("Its figures")
-    page.card(rows_html(metric_rows(plain_facts(s))))
+    page.card(rows_html(metric_rows(summary_values(s))))
     page.heading(
         "Which interval?",
         "The same pipeline on the virtual clock: the function really runs, its measured time moves the clock, waiting "
         "is skipped. A long interval makes rows wait; one shorter than T* leaves no room for the work.",
     )
     page.card(html_fragment(result.sweep.plot()))
-    page.card(rows_html(sweep_rows(sweep_facts(result.sweep)), SWEEP_HEAD))
+    page.card(rows_html(sweep_rows(sweep_values(result.sweep)), SWEEP_HEAD))
     page.paragraph(_found(result), "found")
     page.heading("The pipeline, as it was exported")
     page.code((result.folder / "pipeline.py").read_text(encoding="utf-8"))

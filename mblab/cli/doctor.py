@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import typer
 
-from mblab.cli.common import AsJson, one_sentence, say
+from mblab.cli.common import AsJson, print_result, reported_errors
 from mblab.cli.doctor_checks import Check, run_checks
 
 __all__ = ["doctor"]
@@ -22,14 +22,14 @@ NAME_WIDTH = 19
 
 def doctor(as_json: AsJson = False) -> None:
     """Check Python, packages, JupyterLab, charts, clock, files and data; exit code 1 when something will not work."""
-    with one_sentence():
+    with reported_errors():
         checks = []
         for check in run_checks():
             checks.append(check)
             if not as_json:
                 print("\n".join(_lines(check)), flush=True)  # one by one, for some take a second
         bad = sum(not check.ok for check in checks)
-        say([asdict(check) for check in checks], lambda: f"\n{_verdict(bad, len(checks))}", as_json=as_json)
+        print_result([asdict(check) for check in checks], lambda: f"\n{_verdict(bad, len(checks))}", as_json=as_json)
         if bad:
             raise typer.Exit(1)
 

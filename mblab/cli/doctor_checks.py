@@ -2,7 +2,7 @@
 
 Nothing here may need what it checks: every import of an installed package stands inside the check of it.
 
-    this machine, this installation -> [checks] -> doctor
+this machine, this installation -> [doctor_checks] -> doctor
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 __all__ = ["Check", "run_checks"]
 
@@ -115,7 +118,7 @@ def _raise(error: Exception) -> str:
     raise error
 
 
-def _package(requirement: Any) -> str:
+def _package(requirement: Requirement) -> str:
     """Compare the version with the floor, and import it."""
     remedy = f'pip install "{requirement.name}{requirement.specifier}"'
     try:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mblab.cli.common import AsJson, LabName, Parameters, Target, one_sentence, say
+from mblab.cli.common import AsJson, LabName, Parameters, Target, print_result, reported_errors
 
 __all__ = ["export"]
 
@@ -28,9 +28,9 @@ def export(
     The file is executed to its end, with its runs on the virtual clock and nothing delivered; the lab is exported as it
     stands then.
     """
-    with one_sentence():
+    with reported_errors():
         from mblab.cli.job import Job
-        from mblab.cli.target import carry_out
+        from mblab.cli.target import execute
         from mblab.errors import SettingError
 
         if out.exists() and file.exists() and out.samefile(file):
@@ -38,5 +38,5 @@ def export(
         if out.suffix != ".py":
             raise SettingError(f"--out must name a script, such as pipeline.py, got {str(out)!r}.")
         job = Job("export", str(file), lab=lab, out=str(out))
-        found = carry_out(file, job, parameters=parameter or [], arguments=context.args, quiet=True)
-        say(found, lambda: str(found["path"]), as_json=as_json)
+        found = execute(file, job, parameters=parameter or [], arguments=context.args, quiet=True)
+        print_result(found, lambda: str(found["path"]), as_json=as_json)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mblab.cli.text import plain, plain_facts, sweep_facts
+from mblab.cli.text import plain_value, summary_values, sweep_values
 from mblab.errors import MblabError, SettingError, did_you_mean
 from mblab.lab import Lab, overrides
 from mblab.lab.control import ClockName, Knobs, RunRequest
@@ -39,7 +39,7 @@ class Job:
         intervals: Of a sweep.
         wanted: What `tune` is asked for: p95, p99, load, objective, budget.
         out: Where an exported script goes.
-        facts: JSON file into which a notebook's kernel writes what it found; empty in this process.
+        answer: JSON file into which a notebook's kernel writes what it found; empty in this process.
     """
 
     verb: Literal["run", "sweep", "tune", "export"]
@@ -51,7 +51,7 @@ class Job:
     intervals: list[str] = field(default_factory=list)
     wanted: dict[str, Any] = field(default_factory=dict)
     out: str = ""
-    facts: str = ""
+    answer: str = ""
 
     def code(self) -> str:
         """Return the expression that makes it again, for a notebook's cell."""
@@ -102,8 +102,8 @@ class Execution:
     def _keep(self, found: Mapping[str, Any]) -> None:
         """Keep what was found, also for the process that waits for this one."""
         self.found.update(found)
-        if self.job.facts:
-            Path(self.job.facts).write_text(json.dumps(self.found), encoding="utf-8")
+        if self.job.answer:
+            Path(self.job.answer).write_text(json.dumps(self.found), encoding="utf-8")
 
     def _chosen(self, labs: Iterable[Lab]) -> Lab:
         """Return the one lab, or the one that is meant."""
@@ -132,7 +132,7 @@ class Execution:
         for lab in labs:
             _wait_for(lab)
         return [
-            {"lab": lab.name, "status": run.status, **plain_facts(run.summary())} for lab in labs for run in lab.runs
+            {"lab": lab.name, "status": run.status, **summary_values(run.summary())} for lab in labs for run in lab.runs
         ]
 
     def _instead_of_first_run(self, lab: Lab, request: RunRequest) -> None:
@@ -188,8 +188,8 @@ def _tuned(lab: Lab, duration: Duration | None, wanted: Mapping[str, Any]) -> di
         "why": advice.why,
         "explained": advice.explain(),
         "law": advice.model.explain(),
-        "headroom": plain(advice.headroom),
-        "curve": sweep_facts(advice.curve),
+        "headroom": plain_value(advice.headroom),
+        "curve": sweep_values(advice.curve),
     }
 
 
@@ -197,8 +197,8 @@ def _swept(lab: Lab, intervals: Sequence[str], request: RunRequest, clock: Clock
     """Return a sweep as plain values."""
     _check_end(lab, request.duration)
     swept = lab.sweep(intervals, request.duration, clock=clock or request.clock, cost=request.cost)
-    shortest = plain(swept.shortest_s)
-    return {"lab": lab.name, "clock": swept.clock, "shortest_interval_s": shortest, "sweep": sweep_facts(swept)}
+    shortest = plain_value(swept.shortest_s)
+    return {"lab": lab.name, "clock": swept.clock, "shortest_interval_s": shortest, "sweep": sweep_values(swept)}
 
 
 # -- in a notebook's kernel, where two cells stand around those of the user ------------------------------------------

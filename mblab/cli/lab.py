@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from mblab.cli.common import AsJson, one_sentence, say, tell
+from mblab.cli.common import AsJson, print_note, print_result, reported_errors
 from mblab.errors import MblabError
 
 __all__ = ["lab"]
@@ -29,19 +29,19 @@ def lab(
     as_json: AsJson = False,
 ) -> None:
     """Open JupyterLab on your own copies of the notebooks; what follows `--` goes to JupyterLab."""
-    with one_sentence():
+    with reported_errors():
         from mblab.cli.notebooks import copy_notebooks
 
         for name in copy_notebooks(folder):
-            tell(f"{folder / name} differs from the shipped one and was left as it is")
+            print_note(f"{folder / name} differs from the shipped one and was left as it is")
         command = [sys.executable, "-m", "jupyterlab", str(folder)]
         command += [f"--ServerApp.port={port}"] if port is not None else []
         command += context.args
         if print_command or as_json:
-            say({"folder": str(folder), "command": command}, lambda: shlex.join(command), as_json=as_json)
+            print_result({"folder": str(folder), "command": command}, lambda: shlex.join(command), as_json=as_json)
             return
         if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in context.args:
-            tell("JupyterLab does not start as root unless it is told to, by: mblab lab -- --allow-root")
+            print_note("JupyterLab does not start as root unless it is told to, by: mblab lab -- --allow-root")
         _warm()
         sys.stdout.flush()
         os.execv(command[0], command)  # noqa: S606  JupyterLab takes this process's place, and so its Ctrl-C
@@ -52,8 +52,8 @@ def _warm() -> None:
     from mblab.charts import vega
 
     if not vega.is_kept():
-        tell("preparing the live charts, once on this computer …")
+        print_note("preparing the live charts, once on this computer …")
     try:
         vega.warm()
     except MblabError as problem:
-        tell(str(problem))  # the first dashboard will try again, and say so
+        print_note(str(problem))  # the first dashboard will try again, and say so

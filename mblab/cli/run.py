@@ -22,9 +22,9 @@ from mblab.cli.common import (
     Target,
     checked_duration,
     checked_knobs,
-    one_sentence,
-    say,
-    tell,
+    print_note,
+    print_result,
+    reported_errors,
 )
 
 __all__ = ["run"]
@@ -52,18 +52,18 @@ def run(
     has it run here. In a notebook an option whose name is in its parameters cell goes in there. What follows `--` is a
     script's own command line.
     """
-    with one_sentence():
+    with reported_errors():
         from mblab.cli.job import Job
-        from mblab.cli.target import carry_out
+        from mblab.cli.target import execute
 
         knobs = checked_knobs(interval, policy, max_rows_per_batch, speedup)
         job = Job("run", str(file), knobs, checked_duration(duration), clock, lab)
         executed = _executed_notebook(file, out)
-        found = carry_out(file, job, parameters=parameter or [], arguments=context.args, quiet=as_json, out=executed)
+        found = execute(file, job, parameters=parameter or [], arguments=context.args, quiet=as_json, out=executed)
         if executed is not None:
             found["notebook"] = str(executed)
-            tell(f"the executed notebook is {executed}")
-        say(found, lambda: _text(found["runs"]), as_json=as_json)
+            print_note(f"the executed notebook is {executed}")
+        print_result(found, lambda: _text(found["runs"]), as_json=as_json)
 
 
 def _executed_notebook(file: Path, out: Path | None) -> Path | None:

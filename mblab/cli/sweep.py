@@ -21,8 +21,8 @@ from mblab.cli.common import (
     Target,
     checked_duration,
     checked_knobs,
-    one_sentence,
-    say,
+    print_result,
+    reported_errors,
 )
 
 __all__ = ["sweep"]
@@ -46,9 +46,9 @@ def sweep(
     The file is executed up to its first run; the sweep takes that run's place, and nothing is delivered. On the virtual
     clock the functions really run and idle time is skipped.
     """
-    with one_sentence():
+    with reported_errors():
         from mblab.cli.job import Job
-        from mblab.cli.target import carry_out
+        from mblab.cli.target import execute
         from mblab.errors import SettingError
         from mblab.tuning.sweep import check_intervals
 
@@ -58,8 +58,8 @@ def sweep(
         check_intervals(intervals, "--interval")
         knobs = checked_knobs(None, policy, max_rows_per_batch, speedup)
         job = Job("sweep", str(file), knobs, checked_duration(duration), clock, lab, intervals)
-        found = carry_out(file, job, parameters=parameter or [], arguments=context.args, quiet=True)
-        say(found, lambda: _text(found), as_json=as_json)
+        found = execute(file, job, parameters=parameter or [], arguments=context.args, quiet=True)
+        print_result(found, lambda: _text(found), as_json=as_json)
 
 
 def _text(found: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """A user's file, executed: a script in this process, a notebook by papermill in a kernel of its own.
 
-options -> job -> [target] -> inside -> facts
+script or notebook -> [target] -> job -> plain values
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from mblab.cli.common import Failed, tell
+from mblab.cli.common import Failed, print_note
 from mblab.cli.job import Execution, Job
 from mblab.errors import MblabError, SettingError, shown
 from mblab.lab.control import Knobs
 from mblab.lab.overrides import StoppedHere, overriding
 
-__all__ = ["carry_out", "check_target"]
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+    from papermill.exceptions import PapermillExecutionError
+
+__all__ = ["check_target", "execute"]
 
 TAG: Final = "mblab"  # of the cells that are put into a copy of the notebook
 QUIET: Final = ["--IPKernelApp.log_level=50"]  # a kernel warns of its own transport on stderr
@@ -50,7 +54,7 @@ def check_target(target: Path) -> None:
         raise SettingError(f"{str(target)!r} must be a script (.py) or a notebook (.ipynb).")
 
 
-def carry_out(
+def execute(
     target: Path, job: Job, *, parameters: Sequence[str], arguments: Sequence[str], quiet: bool, out: Path | None = None
 ) -> dict[str, Any]:
     """Execute a file, and return what came out of it.
@@ -159,7 +163,7 @@ def _run_notebook(target: Path, job: Job, parameters: Sequence[str], out: Path |
 
 
 def _execute(
-    notebook: Any, target: Path, job: Job, given: Mapping[str, Any], out: Path | None, folder: Path
+    notebook: NotebookNode, target: Path, job: Job, given: Mapping[str, Any], out: Path | None, folder: Path
 ) -> dict[str, Any]:
     import nbformat
     import papermill
@@ -167,8 +171,8 @@ def _execute(
     from papermill.exceptions import PapermillExecutionError
 
     _settle_kernel(notebook, target)
-    copy, executed, found = folder / target.name, folder / "executed.ipynb", folder / "facts.json"
-    job = replace(job, facts=str(found))
+    copy, executed, found = folder / target.name, folder / "executed.ipynb", folder / "answer.json"
+    job = replace(job, answer=str(found))
     notebook.cells.insert(0, _cell(f"import mblab.cli.job\n\nmblab.cli.job.begin({job.code()})"))
     notebook.cells.append(_cell("mblab.cli.job.finish(globals())"))
     nbformat.write(notebook, copy)
@@ -189,7 +193,7 @@ def _execute(
     return dict(json.loads(found.read_text(encoding="utf-8")))
 
 
-def _settle_kernel(notebook: Any, target: Path) -> None:
+def _settle_kernel(notebook: NotebookNode, target: Path) -> None:
     """See to it that the notebook names a Python kernel that is installed here.
 
     Raises:
@@ -203,7 +207,7 @@ def _settle_kernel(notebook: Any, target: Path) -> None:
         raise SettingError(f"{target} is written in {language}, and mblab runs notebooks in Python.")
     name = spec.setdefault("name", "python3")
     if name not in KernelSpecManager().find_kernel_specs():
-        tell(f"{target} asks for the kernel {name!r}, which is not installed here, so python3 runs it")
+        print_note(f"{target} asks for the kernel {name!r}, which is not installed here, so python3 runs it")
         spec["name"] = "python3"
     spec.setdefault("language", "python")
     spec.setdefault("display_name", "Python 3")
@@ -228,7 +232,7 @@ def _keep(executed: Path, out: Path | None) -> str:
     return f"; see {out}"
 
 
-def _cell_failed(error: Any, target: Path, seen: str) -> MblabError:
+def _cell_failed(error: PapermillExecutionError, target: Path, seen: str) -> MblabError:
     count = error.exec_count if isinstance(error.exec_count, int) else 0
     own = count > 1 and "mblab.cli.job.finish(" not in error.source
     where = f"{target} in cell {count - 1}: " if own else f"{target}: " * (str(target) not in error.evalue)
@@ -242,7 +246,7 @@ def _cell_failed(error: Any, target: Path, seen: str) -> MblabError:
     return SettingError(message) if kind in ("SettingError", "SettingTypeError") else MblabError(message)
 
 
-def _known_parameters(notebook: Any) -> dict[str, Any]:
+def _known_parameters(notebook: NotebookNode) -> dict[str, Any]:
     """Return the names that the parameters cell sets, with their values where they are plain."""
     known: dict[str, Any] = {}
     for cell in notebook.cells:
@@ -284,7 +288,7 @@ def _given_parameters(parameters: Sequence[str], known: Mapping[str, Any], targe
     return given
 
 
-def _typed(name: str, text: str, default: Any) -> Any:
+def _typed(name: str, text: str, default: object) -> Any:
     """Return a value as the type that the parameter has in the notebook; text stays text."""
     if isinstance(default, str):
         return text

@@ -1,40 +1,55 @@
-"""The figures of a run and of a sweep as plain facts, and as aligned text for a terminal or a page.
+"""The figures of a run and of a sweep: as plain values for JSON, and as aligned text for a terminal or a page.
 
-run.summary(), sweep.table -> [figures] -> demo, cli
+run.summary(), sweep.table -> [text] -> job, demo_job, each verb
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+import numpy as np
+import pandas as pd
 
 from mblab.timing.durations import format_s
 
-__all__ = ["SWEEP_HEAD", "aligned", "metric_rows", "plain", "plain_facts", "sweep_facts", "sweep_rows"]
+__all__ = ["SWEEP_HEAD", "aligned", "metric_rows", "plain_value", "summary_values", "sweep_rows", "sweep_values"]
 
 SWEEP_HEAD: Final = ("interval", "rows a batch", "latency p50", "latency p95", "load", "regime")
 ABSENT: Final = "–"
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON holds it; what is not a number is None."""
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+class Tabled(Protocol):
+    """A sweep or a curve: one row an interval."""
+
+    @property
+    def table(self) -> pd.DataFrame: ...
 
 
-def plain_facts(summary: Any) -> dict[str, Any]:
+def plain_value(value: np.generic | str | float | None) -> Any:
+    """Return a value as JSON holds it; what is not a number is None.
+
+    >>> plain_value(np.int64(3)), plain_value(float("nan"))
+    (3, None)
+    """
+    plain = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
+def summary_values(summary: pd.Series[Any]) -> dict[str, Any]:
     """Return a run's summary as JSON holds it."""
-    return {str(name): plain(value) for name, value in summary.items()}
+    return {str(name): plain_value(value) for name, value in summary.items()}
 
 
-def sweep_facts(sweep: Any) -> list[dict[str, Any]]:
+def sweep_values(sweep: Tabled) -> list[dict[str, Any]]:
     """Return the table of a sweep or a curve as JSON holds it, one dict an interval."""
-    return [plain_facts(row) for row in sweep.table.to_dict("records")]
+    return [{str(k): plain_value(v) for k, v in row.items()} for row in sweep.table.to_dict("records")]
 
 
-def metric_rows(s: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return a run's figures as label and text, from its plain facts."""
+def metric_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a run's figures as label and text, from its plain values."""
+    s = summary
     return [
         ("rows", f"{s['rows']:,}"),
         ("batches", f"{s['batches']:,} ({s['batches_empty']:,} empty)"),
@@ -52,7 +67,7 @@ def metric_rows(s: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def sweep_rows(table: Iterable[Mapping[str, Any]]) -> list[list[str]]:
-    """Return a sweep's figures as text, one row an interval, from its plain facts."""
+    """Return a sweep's figures as text, one row an interval, from its plain values."""
     return [
         [
             _time(row["interval_s"]),

@@ -19,8 +19,8 @@ from mblab.cli.common import (
     checked_duration,
     checked_knobs,
     number,
-    one_sentence,
-    say,
+    print_result,
+    reported_errors,
 )
 
 __all__ = ["tune"]
@@ -50,9 +50,9 @@ def tune(
     The file is executed up to its first run; the tuner takes that run's place, and nothing is delivered. The exit code
     is 1 when no interval can be advised.
     """
-    with one_sentence():
+    with reported_errors():
         from mblab.cli.job import Job
-        from mblab.cli.target import carry_out
+        from mblab.cli.target import execute
         from mblab.lab.tune import MIN_BUDGET_NS
         from mblab.timing.durations import MIN_INTERVAL_NS, duration_ns
         from mblab.tuning.advice import Target as Wanted
@@ -66,8 +66,8 @@ def tune(
         knobs = checked_knobs(None, policy, None, None)
         given = {name: value for name, value in wanted.items() if value is not None}
         job = Job("tune", str(file), knobs, checked_duration(duration), lab=lab, wanted=given)
-        found = carry_out(file, job, parameters=parameter or [], arguments=context.args, quiet=True)
-        say(found, lambda: _text(found), as_json=as_json)
+        found = execute(file, job, parameters=parameter or [], arguments=context.args, quiet=True)
+        print_result(found, lambda: _text(found), as_json=as_json)
         if found["verdict"] == "refuse":
             raise typer.Exit(1)
 
