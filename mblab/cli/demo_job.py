@@ -24,13 +24,14 @@ import pandas as pd
 
 from mblab import datasets
 from mblab.cli.notebooks import notebooks_folder
-from mblab.cli.text import SWEEP_HEAD, aligned, metric_rows, plain_value, summary_values, sweep_rows, sweep_values
+from mblab.cli.text import SWEEP_HEAD, aligned, metric_rows, summary_values, sweep_rows, sweep_values
 from mblab.errors import MblabError, SettingError
 from mblab.lab import Lab
 from mblab.runs.page import Page
 from mblab.runs.run import Run
 from mblab.sinks import parquet
 from mblab.sources import replay
+from mblab.tables.values import as_json
 from mblab.timing.durations import format_s
 from mblab.tuning.sweep import Sweep
 
@@ -99,7 +100,7 @@ class DemoResult:
         return {
             "summary": summary_values(self.run.summary()),
             "sweep": sweep_values(self.sweep),
-            "shortest_interval_s": plain_value(self.sweep.shortest_s),
+            "shortest_interval_s": as_json(self.sweep.shortest_s),
             "interval_s": self.interval_s,
             "script_same_rows": self.delivered_rows,
             "took_s": round(self.took_s, 3),

@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mblab.cli.text import plain_value, summary_values, sweep_values
+from mblab.cli.text import summary_values, sweep_values
 from mblab.errors import MblabError, SettingError, did_you_mean
 from mblab.lab import Lab, overrides
 from mblab.lab.control import ClockName, Knobs, RunRequest
 from mblab.lab.overrides import Overrides
+from mblab.tables.values import as_json
 from mblab.timing.durations import Duration
 
 __all__ = ["Execution", "Job", "begin", "finish"]
@@ -188,7 +189,7 @@ def _tuned(lab: Lab, duration: Duration | None, wanted: Mapping[str, Any]) -> di
         "why": advice.why,
         "explained": advice.explain(),
         "law": advice.model.explain(),
-        "headroom": plain_value(advice.headroom),
+        "headroom": as_json(advice.headroom),
         "curve": sweep_values(advice.curve),
     }
 
@@ -197,7 +198,7 @@ def _swept(lab: Lab, intervals: Sequence[str], request: RunRequest, clock: Clock
     """Return a sweep as plain values."""
     _check_end(lab, request.duration)
     swept = lab.sweep(intervals, request.duration, clock=clock or request.clock, cost=request.cost)
-    shortest = plain_value(swept.shortest_s)
+    shortest = as_json(swept.shortest_s)
     return {"lab": lab.name, "clock": swept.clock, "shortest_interval_s": shortest, "sweep": sweep_values(swept)}
 
 

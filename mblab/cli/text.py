@@ -5,16 +5,15 @@ run.summary(), sweep.table -> [text] -> job, demo_job, each verb
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-import numpy as np
 import pandas as pd
 
+from mblab.tables.values import as_json
 from mblab.timing.durations import format_s
 
-__all__ = ["SWEEP_HEAD", "aligned", "metric_rows", "plain_value", "summary_values", "sweep_rows", "sweep_values"]
+__all__ = ["SWEEP_HEAD", "aligned", "metric_rows", "summary_values", "sweep_rows", "sweep_values"]
 
 SWEEP_HEAD: Final = ("interval", "rows a batch", "latency p50", "latency p95", "load", "regime")
 ABSENT: Final = "–"
@@ -27,24 +26,14 @@ class Tabled(Protocol):
     def table(self) -> pd.DataFrame: ...
 
 
-def plain_value(value: np.generic | str | float | None) -> Any:
-    """Return a value as JSON holds it; what is not a number is None.
-
-    >>> plain_value(np.int64(3)), plain_value(float("nan"))
-    (3, None)
-    """
-    plain = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
-
-
 def summary_values(summary: pd.Series[Any]) -> dict[str, Any]:
     """Return a run's summary as JSON holds it."""
-    return {str(name): plain_value(value) for name, value in summary.items()}
+    return {str(name): as_json(value) for name, value in summary.items()}
 
 
 def sweep_values(sweep: Tabled) -> list[dict[str, Any]]:
     """Return the table of a sweep or a curve as JSON holds it, one dict an interval."""
-    return [{str(k): plain_value(v) for k, v in row.items()} for row in sweep.table.to_dict("records")]
+    return [{str(name): as_json(value) for name, value in row.items()} for row in sweep.table.to_dict("records")]
 
 
 def metric_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
