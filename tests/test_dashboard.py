@@ -24,7 +24,7 @@ from mblab.charts import vega
 from mblab.dashboard import face
 from mblab.dashboard.orders import order_of
 from mblab.dashboard.widget import SCRIPTS
-from mblab.dashboard.wire import CODES, COLUMNS, EXACT, error_text, facts_of, parts_of
+from mblab.dashboard.wire import CODES, COLUMNS, EXACT, error_text, parts_of, state_of
 from mblab.testing import rows_at
 
 PATIENCE_S = 60.0
@@ -434,8 +434,8 @@ def test_a_live_source_has_no_speed_to_set(tmp_path):
     live = mblab.Lab(mblab.watch(tmp_path / "*.csv"), interval="1s", name="watched")
     replayed = mblab.Lab(rows_at([0.0]), interval="1s", name="replayed")
 
-    assert facts_of(live, None)["speedup"] is None
-    assert facts_of(replayed, None)["speedup"] == 1.0
+    assert state_of(live, None)["speedup"] is None
+    assert state_of(replayed, None)["speedup"] == 1.0
 
 
 # -- robust ---------------------------------------------------------------------------------------------------------

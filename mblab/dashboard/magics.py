@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
@@ -25,12 +26,26 @@ __all__ = ["LabMagics", "load", "unload"]
 NAMES = {"cell": ("batch",), "line": ("mblab",)}
 
 
-def load(shell: Any) -> None:
+class Registry(Protocol):
+    """What keeps the magics of a shell."""
+
+    magics: dict[str, dict[str, Any]]
+
+
+class Shell(Protocol):
+    """What is used of IPython's shell to load and unload."""
+
+    magics_manager: Registry
+
+    def register_magics(self, *magics: type[Magics]) -> None: ...
+
+
+def load(shell: Shell) -> None:
     """Add the magics to a shell; again puts the same ones in place."""
     shell.register_magics(LabMagics)
 
 
-def unload(shell: Any) -> None:
+def unload(shell: Shell) -> None:
     """Take the magics away, and end every run that is on: no thread is left."""
     for kind, names in NAMES.items():
         for name in names:
@@ -104,7 +119,7 @@ class LabMagics(Magics):  # type: ignore[misc]  # IPython has no types that mypy
         self._define(lab, space[text.function], text, options)
 
     @staticmethod
-    def _define(lab: Lab, function: Any, text: CellText, options: Options) -> None:
+    def _define(lab: Lab, function: Callable[..., Any], text: CellText, options: Options) -> None:
         key = list(options.key) if len(options.key) > 1 else options.key[0] if options.key else None
         lab.batch(key=key, name=options.name)(function)
         if text.hint:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mblab.engine.settings import KNOBS
 from mblab.errors import SettingError, did_you_mean, shown
@@ -18,7 +18,10 @@ from mblab.runs.view import headline
 from mblab.timing.durations import duration_ns, format_s
 from mblab.tuning.advice import Advice
 
-__all__ = ["Answer", "Order", "order_of"]
+__all__ = ["Answer", "Argument", "Order", "order_of"]
+
+N = TypeVar("N", int, float)
+Argument = str | float | Sequence[float] | Advice | None  # what comes with a use of a control
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,14 @@ def _does(call: Callable[..., Any], *arguments: Any) -> Callable[[], Answer]:
     return act
 
 
-def _number(value: object, knob: str, kind: type[int] | type[float]) -> Any:
+def _number(typed: Argument, knob: str, kind: type[N]) -> N:
     """Return a number that somebody typed."""
-    text = str(value).strip().replace(",", "").replace("_", "")
+    text = str(typed).strip().replace(",", "").replace("_", "")
     try:
         return kind(text)
     except ValueError:
         what = "a whole number" if kind is int else "a number"
-        raise SettingError(f"{knob} must be {what}, got {shown(value)}.") from None
+        raise SettingError(f"{knob} must be {what}, got {shown(typed)}.") from None
 
 
 def _play(lab: Lab, var: str) -> Order:
@@ -85,7 +88,7 @@ def _step(lab: Lab, var: str) -> Order:
     return Order(f"{var}.step()", call, slow=True)
 
 
-def _tune(lab: Lab, var: str, target: Any) -> Order:
+def _tune(lab: Lab, var: str, target: str | None) -> Order:
     code = f"advice = {var}.tune({'' if target is None else f'p95={target!r}'})"
 
     def call() -> Answer:
@@ -95,7 +98,7 @@ def _tune(lab: Lab, var: str, target: Any) -> Order:
     return Order(code, call, slow=True)
 
 
-def _apply(lab: Lab, var: str, advice: Any) -> Order:  # noqa: ARG001  the advice knows its lab
+def _apply(lab: Lab, var: str, advice: Advice | None) -> Order:  # noqa: ARG001  the advice knows its lab
     if advice is None:
         raise SettingError("there is no advice yet; press Tune first.")
     return Order("advice.apply()", _does(advice.apply))
@@ -118,7 +121,7 @@ def _export(lab: Lab, var: str) -> Order:
     return Order(f"{var}.export({path!r})", call, slow=True)
 
 
-def _summary(lab: Lab, var: str, span: Any) -> Order:
+def _summary(lab: Lab, var: str, span: Sequence[float]) -> Order:
     low, high = (float(s) for s in span)
 
     def call() -> Answer:
@@ -130,7 +133,7 @@ def _summary(lab: Lab, var: str, span: Any) -> Order:
     return Order(f"{var}.last_run.summary({low:g}, {high:g})", call, slow=True)
 
 
-def _knob(lab: Lab, var: str, knob: str, typed: Any) -> Order:
+def _knob(lab: Lab, var: str, knob: str, typed: Argument) -> Order:
     """Return the order that moves a knob to what was typed."""
     value: Any = typed
     if knob == "max_rows_per_batch":
@@ -143,7 +146,7 @@ def _knob(lab: Lab, var: str, knob: str, typed: Any) -> Order:
     return Order(f"{var}.{knob} = {code}", _does(lambda: lab.change(**{knob: value})))
 
 
-def _target(lab: Lab, var: str, typed: Any) -> Order:
+def _target(lab: Lab, var: str, typed: str | None) -> Order:
     """Return the order that only looks: which share of the records misses the target."""
     if typed is None:
         return Order("", Answer)
@@ -157,7 +160,7 @@ def _target(lab: Lab, var: str, typed: Any) -> Order:
     return Order(f"{var}.last_run.share_over({typed!r})", call, slow=True)
 
 
-def order_of(lab: Lab, var: str, verb: str, arg: Any) -> Order:
+def order_of(lab: Lab, var: str, verb: str, arg: Argument) -> Order:
     """Return what a control asks for.
 
     Args:

@@ -1,4 +1,4 @@
-"""One lab's dashboard in the kernel: it hears the page, gives orders to the lab, and sends what is new.
+"""One lab's dashboard in the kernel: it receives what the page asks, gives orders to the lab, and sends what is new.
 
 One thread a lab sends, ten times a second at most; the thread that computes batches never does. What the page asks for
 is done at once when it is short, else in a thread of its own.
@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -23,9 +23,9 @@ import numpy as np
 
 from mblab.charts import vega
 from mblab.charts.live import live_spec
-from mblab.dashboard.orders import Order, order_of
+from mblab.dashboard.orders import Argument, Order, order_of
 from mblab.dashboard.widget import LiveView
-from mblab.dashboard.wire import facts_of, finite, load_of, parts_of, progress_of, rows_message
+from mblab.dashboard.wire import finite, load_of, parts_of, progress_of, rows_message, state_of
 from mblab.engine.records import ENDED
 from mblab.errors import MblabError
 from mblab.lab import Lab
@@ -63,7 +63,7 @@ class _Recent:
         names = ("start_s", "backlog_rows", "num_input_rows", "batch_duration_s", "interval_s")
         self._rows.extend(zip(*(columns[name][-REGIME_BATCHES:].tolist() for name in names), strict=True))
 
-    def facts(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """Return load of the newest 30 batches and the regime of the newest 300, None without batches."""
         if not self._rows:
             return {"load": None, "regime": None}
@@ -89,7 +89,7 @@ class Panel:
         self._lab = weakref.ref(lab)
         self._on_rest = on_rest
         self.view = LiveView(spec=spec_once())
-        self.view.on_msg(self._hear)
+        self.view.on_msg(self._receive)
         self._wake = threading.Event()
         self._closed = False
         self._resync = True
@@ -105,7 +105,7 @@ class Panel:
         self._busy: set[str] = set()
         self._wish: Any = None
         self._ghosting = threading.Lock()
-        self._thread = threading.Thread(target=self._pump, name=f"mblab-panel-{lab.name}", daemon=True)
+        self._thread = threading.Thread(target=self._send_until_closed, name=f"mblab-panel-{lab.name}", daemon=True)
         self._thread.start()
         atexit.register(self.close)
 
@@ -141,7 +141,7 @@ class Panel:
         with contextlib.suppress(Exception):  # a page that went away, or a kernel that is going
             self.view.send(message, buffers)
 
-    def _pump(self) -> None:
+    def _send_until_closed(self) -> None:
         idle = False
         while not self._closed:
             self._wake.wait(IDLE_S if idle else PERIOD_S)
@@ -167,18 +167,18 @@ class Panel:
         whole = self._resync
         self._resync = False
         self._send_rows(run, reset=whole or run is not self._run)
-        facts = facts_of(lab, run)
-        if whole or now - self._looked >= BEAT_S or facts["status"] != self._sent.get("status"):
+        state = state_of(lab, run)
+        if whole or now - self._looked >= BEAT_S or state["status"] != self._sent.get("status"):
             self._looked = now
-            facts |= progress_of(lab, run) | self._recent.facts() | self._over(run)
-        self._send_state(facts, whole=whole)
-        rest = (facts["run"], facts["status"])
-        if rest != self._rest and facts["status"] in REST:
-            self._aside(lambda: self._on_rest(lab))
+            state |= progress_of(lab, run) | self._recent.figures() | self._over(run)
+        self._send_state(state, whole=whole)
+        rest = (state["run"], state["status"])
+        if rest != self._rest and state["status"] in REST:
+            self._in_thread(lambda: self._on_rest(lab))
         self._rest = rest
         if time.monotonic() - self._spoke >= BEAT_S:
             self._send({"k": "beat"})
-        return facts["status"] not in ("running", "stopping")
+        return state["status"] not in ("running", "stopping")
 
     def _send_rows(self, run: Run | None, *, reset: bool) -> None:
         if reset:
@@ -204,10 +204,10 @@ class Panel:
         for part in [columns] if reset else parts_of(columns):
             self._send(*rows_message(part, run.run_id, reset=reset, ended_ms=ended))
 
-    def _send_state(self, facts: dict[str, Any], *, whole: bool) -> None:
+    def _send_state(self, state: dict[str, Any], *, whole: bool) -> None:
         known = {} if whole else self._sent
-        changed = {k: v for k, v in facts.items() if k not in known or known[k] != v}
-        self._sent = self._sent | facts
+        changed = {k: v for k, v in state.items() if k not in known or known[k] != v}
+        self._sent = self._sent | state
         if whole:
             self._send({"k": "state", "whole": True, "state": self._sent})
         elif changed:
@@ -224,24 +224,24 @@ class Panel:
             "over": None if share is None else round(share, 5),
         }
 
-    # -- hearing ----------------------------------------------------------------------------------------------------
+    # -- receiving --------------------------------------------------------------------------------------------------
 
-    def _hear(self, _: Any, message: dict[str, Any], __: Any) -> None:
-        """Take what the page says; may be called from any thread, and is done in a moment."""
+    def _receive(self, _view: LiveView, message: dict[str, Any], _buffers: Sequence[memoryview]) -> None:
+        """Take a message of the page; may be called from any thread, and is done in a moment."""
         kind = message.get("k")
         if kind == "sync":
             self._resync = True
             self._wake.set()
         elif kind == "need-vega":
-            self._aside(self._give_library)
+            self._in_thread(self._give_library)
         elif kind == "ghost":
             self._wish = message.get("interval")
-            self._aside(self._ghost)
+            self._in_thread(self._ghost)
         elif kind == "do":
             self._do(str(message.get("id")), str(message.get("verb")), message.get("arg"))
 
     @staticmethod
-    def _aside(work: Callable[[], None]) -> None:
+    def _in_thread(work: Callable[[], None]) -> None:
         threading.Thread(target=work, name="mblab-panel-aside", daemon=True).start()
 
     def _give_library(self) -> None:
@@ -250,7 +250,7 @@ class Panel:
         except MblabError as error:
             self._send({"k": "vega", "error": str(error)})
 
-    def _do(self, number: str, verb: str, arg: Any) -> None:
+    def _do(self, number: str, verb: str, arg: Argument) -> None:
         self._send({"k": "ack", "id": number})
         lab = self._lab()
         if lab is None or self._closed:
@@ -269,7 +269,7 @@ class Panel:
             self._looked = 0.0
         self._busy.add(verb)
         if order.slow:
-            self._aside(lambda: self._carry_out(number, verb, order))
+            self._in_thread(lambda: self._carry_out(number, verb, order))
         else:
             self._carry_out(number, verb, order)
 

@@ -18,7 +18,7 @@ __all__ = ["WINDOW", "LiveView"]
 
 PAGE = Path(__file__).parent / "page"
 WINDOW = 600
-SCRIPTS = ("words", "store", "facts", "chart", "panel", "live")
+SCRIPTS = ("words", "store", "marks", "chart", "panel", "live")
 
 
 class LiveView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget has no types that mypy could follow

@@ -1,6 +1,6 @@
-"""What travels to the page: new batches as one binary column after the other, and facts as small JSON.
+"""What travels to the page: new batches as one binary column after the other, and the state as small JSON.
 
-run -> [wire] -> panel -> page/store.js
+lab, run -> [wire] -> panel -> page/store.js
 """
 
 from __future__ import annotations
@@ -8,22 +8,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 
-from mblab.engine.records import ENDED
+from mblab.engine.records import ENDED, Status
 from mblab.errors import MblabError
 from mblab.lab import Lab
 from mblab.metrics import BATCH_COLUMNS
 from mblab.runs.run import Run
 from mblab.sources.live.base import Live
+from mblab.timing.schedule import POLICIES
 
-__all__ = ["CODES", "COLUMNS", "EXACT", "error_text", "facts_of", "parts_of", "rows_message"]
+__all__ = ["CODES", "COLUMNS", "EXACT", "error_text", "parts_of", "rows_message", "state_of"]
 
-CODES: Final = {
-    "status": ["ok", "empty", "retried", "dead_lettered", "failed"],
-    "policy": ["asap", "skip", "queue"],
+CODES: Final[dict[str, tuple[str, ...]]] = {
+    "status": get_args(Status),
+    "policy": POLICIES,
 }
 DERIVED: Final = ("scheduling_delay_s", "batch_duration_s", "load", "processed_rows_per_second", "error")
 # numbers that grow with the run keep all their digits; of the others a page shows three
@@ -101,9 +102,9 @@ def error_text(error: BaseException | None) -> str | None:
     return text if len(text) <= ERROR_CHARACTERS else text[:ERROR_CHARACTERS] + " …"
 
 
-def facts_of(lab: Lab, run: Run | None) -> dict[str, Any]:
+def state_of(lab: Lab, run: Run | None) -> dict[str, Any]:
     """Return what the panel shows of a lab and its newest run, but its batches."""
-    facts: dict[str, Any] = {
+    return {
         "name": lab.name,
         "steps": [step.name for step in lab.steps],
         "version": lab.pipeline.version,
@@ -115,7 +116,6 @@ def facts_of(lab: Lab, run: Run | None) -> dict[str, Any]:
         "run": None if run is None else run.run_id,
         "error": None if run is None else error_text(run.error),
     }
-    return facts
 
 
 def progress_of(lab: Lab, run: Run | None) -> dict[str, Any]:

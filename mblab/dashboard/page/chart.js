@@ -207,14 +207,14 @@ class Chart {
 
   // The guides are named beside the panel's heading, where no line runs through the words.
   nameGuides() {
-    const said = [
+    const named = [
       this.target && "target " + duration(this.target),
       this.ghost && "predicted at " + duration(this.ghost.interval),
     ];
-    if (String(said) === this.named) return;
-    this.named = String(said);
+    if (String(named) === this.named) return;
+    this.named = String(named);
     const key = (text, colour) => text && keyOf({ label: text, colour, dash: [1, 0], thick: true });
-    this.extra.replaceChildren(key(said[0], COLOURS.target) || "", key(said[1], COLOURS.p50) || "");
+    this.extra.replaceChildren(key(named[0], COLOURS.target) || "", key(named[1], COLOURS.p50) || "");
   }
 
   limit(rows) {
@@ -294,7 +294,7 @@ class Chart {
   clear() {
     this.range = this.zoom = null;
     this.store.range = null;
-    this.store.tell("said");
+    this.store.notify("answer");
     this.draw();
   }
 
@@ -342,7 +342,7 @@ class Chart {
   read(row) {
     if (row === this.reading) return;
     this.reading = row;
-    if (row) this.card.replaceChildren(...recordLines(row));
+    if (row) this.card.replaceChildren(...batchLines(row));
     this.showRead();
   }
 

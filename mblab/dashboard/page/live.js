@@ -79,7 +79,7 @@ function show(store, parent) {
       chart.draw();
     },
     orders: () => panel.showOrders(),
-    said: () => {
+    answer: () => {
       range.show();
       panel.showAdvice(store.advice);
     },

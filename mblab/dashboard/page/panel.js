@@ -57,7 +57,7 @@ class Panel {
     };
     this.cap = this.field("max_rows_per_batch", "Row cap", "Most rows in a batch; empty is no cap", "none");
     this.policy = el("select", { title: "What a batch that overruns its interval does to the next" },
-      ...["asap", "skip", "queue"].map((p) => el("option", { value: p }, p)));
+      ...store.codes.policy.map((p) => el("option", { value: p }, p)));
     this.policy.addEventListener("change", () => store.order("policy", this.policy.value));
     this.target = this.field("target", "p95 target", "Latency that 95 of 100 records should keep, such as 2s", "none");
     this.tiles = {};
@@ -175,16 +175,16 @@ class Panel {
     write(this.hint, this.busy ? BUSY_NOTE : this.prediction || "");
   }
 
-  showAdvice(said) {
-    this.advice.hidden = !said;
-    if (!said) return;
+  showAdvice(answer) {
+    this.advice.hidden = !answer;
+    if (!answer) return;
     const button = (label, act) => el("button", { type: "button", class: "mb-button", onclick: act }, label);
     const close = () => {
       this.store.advice = null;
-      this.store.tell("said");
+      this.store.notify("answer");
     };
-    this.advice.replaceChildren(el("p", {}, said.text),
-      said.apply ? button("Use " + duration(said.apply), () => this.store.order("apply")) : "", button("Close", close));
+    this.advice.replaceChildren(el("p", {}, answer.text),
+      answer.apply ? button("Use " + duration(answer.apply), () => this.store.order("apply")) : "", button("Close", close));
   }
 
   showState() {

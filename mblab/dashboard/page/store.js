@@ -1,4 +1,4 @@
-// What the kernel told, once for all views of the widget: the newest batches, the state, and whether it still talks.
+// What the kernel sent, once for all views of the widget: the newest batches, the state, and whether it still talks.
 
 const RETRY_MS = 1200;
 const SILENT_MS = 5000; // the kernel says something every second, also when paused
@@ -26,7 +26,7 @@ class Store {
     this.count = 0;
     this.hear = this.hear.bind(this);
     model.on("msg:custom", this.hear);
-    model.on("comm_live_update", () => this.tell("life"));
+    model.on("comm_live_update", () => this.notify("life"));
     this.timer = setInterval(() => this.look(), 400);
     this.look();
   }
@@ -44,7 +44,7 @@ class Store {
     }
   }
 
-  tell(what) {
+  notify(what) {
     for (const view of this.views) view(what);
   }
 
@@ -58,11 +58,11 @@ class Store {
     const silent = now - this.heard > SILENT_MS && this.synced;
     if (silent !== this.stopped) {
       this.stopped = silent;
-      this.tell("life");
+      this.notify("life");
     }
     if (this.unanswered !== this.late()) {
       this.unanswered = this.late();
-      this.tell("orders");
+      this.notify("orders");
     }
   }
 
@@ -75,7 +75,7 @@ class Store {
     const id = this.me + "-" + ++this.count;
     this.orders.set(id, { verb, at: Date.now(), heard: false });
     this.send({ k: "do", id, verb, arg });
-    this.tell("orders");
+    this.notify("orders");
     return id;
   }
 
@@ -83,27 +83,27 @@ class Store {
     this.heard = Date.now();
     if (this.stopped) {
       this.stopped = false;
-      this.tell("life");
+      this.notify("life");
     }
     const k = message.k;
     if (k === "rows") this.take(message, buffers[0]);
     else if (k === "state") {
       this.state = message.whole ? message.state : { ...this.state, ...message.state };
-      this.tell("state");
+      this.notify("state");
     } else if (k === "ghost") {
       this.ghost = message;
-      this.tell("ghost");
+      this.notify("ghost");
     } else if (k === "ack" && this.orders.has(message.id)) {
       this.orders.get(message.id).heard = true;
-      this.tell("orders");
+      this.notify("orders");
     } else if (k === "done") {
       this.orders.delete(message.id);
       if (message.code) this.lines.push(message);
       this.lines = this.lines.slice(-40);
       if (message.shows === "summary") this.range = message;
       else if (message.shows) this.advice = message;
-      this.tell("orders");
-      if (message.shows) this.tell("said");
+      this.notify("orders");
+      if (message.shows) this.notify("answer");
     }
   }
 
@@ -125,7 +125,7 @@ class Store {
     const extra = this.rows.length - this.model.get("window");
     if (extra > 0) this.rows.splice(0, extra);
     this.ended = message.ended;
-    this.tell("rows");
+    this.notify("rows");
   }
 
   // One column after the other, the exact ones in 64 bits, the rest in 32; NaN is null, as Vega wants it.

@@ -1,4 +1,4 @@
-// What the charts say about batches: round axes, marks where something changed, and a batch's whole record.
+// What the charts say about batches: round axes, marks where something changed, and all fields of a batch.
 
 const LANES = 2;
 const CHARACTER = 6.2;
@@ -60,14 +60,14 @@ function keyOf(entry) {
   return el("span", {}, sign, entry.label);
 }
 
-const RECORD = ["batch_id", "status", "attempt", "version", "policy", "interval_s", "due_s", "start_s", "end_s",
+const BATCH_FIELDS = ["batch_id", "status", "attempt", "version", "policy", "interval_s", "due_s", "start_s", "end_s",
   "num_input_rows", "num_output_rows", "backlog_rows", "latency_p50_s", "latency_p95_s", "latency_p99_s",
   "latency_max_s", "latency_mean_s", "batching_wait_s", "scheduling_wait_s", "backlog_wait_s", "batch_duration_s",
   "processing_time_s", "sink_time_s", "commit_time_s", "wake_delay_s", "scheduling_delay_s", "freshness_s",
   "cpu_time_s", "input_rows_per_second", "processed_rows_per_second", "load", "state_bytes"];
 const STAMPS = ["due_s", "start_s", "end_s"];
 
-function recordText(name, value) {
+function fieldText(name, value) {
   if (value == null) return "–";
   if (typeof value !== "number") return String(value);
   if (STAMPS.includes(name)) return value.toFixed(3) + " s";
@@ -75,8 +75,8 @@ function recordText(name, value) {
   return Number.isInteger(value) ? value.toLocaleString("en-US") : number(value);
 }
 
-function recordLines(row) {
-  const lines = RECORD.map((name) => el("div", {}, el("span", {}, name), el("b", {}, recordText(name, row[name]))));
+function batchLines(row) {
+  const lines = BATCH_FIELDS.map((name) => el("div", {}, el("span", {}, name), el("b", {}, fieldText(name, row[name]))));
   if (row.error) lines.push(el("p", {}, row.error));
   return lines;
 }
