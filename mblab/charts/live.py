@@ -45,30 +45,30 @@ CLOCK = (
 COUNT = "datum.value % 1 ? '' : datum.value < 1000 ? format(datum.value, '~g') : format(datum.value, '~s')"
 
 
-def _limit(name: str) -> Any:
+def _limit(name: str) -> alt.ExprRef:
     return alt.ExprRef(name)
 
 
-def _height(field: str, top: str, label: str, **axis: Any) -> Any:
+def _height(field: str, top: str, label: str, **axis: Any) -> alt.Y:
     scale = alt.Scale(domain=[0, _limit(top)], nice=False, zero=True, clamp=True)
     return alt.Y(f"{field}:Q", scale=scale, title=None, axis=_axis(label, **{"tickCount": 3, **axis}))
 
 
-def _axis(label: str, **more: Any) -> Any:
+def _axis(label: str, **more: Any) -> alt.Axis:
     return alt.Axis(labelExpr=label, minExtent=AXIS, maxExtent=AXIS, title=None, **more)
 
 
-def _line(x: Any, y: Any, colour: str, dash: list[int], **more: Any) -> Any:
+def _line(x: alt.X, y: alt.Y, colour: str, dash: list[int], **more: Any) -> alt.Chart:
     return alt.Chart().mark_line(color=colour, strokeDash=dash, strokeWidth=1.7, clip=True, **more).encode(x=x, y=y)
 
 
-def _rules(x: Any) -> Any:
+def _rules(x: alt.X) -> alt.Chart:
     """Return the moments that something changed, as vertical rules through a panel."""
     return alt.Chart(alt.NamedData("marks")).mark_rule(color=GREY, strokeDash=[2, 3], clip=True).encode(x=x)
 
 
-def _latency(x: Any) -> list[Any]:
-    def y(field: str) -> Any:
+def _latency(x: alt.X) -> list[alt.Chart]:
+    def y(field: str) -> alt.Y:
         return _height(field, "latency1", SECONDS, tickCount=4)
 
     band = alt.Chart().mark_area(color=BLUE, opacity=0.16, clip=True)
@@ -81,15 +81,15 @@ def _latency(x: Any) -> list[Any]:
     return [band, steps, *(_line(x, y(f), colour, dash) for f, _, colour, dash in LATENCY), lines]
 
 
-def _throughput(x: Any) -> list[Any]:
-    def y(field: str) -> Any:
+def _throughput(x: alt.X) -> list[alt.Chart]:
+    def y(field: str) -> alt.Y:
         scale = alt.Scale(type="log", domain=[_limit("rate0"), _limit("rate1")], nice=False, clamp=True)
         return alt.Y(f"{field}:Q", scale=scale, title=None, axis=_axis(COUNT, values=_limit("rates")))
 
     return [_line(x, y(f), colour, dash) for f, _, colour, dash in THROUGHPUT]
 
 
-def _load(x: Any) -> list[Any]:
+def _load(x: alt.X) -> list[alt.Chart]:
     y = _height("load", "load1", "format(datum.value, '~g')")
     full = alt.Chart(alt.InlineData([{"load": 1}])).mark_rule(color=VERMILION, strokeDash=[6, 3]).encode(y=y)
     over = alt.Chart().transform_filter("datum.load >= 1")
@@ -97,7 +97,7 @@ def _load(x: Any) -> list[Any]:
     return [full, _line(x, y, BLUE, [1, 0]), over.encode(x=x, y=y)]
 
 
-def _strip(x: Any) -> Any:
+def _strip(x: alt.X) -> alt.LayerChart:
     """Return the strip that names the marks; who feeds it gives each a lane and a side, so that no labels touch."""
     scale = alt.Scale(domain=[LANES - 0.5, -0.5], nice=False, zero=False)
     y = alt.Y("lane:Q", scale=scale, axis=_axis("''", ticks=False, grid=False))
@@ -114,7 +114,7 @@ def _strip(x: Any) -> Any:
         .encode(text="label:N")
         for side, align, dx in (("right", "left", 7), ("left", "right", -7))
     ]
-    return alt.layer(symbols, *labels)
+    return alt.LayerChart(layer=[symbols, *labels])
 
 
 def live_spec() -> dict[str, Any]:
@@ -139,7 +139,7 @@ def live_spec() -> dict[str, Any]:
     pace = {"label": "interval", "colour": GREY, "dash": [1, 0]}
     full = {"label": "1 or more", "colour": VERMILION, "shape": "▲"}
     rates = [{"label": label, "colour": colour, "dash": dash} for _, label, colour, dash in THROUGHPUT]
-    layers: list[tuple[str, int, list[dict[str, Any]], list[Any]]] = [
+    layers: list[tuple[str, int, list[dict[str, Any]], list[alt.Chart]]] = [
         ("Latency of a record", 132, [*key, pace], [*_latency(quiet), _rules(quiet)]),
         ("Batch size, rows", 54, [], [bars.encode(x=quiet, y=size), _rules(quiet)]),
         ("Throughput, rows/s", 62, rates, [*_throughput(quiet), _rules(quiet)]),
@@ -147,7 +147,7 @@ def live_spec() -> dict[str, Any]:
         ("Load, where 1 is full", 54, [full], [*_load(named), _rules(named)]),
     ]  # fmt: skip
     panels = [strip.properties(width=600, height=15 * LANES)]
-    panels += [alt.layer(*own).properties(width=600, height=height) for _, height, _, own in layers]
+    panels += [alt.LayerChart(layer=own).properties(width=600, height=height) for _, height, _, own in layers]
     chart = alt.vconcat(*panels, data=alt.NamedData("batches"), spacing=SPACING, bounds="flush")
     chart = chart.resolve_scale(x="independent", y="independent")
     spec: dict[str, Any] = chart.to_dict()

@@ -5,10 +5,9 @@ curve, verification -> frames -> style -> [over_cost] -> render
 
 from __future__ import annotations
 
-from typing import Any
-
 import altair as alt
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mblab.charts.frames import checked_frame, largest
@@ -35,17 +34,17 @@ DECISION_COLUMNS = ("at_s", "batch_id", "interval_s", "before_s", "rate", "laten
 RIBBON_COLUMNS = ("arrival_s", "predicted_s", "predicted_s_lo", "predicted_s_hi", "measured_s")
 
 
-def unbeaten(cost: Any, latency: Any) -> Any:
+def unbeaten(cost: npt.ArrayLike, latency: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Return which points no other one beats in both (Pareto).
 
     >>> unbeaten([1.0, 2.0, 3.0], [3.0, 1.0, 2.0]).tolist()
     [True, True, False]
     """
-    cost, latency = np.asarray(cost, np.float64), np.asarray(latency, np.float64)
-    order = np.lexsort((latency, cost))
-    best = np.minimum.accumulate(latency[order])
-    found = np.zeros(len(cost), np.bool_)
-    found[order] = latency[order] < np.concatenate([[np.inf], best[:-1]])
+    price, delay = np.asarray(cost, np.float64), np.asarray(latency, np.float64)
+    order = np.lexsort((delay, price))
+    best = np.minimum.accumulate(delay[order])
+    found = np.zeros(len(price), np.bool_)
+    found[order] = delay[order] < np.concatenate([[np.inf], best[:-1]])
     return found
 
 
@@ -115,7 +114,7 @@ def ribbon_chart(ribbon: pd.DataFrame, *, limit_s: float | None = None, title: s
     top = max(largest(frame, RIBBON_COLUMNS[1:], 1.0), limit_s or 0.0)
     unit, label = time_unit(top)
 
-    def y(field: str) -> Any:
+    def y(field: str) -> alt.Y:
         return height_axis(field, f"p95 latency ({unit})", (0.0, top), label=label)
 
     x = alt.X("arrival_s:Q", title="arrival of the rows (s)", scale=alt.Scale(nice=False))
@@ -163,7 +162,7 @@ def decisions_chart(
     )
     end = float(frame.start_s.max()) if len(frame) else 1.0
 
-    def x(field: str, *, named: bool) -> Any:
+    def x(field: str, *, named: bool) -> alt.X:
         axis = alt.Axis(title="time of the run (s)") if named else alt.Axis(labels=False, ticks=False, title=None)
         return alt.X(f"{field}:Q", scale=alt.Scale(domain=[0, end], nice=False), axis=axis)
 
@@ -177,7 +176,7 @@ def decisions_chart(
     top = max(largest(frame, ["latency_p95_s"], 1.0), limit_s or 0.0)
     unit_below, label_below = time_unit(top)
 
-    def below(field: str) -> Any:
+    def below(field: str) -> alt.Y:
         return height_axis(field, f"p95 ({unit_below})", (0.0, top), label=label_below)
 
     limit = []

@@ -6,7 +6,6 @@ sweep.table -> frames -> style -> [over_interval] -> render
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -104,20 +103,20 @@ def _pins(marks: Sequence[tuple[float, str]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["interval_s", "label", "kind"])
 
 
-def _interval_scale(intervals: list[float]) -> Any:
+def _interval_scale(intervals: list[float]) -> alt.Scale:
     """Return a logarithmic scale that reaches a little further than what is shown."""
     domain = [min(intervals) / 1.25, max(intervals) * 1.25] if intervals else [0.1, 10.0]
     return alt.Scale(type="log", domain=domain, nice=False)
 
 
-def _scaled(pins: pd.DataFrame, scale: Any) -> pd.DataFrame:
+def _scaled(pins: pd.DataFrame, scale: alt.Scale) -> pd.DataFrame:
     """Return the marks with a place for their labels."""
     first, last = np.log(scale["domain"])
     at_px = (np.log(pins["interval_s"].astype(float)) - first) / (last - first) * WIDTH
     return placed(pins, at_px, WIDTH + GUTTER)
 
 
-def _latency(frame: pd.DataFrame, x: Any, points: pd.DataFrame) -> list[Any]:
+def _latency(frame: pd.DataFrame, x: alt.X, points: pd.DataFrame) -> list[alt.Chart]:
     ends = [name for name in COLUMNS if name.startswith("latency") and frame[name].notna().any()]
     both = pd.concat([frame[ends], points[ends]]) if len(points) else frame[ends]
     top = largest(both, ends, 1.0) if ends else 1.0
@@ -127,7 +126,7 @@ def _latency(frame: pd.DataFrame, x: Any, points: pd.DataFrame) -> list[Any]:
     unit, label = time_unit(top)
     title, domain = (f"latency ({unit}, log)", (float(low), top)) if log else (f"latency ({unit})", (0.0, top))
 
-    def y(field: str) -> Any:
+    def y(field: str) -> alt.Y:
         return height_axis(field, title, domain, log=log, label=label)
 
     bands = [
@@ -157,11 +156,11 @@ def _latency(frame: pd.DataFrame, x: Any, points: pd.DataFrame) -> list[Any]:
     return [*bands, folded.mark_line(strokeWidth=1.8), dots, *rings]
 
 
-def _regimes(part: int) -> Any:
+def _regimes(part: int) -> alt.Scale:
     return alt.Scale(domain=list(REGIMES), range=[regime[part] for regime in REGIMES.values()])
 
 
-def _load(frame: pd.DataFrame, x: Any) -> list[Any]:
+def _load(frame: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
     y = height_axis("load", "load", (0, max(1.2, largest(frame, ["load"], 1.0))), label=PLAIN)
     labels = ", ".join(f"'{name}': '{label}'" for name, (label, _, _) in REGIMES.items())
     legend = alt.Legend(title=None, labelExpr=f"{{{labels}}}[datum.value]", symbolSize=60)

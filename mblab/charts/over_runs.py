@@ -45,7 +45,7 @@ def overlay_chart(runs: Mapping[str, pd.DataFrame], *, title: str | None = None)
     colour = alt.Color("label:N", legend=legend, scale=alt.Scale(domain=names, range=[BLUE, VERMILION]))
     dash = alt.StrokeDash("label:N", legend=legend, scale=alt.Scale(domain=names, range=[[1, 0], [6, 3]]))
 
-    def drawn(field: str, across: Any, unit: str, top: float, **axis: Any) -> Any:
+    def drawn(field: str, across: alt.X, unit: str, top: float, **axis: Any) -> list[alt.Chart]:
         line = alt.Chart().transform_filter(f"isValid(datum.{field})").mark_line(strokeWidth=1.6)
         y = height_axis(field, unit, (0, top), **axis)
         return [line.encode(x=across, y=y, color=colour, strokeDash=dash)]

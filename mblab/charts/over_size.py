@@ -5,7 +5,7 @@ lab.spectrum -> frames -> style -> [over_size] -> render
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import altair as alt
 import pandas as pd
@@ -67,14 +67,14 @@ def spectrum_chart(table: pd.DataFrame, *, title: str | None = None) -> alt.VCon
     return dressed(stacked(panels, frame), title, "" if len(frame) else "no sizes yet")
 
 
-def _log(field: str, title: str, frame: pd.DataFrame, columns: list[str]) -> Any:
+def _log(field: str, title: str, frame: pd.DataFrame, columns: list[str]) -> alt.Y:
     values = frame[columns].to_numpy()
     values = values[values > 0]
     domain = (float(values.min()), float(values.max())) if len(values) else (1e-3, 1.0)
     return height_axis(field, title, domain, log=True, label=SHORT)
 
 
-def _latency(frame: pd.DataFrame, x: Any) -> list[Any]:
+def _latency(frame: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
     y = _log("value", "time (log)", frame, list(LATENCY))
     folded = (
         alt.Chart()
@@ -89,13 +89,13 @@ def _latency(frame: pd.DataFrame, x: Any) -> list[Any]:
     return [folded.mark_line(strokeWidth=1.8), dots]
 
 
-def _cost(frame: pd.DataFrame, x: Any) -> list[Any]:
+def _cost(frame: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
     y = _log("row_cost_s", "a row (log)", frame, ["row_cost_s"])
     base = alt.Chart().transform_filter("datum.row_cost_s > 0").encode(x=x, y=y, color=alt.value(PINK))
     return [base.mark_line(strokeWidth=1.6), base.mark_point(filled=True, size=40, opacity=1, tooltip=RECORD)]
 
 
-def _load(frame: pd.DataFrame, x: Any) -> list[Any]:
+def _load(frame: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
     top = min(4.0, max(1.2, largest(frame, ["load"], 1.0)))  # row at a time may be a thousand times too slow
     y = height_axis("load", "load", (0, top), label=PLAIN)
     full = alt.Chart(alt.InlineData([{"load": 1}])).mark_rule(color=VERMILION, strokeDash=[6, 3]).encode(y=y)

@@ -103,7 +103,7 @@ def _note(drawn: int, total: int) -> str:
     return "" if drawn == total else f"{drawn:,} of {total:,} batches drawn, every peak among them"
 
 
-def _time_scale(frame: pd.DataFrame) -> Any:
+def _time_scale(frame: pd.DataFrame) -> alt.Scale:
     """Return the scale of the time axis: from 0 unless the frame starts within the run."""
     first, last = 0.0, 1.0
     if len(frame):
@@ -113,13 +113,15 @@ def _time_scale(frame: pd.DataFrame) -> Any:
     return alt.Scale(domain=[first - (margin if first else 0.0), last + margin], nice=False, zero=False)
 
 
-def _scaled(marks: pd.DataFrame, scale: Any) -> pd.DataFrame:
+def _scaled(marks: pd.DataFrame, scale: alt.Scale) -> pd.DataFrame:
     """Return the marks with a place for their labels."""
     first, last = scale["domain"]
     return placed(marks, (marks["start_s"] - first) / (last - first) * WIDTH, WIDTH + GUTTER)
 
 
-def _lines(x: Any, y: Any, styles: dict[str, Any], fields: list[str], *, log: bool = False, **line: Any) -> Any:
+def _lines(
+    x: alt.X, y: alt.Y, styles: dict[str, Any], fields: list[str], *, log: bool = False, **line: Any
+) -> alt.Chart:
     """Return one line a field; it breaks where a batch has no value."""
     value = "datum.value > 0 ? datum.value : null" if log else "datum.value"
     return (
@@ -139,7 +141,7 @@ def _dots(frame: pd.DataFrame) -> dict[str, Any] | bool:
     return {"size": 16, "filled": True, "tooltip": RECORD} if len(frame) <= FEW or alone.any() else False
 
 
-def _latency(frame: pd.DataFrame, x: Any) -> list[Any]:
+def _latency(frame: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
     top = largest(frame, list(LATENCY), 1.0)
     unit, label = time_unit(top)
     title = f"latency ({unit})"
@@ -150,13 +152,13 @@ def _latency(frame: pd.DataFrame, x: Any) -> list[Any]:
     return [band, steps, _lines(x, y, LATENCY, QUANTILES, point=_dots(frame))]
 
 
-def _size(frame: pd.DataFrame, x: Any) -> Any:
+def _size(frame: pd.DataFrame, x: alt.X) -> alt.Chart:
     y = height_axis("num_input_rows", "rows", (0, largest(frame, ["num_input_rows"], 1.0)))
     bars = alt.Chart().mark_bar(size=_bar_px(frame, x), color=GREEN, opacity=0.85, tooltip=RECORD)
     return bars.encode(x=x, y=y)
 
 
-def _bar_px(frame: pd.DataFrame, x: Any) -> float:
+def _bar_px(frame: pd.DataFrame, x: alt.X) -> float:
     """Return a width at which nearly all bars stand apart, 1 to 14 px."""
     first, last = x["scale"]["domain"]
     gaps = np.diff(frame["start_s"].to_numpy())
@@ -164,7 +166,7 @@ def _bar_px(frame: pd.DataFrame, x: Any) -> float:
     return round(float(np.clip(0.7 * gap / (last - first) * WIDTH, 1, 14)), 1)
 
 
-def _throughput(frame: pd.DataFrame, x: Any) -> Any:
+def _throughput(frame: pd.DataFrame, x: alt.X) -> alt.Chart:
     rates = frame[list(THROUGHPUT)].to_numpy()
     rates = rates[rates > 0]
     log = bool(len(rates)) and bool(rates.max() > LOG_RATIO * rates.min())
@@ -173,14 +175,14 @@ def _throughput(frame: pd.DataFrame, x: Any) -> Any:
     return _lines(x, y, THROUGHPUT, list(THROUGHPUT), log=log, point=_dots(frame))
 
 
-def _backlog(frame: pd.DataFrame, x: Any) -> list[Any]:
+def _backlog(frame: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
     y = height_axis("backlog_rows", "rows", (0, largest(frame, ["backlog_rows"], 1.0)))
     base = alt.Chart().encode(x=x, y=y, color=alt.value(PINK))
     area = base.mark_area(opacity=0.4, interpolate="step-after")
     return [area, base.mark_line(strokeWidth=1.6, interpolate="step-after", point=_dots(frame))]
 
 
-def _load(frame: pd.DataFrame, x: Any) -> list[Any]:
+def _load(frame: pd.DataFrame, x: alt.X) -> list[alt.Chart]:
     y = height_axis("load", "load", (0, max(1.2, largest(frame, ["load"], 1.0))), label=PLAIN)
     full = alt.Chart(alt.InlineData([{"load": 1}])).mark_rule(color=VERMILION, strokeDash=[6, 3]).encode(y=y)
     line = alt.Chart().mark_line(color=GREY, strokeWidth=1)

@@ -16,6 +16,7 @@ import zlib
 from typing import Any
 
 import altair as alt
+from altair.typing import ChartType
 
 from mblab.charts import vega
 
@@ -27,13 +28,13 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 SVG_IDS = re.compile(r'(\bid="|url\(#)((?:clip|gradient)_?\d+)')
 
 
-def mimebundle(chart: Any, text: str) -> dict[str, Any]:
+def mimebundle(chart: ChartType, text: str) -> dict[str, Any]:
     """Return what a notebook displays: the spec for JupyterLab, a PNG for the rest, and text.
 
     Without vl-convert, or when it cannot draw the chart, the PNG is left out.
 
     Args:
-        chart: Any Altair chart.
+        chart: ChartType Altair chart.
         text: What a terminal shows.
     """
     return _bundle(chart.to_dict(), text)
@@ -56,7 +57,7 @@ def enable() -> None:
     alt.renderers.enable("mblab")
 
 
-def png_bytes(chart: Any) -> bytes:
+def png_bytes(chart: ChartType) -> bytes:
     """Return a chart as a PNG, one pixel a unit, on white.
 
     Raises:
@@ -65,7 +66,7 @@ def png_bytes(chart: Any) -> bytes:
     return vega.png(chart.to_dict())
 
 
-def svg_text(chart: Any) -> str:
+def svg_text(chart: ChartType) -> str:
     """Return a chart as an SVG document that refers to nothing outside itself.
 
     Raises:
@@ -74,7 +75,7 @@ def svg_text(chart: Any) -> str:
     return vega.svg(chart.to_dict())
 
 
-def html_fragment(chart: Any) -> str:
+def html_fragment(chart: ChartType) -> str:
     """Return a chart as a `<figure>` with inline SVG, for a page that opens offline and runs no script.
 
     The chart's description, which is its title, is what a screen reader says. Ids inside the SVG are made this

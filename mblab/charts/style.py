@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import altair as alt
 import pandas as pd
@@ -36,6 +36,8 @@ GUTTER = 95  # right of the plots, for legends
 LANE_PX = 15
 TITLE_CHARACTERS = 100
 
+TopLevel = TypeVar("TopLevel", alt.LayerChart, alt.VConcatChart)
+
 MARKS = {
     "interval": ("triangle-right", GREY),
     "version": ("diamond", BLUE),
@@ -53,7 +55,7 @@ THOUSANDTHS = "format(datum.value * 1000, ',~g')"
 RECORD = alt.TooltipContent("data")  # the whole record, under the names of `run.batches`
 
 
-def data(frame: pd.DataFrame) -> Any:
+def data(frame: pd.DataFrame) -> alt.InlineData:
     """Return a frame as inline CSV, a quarter of the size of JSON rows; equal frames are embedded once a chart.
 
     Columns that hold nothing are left out.
@@ -72,7 +74,7 @@ def time_unit(top_s: float) -> tuple[str, str]:
     return ("ms", THOUSANDTHS) if top_s < 1 else ("s", PLAIN)
 
 
-def height_axis(field: str, title: str, domain: Sequence[float], *, log: bool = False, label: str = THOUSANDS) -> Any:
+def height_axis(field: str, title: str, domain: Sequence[float], *, log: bool = False, label: str = THOUSANDS) -> alt.Y:
     """Return a y axis with a fixed domain, so that no rows, or only zeros, still make a chart.
 
     Args:
@@ -120,7 +122,7 @@ def keyed(field: str, styles: dict[str, tuple[str, str, list[int]]]) -> dict[str
     }
 
 
-def strip(marks: pd.DataFrame, x: Any) -> Any:
+def strip(marks: pd.DataFrame, x: alt.X) -> alt.LayerChart:
     """Return the strip above the panels that names the marks, so that no label lies on the data.
 
     Args:
@@ -141,26 +143,27 @@ def strip(marks: pd.DataFrame, x: Any) -> Any:
         .encode(text="label:N")
         for side, align, dx in (("right", "left", 7), ("left", "right", -7))
     ]
-    return alt.layer(symbols, *labels).properties(width=WIDTH, height=LANE_PX * lanes)
+    return alt.LayerChart(layer=[symbols, *labels]).properties(width=WIDTH, height=LANE_PX * lanes)
 
 
-def rules(marks: pd.DataFrame, x: Any) -> Any:
+def rules(marks: pd.DataFrame, x: alt.X) -> alt.Chart:
     """Return thin vertical rules through a panel, one a mark."""
     return alt.Chart(data(marks)).mark_rule(color=GREY, strokeDash=[2, 3]).encode(x=x)
 
 
-def panel(title: str, height: int, layers: Sequence[Any]) -> Any:
+def panel(title: str, height: int, layers: Sequence[alt.Chart]) -> alt.LayerChart:
     """Return layers as one panel of the house's width."""
-    return alt.layer(*layers).properties(title=alt.TitleParams(title, offset=4), width=WIDTH, height=height)
+    layered = alt.LayerChart(layer=list(layers))
+    return layered.properties(title=alt.TitleParams(title, offset=4), width=WIDTH, height=height)
 
 
-def stacked(panels: Sequence[Any], frame: pd.DataFrame) -> Any:
+def stacked(panels: Sequence[alt.LayerChart], frame: pd.DataFrame) -> alt.VConcatChart:
     """Return panels above each other on one x axis, over one copy of the data."""
     chart = alt.vconcat(*panels, data=data(frame), spacing=10)
     return chart.resolve_scale(x="shared", color="independent", shape="independent", strokeDash="independent")
 
 
-def dressed(chart: Any, title: str | None, note: str = "") -> Any:
+def dressed(chart: TopLevel, title: str | None, note: str = "") -> TopLevel:
     """Return the chart with the house's title, greys and transparent background."""
     if title:
         chart = chart.properties(description=title)
