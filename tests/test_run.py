@@ -10,7 +10,7 @@ import mblab
 from mblab import BatchError, CostModel, Lab, SettingError
 from mblab.engine.records import BatchRecord
 from mblab.metrics import EXACT_LIMIT, LogBuckets, RunLog
-from mblab.runs.run import Slowest
+from mblab.runs.slowest import Slowest
 from mblab.testing import ManualClock, rows_at
 
 

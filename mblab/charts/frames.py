@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.errors import SettingError, SettingTypeError, missing_column, shown
+from mblab.errors import SettingTypeError, missing_column, shown
+from mblab.support.arguments import whole
 from mblab.timing.durations import format_s
 
 __all__ = ["MARK_COLUMNS", "MARK_KINDS", "checked_frame", "csv_text", "largest", "marks_of", "placed", "thinned"]
@@ -35,9 +36,9 @@ CHARACTER_PX = 6.0  # a wide guess for 11 px sans-serif
 SYMBOL_PX = 9.0
 
 
-def _numbers(values: Any) -> Floats:
+def _numbers(values: pd.Series[Any]) -> Floats:
     """Return float64 with NaN for whatever is no finite number."""
-    numbers = pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
@@ -110,7 +111,10 @@ def marks_of(batches: pd.DataFrame) -> pd.DataFrame:
     return marks[list(MARK_COLUMNS)]
 
 
-def _marked(frame: pd.DataFrame, where: Any, kind: Any, label: Any, detail: Any = "") -> pd.DataFrame:
+def _marked(
+    frame: pd.DataFrame, where: pd.Series[bool], kind: str | pd.Series[str], label: Sequence[str],
+    detail: str | pd.Series[str] = "",
+) -> pd.DataFrame:  # fmt: skip
     """Return the rows where something happened as marks."""
     rows: pd.DataFrame = frame.loc[where, ["start_s", "batch_id"]]
     return rows.assign(kind=kind, label=label, detail=detail)
@@ -185,10 +189,7 @@ def thinned(batches: pd.DataFrame, max_points: int) -> pd.DataFrame:
         SettingError: `max_points` is below 10.
         SettingTypeError: `max_points` is no whole number.
     """
-    if isinstance(max_points, bool) or not isinstance(max_points, int | np.integer):
-        raise SettingTypeError(f"max_points must be a whole number, got {shown(max_points)}.")
-    if max_points < MIN_POINTS:
-        raise SettingError(f"max_points must be at least {MIN_POINTS}, got {max_points}.")
+    max_points = whole(max_points, "max_points", least=MIN_POINTS)
     count = len(batches)
     if count <= max_points:
         return batches

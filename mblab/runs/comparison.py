@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from mblab.charts.display import Shown
 from mblab.errors import SettingTypeError, shown
 from mblab.runs.run import Run
 from mblab.timing.durations import format_s
+
+if TYPE_CHECKING:
+    import altair as alt
 
 __all__ = ["Comparison", "compare"]
 
@@ -43,7 +46,7 @@ class Comparison(Shown):
     settings: pd.DataFrame
     code: str
 
-    def plot(self) -> Any:
+    def plot(self) -> alt.VConcatChart:
         """Return latency, batch size, backlog and load of both runs over one time axis as an Altair chart."""
         from mblab import charts
 

@@ -17,12 +17,15 @@ import math
 import string
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
 from mblab.charts import vega
 from mblab.tables.values import as_python
+
+if TYPE_CHECKING:
+    from altair.typing import ChartType
 
 __all__ = ["Page", "figure_text", "plain", "script_json", "table_of"]
 
@@ -72,7 +75,7 @@ class Page:
         named = f"<h3>{html.escape(title)}</h3>" if title else ""
         self.card(f"{named}<pre><code>{html.escape(text)}</code></pre>")
 
-    def chart(self, chart: Any) -> None:
+    def chart(self, chart: ChartType) -> None:
         """Add an Altair chart that answers to the pointer."""
         self.card(f'<div data-chart="{self._embed("chart", chart.to_dict())}"></div>')
 
@@ -83,7 +86,7 @@ class Page:
             self.paragraph(f"The newest {ROWS_SHOWN:,} of {len(frame):,} rows.")
         self._body.append(f'<div class="card rows" data-rows="{name}"></div>')
 
-    def _embed(self, kind: str, value: Any) -> str:
+    def _embed(self, kind: str, value: object) -> str:
         name = f"{kind}-{len(self._data) + 1}"
         self._data[name] = script_json(value)
         return name
@@ -120,7 +123,7 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def script_json(value: Any) -> str:
+def script_json(value: object) -> str:
     r"""Return a value as JSON that may stand inside a script element, whatever texts it holds.
 
     >>> script_json({"a": "</script>"})
@@ -136,9 +139,9 @@ def table_of(frame: pd.DataFrame) -> dict[str, Any]:
     return {"columns": [str(c) for c in frame.columns], "rows": [list(row) for row in zip(*values, strict=True)]}
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> bool | float | str | None:
     """Return a value as JSON knows it: a finite number, a truth value, text, or None for what is missing."""
-    value = as_python(value)
+    value = as_python(value)  # a scalar of NumPy's
     if value is None or value is pd.NaT or value is pd.NA:
         return None
     if isinstance(value, float):
@@ -150,7 +153,7 @@ def plain(value: Any) -> Any:
     return value.isoformat(sep=" ") if isinstance(value, dt.datetime) else str(value)
 
 
-def figure_text(value: Any) -> str:
+def figure_text(value: object) -> str:
     """Return a setting or a figure as text.
 
     >>> figure_text(0.25), figure_text(None), figure_text({"interval": "1s"})

@@ -9,39 +9,37 @@ interval would have brought, and why a run falls behind.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mblab.charts.display import Shown
 from mblab.errors import MblabError, SettingError, shown
 from mblab.runs.saved import Pilot, SavedRun, write_run
+from mblab.runs.slowest import Slowest, slowest_of
 from mblab.runs.view import HowFar, RunView, headline, summary_of
+from mblab.support.arguments import whole
 from mblab.timing.durations import Duration, duration_ns, seconds
 
-__all__ = ["Run", "Slowest", "read_run"]
+if TYPE_CHECKING:
+    import altair as alt
+
+__all__ = ["Intervals", "Prediction", "Run", "WhatIf", "read_run"]
+
+Intervals: TypeAlias = Duration | Sequence[Duration] | npt.NDArray[np.float64]
 
 
-class Slowest(pd.DataFrame):
-    """The records that took longest: a frame that shows itself as a waterfall of their four waits."""
+class Tabulated(Protocol):
+    """What holds measured points in the columns of a curve, as a sweep does."""
 
     @property
-    def _constructor(self) -> Any:
-        return pd.DataFrame  # a part of it is a plain frame
-
-    def waterfall(self) -> Any:
-        """Return the waits of each record as an Altair chart."""
-        from mblab import charts
-
-        return charts.waterfall_chart(pd.DataFrame(self))
-
-    def _repr_html_(self) -> str:
-        from mblab import charts
-
-        return charts.html_fragment(self.waterfall()) + str(pd.DataFrame(self).to_html(index=False))
+    def table(self) -> pd.DataFrame:
+        """One row an interval."""
+        ...
 
 
 class Prediction(Protocol):
@@ -56,8 +54,8 @@ class Prediction(Protocol):
         """Return the part of a curve of several settings."""
         ...
 
-    def plot(self, measured: Any = None) -> Any:
-        """Return latency and load against the interval as an Altair chart."""
+    def plot(self, measured: Tabulated | pd.DataFrame | None = None) -> alt.VConcatChart:
+        """Return latency and load against the interval, with measured points over them."""
         ...
 
 
@@ -65,8 +63,10 @@ class WhatIf(Protocol):
     """Predicts what a run would have been at other intervals."""
 
     def __call__(
-        self, run: Run, interval: Any, *, policy: str | None, max_rows_per_batch: int | None
-    ) -> Prediction: ...
+        self, run: Run, interval: Intervals, *, policy: str | None, max_rows_per_batch: int | None
+    ) -> Prediction:
+        """Return the curve over one interval or several."""
+        ...
 
 
 class Run(Shown):
@@ -155,7 +155,7 @@ class Run(Shown):
         """
         return pd.DataFrame() if self._pilot is None else self._pilot.decisions
 
-    def plot_decisions(self) -> Any:
+    def plot_decisions(self) -> alt.VConcatChart:
         """Return the interval over time with the autopilot's decisions, above the latency they led to."""
         from mblab import charts
 
@@ -208,7 +208,9 @@ class Run(Shown):
         """Wait until it has ended; return False when it halted or the time is up first."""
         return self._view.wait(None if timeout is None else seconds(duration_ns(timeout, "timeout")))
 
-    def what_if(self, interval: Any, *, policy: str | None = None, max_rows_per_batch: int | None = None) -> Any:
+    def what_if(
+        self, interval: Intervals, *, policy: str | None = None, max_rows_per_batch: int | None = None
+    ) -> Prediction:
         """Return a `Curve`: this run's arrivals and costs, at another interval (or a list of them), without running.
 
         Args:
@@ -234,20 +236,9 @@ class Run(Shown):
         Columns: those of `records`, and `blocked_by`: the batch that was running when the record could first have been
         taken (int64; -1 when it waited for nothing but the trigger), the culprit of its scheduling wait.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise SettingError(f"n must be a whole number of records, at least 1, got {shown(n)}.")
-        worst = self.records.nlargest(n, "latency_s").reset_index(drop=True)
-        batches = self.batches
-        ready = (worst.arrival_s + worst.batching_wait_s).to_numpy()
-        before = batches.start_s.searchsorted(ready, side="left") - 1
-        running = (
-            (before >= 0) & (batches.end_s.to_numpy()[np.maximum(before, 0)] > ready) if len(batches) else before >= 0
-        )
-        running &= worst.scheduling_wait_s.to_numpy() > 0
-        blocked = np.where(running, batches.batch_id.to_numpy()[np.maximum(before, 0)] if len(batches) else -1, -1)
-        return Slowest(worst.assign(blocked_by=blocked.astype(np.int64)))
+        return slowest_of(self.records, self.batches, whole(n, "n", least=1, of="records"))
 
-    def plot(self) -> Any:
+    def plot(self) -> alt.VConcatChart:
         """Return latency, batch size, throughput, backlog and load over time as an Altair chart."""
         from mblab import charts
 
@@ -263,15 +254,9 @@ class Run(Shown):
         Raises:
             SettingError: The path is a folder, or the file is not one that mblab wrote.
         """
-        from mblab.runs.run_page import RunParts, write_page
+        from mblab.runs.run_page import write_page
 
-        frames = {"Batches": self.batches, "Attempts that failed": self.attempts.query("error != ''")}
-        frames |= {"Records": self.records, "Output": self.output}
-        parts = RunParts(
-            f"{self.name} · run {self.run_id}", f"{self.status}: {headline(self.summary())}", self.summary(), frames,
-            self.plot(), self.slowest().waterfall(), self.provenance, self.controls, self.state,
-        )  # fmt: skip
-        return write_page(parts, Path(path))
+        return write_page(self._view, self.plot(), Path(path))
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the run into a folder (Parquet and JSON, nothing pickled) that `mblab.load_run` reads.

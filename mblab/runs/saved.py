@@ -18,6 +18,8 @@ from mblab.engine.records import RunStatus
 from mblab.errors import SettingError
 from mblab.metrics import BATCH_COLUMNS, Totals
 from mblab.runs.view import HowFar, Measured, RunView, Standing
+from mblab.support.files import write_whole
+from mblab.tables.values import as_python
 from mblab.timing.durations import NS
 
 __all__ = ["Pilot", "SavedPilot", "SavedRun", "write_run"]
@@ -156,9 +158,7 @@ def write_run(view: RunView, pilot: Pilot | None, target: Path) -> Path:
     frames |= {"attempts": view.attempts()} | ({} if pilot is None else {"decisions": pilot.decisions})
     for name, frame in frames.items():
         frame.to_parquet(target / f"{name}.parquet", index=False)
-    partial = target / ".run.json.part"
-    partial.write_text(json.dumps(_about(view, pilot), indent=1, default=_plain), encoding="utf-8")
-    partial.replace(target / "run.json")
+    write_whole(target / "run.json", json.dumps(_about(view, pilot), indent=1, default=_plain).encode())
     return target
 
 
@@ -182,10 +182,12 @@ def _with_nan(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {k: float("nan") if v is None else v for k, v in figures.items()}
 
 
-def _plain(value: object) -> bool | int | float | str:
-    if isinstance(value, np.generic):
-        return value.item()  # type: ignore[no-any-return]
-    raise TypeError(type(value).__name__)
+def _plain(value: object) -> object:
+    """Return a scalar of NumPy's as Python's own, and refuse what else JSON does not know."""
+    plain: object = as_python(value)
+    if plain is value:
+        raise TypeError(type(value).__name__)
+    return plain
 
 
 def _json_states(states: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
