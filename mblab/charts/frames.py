@@ -1,4 +1,4 @@
-"""What a chart says about a frame of batches: which moments to mark, which batches to draw, and their text.
+"""Frames made ready for charts: checked, thinned, with the moments worth a mark, and as text inside a spec.
 
 Plain frames in, plain frames out; nothing here knows Altair.
 

@@ -1,4 +1,4 @@
-"""What a prediction is worth: latency against cost, and what came against what was said.
+"""What a prediction is worth: latency against cost, and what was measured against what was predicted.
 
 curve, verification -> frames -> style -> [over_cost] -> render
 """
@@ -123,7 +123,7 @@ def ribbon_chart(ribbon: pd.DataFrame, *, limit_s: float | None = None, title: s
     lines = [
         alt.Chart()
         .transform_filter(f"isValid(datum.{field})")
-        .transform_calculate(line=f"'{said}'")
+        .transform_calculate(line=f"'{label}'")
         .mark_line(strokeWidth=1.8, point={"size": 16, "filled": True} if field == "measured_s" else False)
         .encode(
             x=x,
@@ -135,7 +135,7 @@ def ribbon_chart(ribbon: pd.DataFrame, *, limit_s: float | None = None, title: s
             ),
             strokeDash=alt.value(dash),
         )
-        for field, (said, _, dash) in names.items()
+        for field, (label, _, dash) in names.items()
     ]
     limit = []
     if limit_s is not None:

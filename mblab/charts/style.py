@@ -60,9 +60,9 @@ def data(frame: pd.DataFrame) -> alt.InlineData:
 
     Columns that hold nothing are left out.
     """
-    told = frame.loc[:, (frame.notna() & (frame != "")).any() | (frame.columns == frame.columns[0])]
-    parse = {name: "string" if name in TEXTS else "number" for name in told.columns}
-    return alt.InlineData(values=csv_text(told), format=alt.CsvDataFormat(type="csv", parse=parse))
+    drawn = frame.loc[:, (frame.notna() & (frame != "")).any() | (frame.columns == frame.columns[0])]
+    parse = {name: "string" if name in TEXTS else "number" for name in drawn.columns}
+    return alt.InlineData(values=csv_text(drawn), format=alt.CsvDataFormat(type="csv", parse=parse))
 
 
 def time_unit(top_s: float) -> tuple[str, str]:

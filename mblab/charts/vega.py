@@ -16,7 +16,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import threading
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +23,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from mblab.errors import MblabError, MissingExtra
+from mblab.support.files import write_whole
 
 __all__ = ["cache_folder", "drawing_code", "is_kept", "page_code", "picture", "png", "svg", "warm"]
 
@@ -126,9 +126,7 @@ def _make() -> bytes:
     target = _file()
     with contextlib.suppress(OSError):  # a folder that cannot be written costs the seconds again next time
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=target.name, delete=False) as partial:
-            partial.write(data)
-        Path(partial.name).replace(target)
+        write_whole(target, data)
     return data
 
 
@@ -182,6 +180,6 @@ def _run(program: str, *arguments: str, stdin: bytes = b"") -> bytes:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MblabError(f"vl-convert could not be started ({error}).") from None
     if done.returncode or not done.stdout:
-        said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line[:1].strip()]
-        raise MblabError(f"vl-convert failed ({said[-1] if said else 'no output'}).")
+        lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line[:1].strip()]
+        raise MblabError(f"vl-convert failed ({lines[-1] if lines else 'no output'}).")
     return done.stdout

@@ -37,16 +37,47 @@ def waterfall_chart(slowest: pd.DataFrame, *, title: str | None = None) -> alt.V
     """
     frame = checked_frame(slowest, "slowest", "latency_s", COLUMNS)
     top = largest(frame, ["latency_s"], 1.0)
-    unit, label = time_unit(top)
+    y = alt.Y("place:O", axis=None, scale=alt.Scale(paddingInner=0.25))
+    layers = [_bars(frame, y, top), *_labels(frame, y)]
+    height = ROW_PX * max(1, len(frame))
+    chart = alt.vconcat(panel("Where the slowest records' time went", height, layers).properties(width=WIDTH - 80))
+    return dressed(chart, title, "" if len(frame) else "no records yet")
+
+
+def _bars(frame: pd.DataFrame, y: alt.Y, top_s: float) -> alt.Chart:
+    """Return each record's waits as bars, one after the other."""
+    unit, label = time_unit(top_s)
+    x = alt.X(
+        "from_s:Q",
+        title=f"since the record arrived ({unit})",
+        scale=alt.Scale(domain=[0, top_s * 1.05], nice=False),
+        axis=alt.Axis(labelExpr=label, tickCount=8),
+    )
+    colours = alt.Scale(domain=[what for what, _ in WAITS.values()], range=[colour for _, colour in WAITS.values()])
+    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=300)
+    return (
+        alt.Chart(alt.InlineData(_parts(frame) or [{"place": 0, "from_s": 0, "to_s": 0}]))
+        .transform_filter("datum.to_s > datum.from_s")
+        .mark_bar(tooltip=alt.TooltipContent("data"))
+        .encode(x=x, x2="to_s:Q", y=y, color=alt.Color("part:N", scale=colours, legend=legend))
+    )
+
+
+def _parts(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return one row a wait of a record: where it stands, from when to when, and all that is known of the record."""
     parts = []
     for place, row in enumerate(frame.to_dict("records")):
         begin = 0.0
         for name, (what, _) in WAITS.items():
             length = row[name] if row[name] > 0 else 0.0
-            parts.append(
-                {"place": place, "part": what, "from_s": begin, "to_s": begin + length, "wait_s": length} | row
-            )
+            part = {"place": place, "part": what, "from_s": begin, "to_s": begin + length, "wait_s": length}
+            parts.append(part | {str(column): value for column, value in row.items()})
             begin += length
+    return parts
+
+
+def _labels(frame: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
+    """Return the texts beside the bars: which record it is, and the batch in its way."""
     names = [
         {
             "place": place,
@@ -56,31 +87,7 @@ def waterfall_chart(slowest: pd.DataFrame, *, title: str | None = None) -> alt.V
         }
         for place, row in enumerate(frame.to_dict("records"))
     ]
-    height = ROW_PX * max(1, len(frame))
-    y = alt.Y("place:O", axis=None, scale=alt.Scale(paddingInner=0.25))
-    x = alt.X(
-        "from_s:Q",
-        title=f"since the record arrived ({unit})",
-        scale=alt.Scale(domain=[0, top * 1.05], nice=False),
-        axis=alt.Axis(labelExpr=label, tickCount=8),
-    )
-    colours = alt.Scale(domain=[w for w, _ in WAITS.values()], range=[c for _, c in WAITS.values()])
-    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=300)
-    drawn: Any = alt.InlineData(parts or [{"place": 0, "from_s": 0, "to_s": 0}])
-    bars = (
-        alt.Chart(drawn)
-        .transform_filter("datum.to_s > datum.from_s")
-        .mark_bar(tooltip=alt.TooltipContent("data"))
-        .encode(x=x, x2="to_s:Q", y=y, color=alt.Color("part:N", scale=colours, legend=legend))
-    )
-    told: Any = alt.InlineData(names or [{"place": 0, "who": "no records yet", "latency_s": 0, "blocked": ""}])
-    who = alt.Chart(told).mark_text(align="right", x=-6, color=GREY, fontSize=11).encode(y=y, text="who:N")
-    behind = (
-        alt.Chart(told)
-        .transform_filter("datum.blocked != ''")
-        .mark_text(align="left", dx=5, color=GREY, fontSize=11)
-        .encode(x="latency_s:Q", y=y, text="blocked:N")
-    )
-    layers = [bars, who, behind]
-    chart = alt.vconcat(panel("Where the slowest records' time went", height, layers).properties(width=WIDTH - 80))
-    return dressed(chart, title, "" if len(frame) else "no records yet")
+    base = alt.Chart(alt.InlineData(names or [{"place": 0, "who": "no records yet", "latency_s": 0, "blocked": ""}]))
+    who = base.mark_text(align="right", x=-6, color=GREY, fontSize=11).encode(y=y, text="who:N")
+    behind = base.transform_filter("datum.blocked != ''").mark_text(align="left", dx=5, color=GREY, fontSize=11)
+    return [who, behind.encode(x="latency_s:Q", y=y, text="blocked:N")]

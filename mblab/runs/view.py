@@ -55,7 +55,7 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a run stands now, or stood when it ended: what its batches do not tell.
+    """How a run stands now, or stood when it ended: what cannot be read off its batches.
 
     Attributes:
         horizon_s: Its length: the one it ran for, or so far.
@@ -71,7 +71,7 @@ class Standing:
 
 
 class RunView(Protocol):
-    """What any run can be asked; each property of `Run` says what the frame of its name holds."""
+    """What any run can be asked; what each frame holds stands at the property of `Run` with its name."""
 
     run_id: str
     name: str
@@ -146,7 +146,7 @@ def headline(summary: pd.Series[Any], *, backlog: bool = False) -> str:
 
     Args:
         summary: As `run.summary()`.
-        backlog: Whether it says how many rows are waiting.
+        backlog: Whether it counts the rows that are waiting.
 
     >>> headline(pd.Series({"rows": 1200, "batches": 1, "latency_p50_s": 0.5, "latency_p95_s": 1.2, "load": 0.25,
     ...                     "regime": "on_schedule"}))
