@@ -11,13 +11,14 @@ import mblab.timing.durations
 from mblab import Lab, SettingError, charts
 from mblab.arrivals import bursts, constant, poisson
 from mblab.testing import ListSink
-from mblab.tuning.advice import Target, choose
-from mblab.tuning.bundle import Bundle
+from mblab.tuning.arrival_times import ArrivalTimes, arrival_times_of
+from mblab.tuning.confidence import doubts, refusal
 from mblab.tuning.cost import CostModel
-from mblab.tuning.judge import doubts, refusal
-from mblab.tuning.ledger import Checked, Ledger
-from mblab.tuning.question import Question, Span, find_by_batches
-from mblab.tuning.trace import Trace, trace_of
+from mblab.tuning.decision import Search, find_by_batches
+from mblab.tuning.ensemble import Ensemble
+from mblab.tuning.intervals import Span
+from mblab.tuning.target import Target, choose
+from mblab.tuning.track_record import Checked, TrackRecord
 from mblab.tuning.verification import verified
 
 A, B, RATE = 0.1, 2e-4, 1000.0
@@ -33,18 +34,18 @@ def law(count=60, *, a=A, b=B, q=0.0, noise=0.0, pause=0, seed=0, high=20_000, h
     return CostModel.fit(pd.DataFrame(frame), host_sd=host_sd)
 
 
-def bundle_of(model, *, arrivals=None, low="20ms", high="10s", count=60, seconds=60.0):
-    """The bundle of a range of intervals over a minute at 1 000 rows a second."""
+def ensemble_of(model, *, arrivals=None, low="20ms", high="10s", count=60, seconds=60.0):
+    """The ensemble of a range of intervals over a minute at 1 000 rows a second."""
     span = Span(mblab.timing.durations.interval_ns(low), mblab.timing.durations.interval_ns(high))
-    trace = trace_of(arrivals or constant(RATE), round(seconds * 1e9))
-    return Bundle.of(trace.arrival_ns, np.array(span.grid(count)), cost=model, horizon_ns=trace.horizon_ns), trace
+    known = arrival_times_of(arrivals or constant(RATE), round(seconds * 1e9))
+    return Ensemble.of(known.arrival_ns, np.array(span.grid(count)), cost=model, horizon_ns=known.horizon_ns), known
 
 
 def chosen_s(model, target, **kwargs):
     """The interval that is chosen, in seconds; None on refusal."""
-    bundle, _ = bundle_of(model, **kwargs)
-    index = choose(bundle, target).index
-    return None if index is None else bundle.intervals[index] / 1e9
+    ensemble, _ = ensemble_of(model, **kwargs)
+    index = choose(ensemble, target).index
+    return None if index is None else ensemble.intervals[index] / 1e9
 
 
 # -- the decision -------------------------------------------------------------------------------------------------
@@ -70,10 +71,10 @@ def test_the_cheapest_interval_is_the_closed_form(p95):
 def test_a_quadratic_cost_has_an_upper_limit_too():
     """Batches of ever longer intervals outgrow them: T ≤ (1 + √(1 − 4aqλ²))/(2qλ²)."""
     q = 2e-7
-    bundle, _ = bundle_of(law(a=0.1, b=0.0, q=q))
-    load = bundle.middle("load")
+    ensemble, _ = ensemble_of(law(a=0.1, b=0.0, q=q))
+    load = ensemble.middle("load")
     exact = (1 + np.sqrt(1 - 4 * 0.1 * q * RATE**2)) / (2 * q * RATE**2)
-    last = bundle.intervals[np.flatnonzero(load < 1)[-1]] / 1e9
+    last = ensemble.intervals[np.flatnonzero(load < 1)[-1]] / 1e9
 
     assert exact / 1.12 <= last <= exact
     assert chosen_s(law(a=0.1, b=0.0, q=q), Target.of("8s", None, None, None)) < exact
@@ -110,11 +111,11 @@ def test_the_knee_lies_between_the_fastest_and_the_cheapest():
 
 def refused(model, target, **kwargs):
     """The sentence of a refusal."""
-    bundle, trace = bundle_of(model, **kwargs)
-    choice = choose(bundle, target)
+    ensemble, known = ensemble_of(model, **kwargs)
+    choice = choose(ensemble, target)
 
     assert choice.index is None
-    return refusal(bundle, choice, model, trace)
+    return refusal(ensemble, choice, model, known)
 
 
 def test_work_that_outgrows_every_interval_is_refused():
@@ -141,8 +142,8 @@ def test_every_doubt_is_a_sentence_with_its_figure():
     pipeline = Lab(mblab.simulate(lambda n, rng, t: {"x": t}, arrivals=constant(10)), interval="1s").pipeline
 
     def said(model, at=40):
-        bundle, _ = bundle_of(model, count=48)
-        return " ".join(doubts(bundle, p99, at, model, pipeline, effects=False))
+        ensemble, _ = ensemble_of(model, count=48)
+        return " ".join(doubts(ensemble, p99, at, model, pipeline, effects=False))
 
     assert said(quiet) == "No pause seen in 30 probes: p99 is not promised."
     assert "differ by" in said(noisy)
@@ -154,8 +155,8 @@ def test_a_target_is_checked_in_one_sentence():
     """Which knob, the rule, the value."""
     for arguments, sentence in [
         (("0ms", None, None, None), "p95 must be at least 1 ms"),
-        ((None, None, 1.2, None), "load must be above 0 and at most 1"),
-        ((None, None, "high", None), "load must be a number"),
+        ((None, None, 1.2, None), "load must be a finite number above 0 and at most 1"),
+        ((None, None, "high", None), "load must be a finite number"),
         ((None, None, None, "cheepest"), "did you mean 'cheapest'"),
     ]:
         with pytest.raises(SettingError, match=sentence):
@@ -214,8 +215,8 @@ def test_a_verification_counts_every_row_and_says_by_how_much_it_was_missed():
 
     def held(cost):
         run = lab.run("20s", clock="virtual", cost=cost)
-        trace, target = trace_of(source, 20_000_000_000), Target.of(None, None, None, None)
-        return verified(run, law(), target, trace, 1_000_000_000, lab.pipeline.settings, 1.0)
+        known, target = arrival_times_of(source, 20_000_000_000), Target.of(None, None, None, None)
+        return verified(run, law(), target, known, 1_000_000_000, lab.pipeline.settings, 1.0)
 
     exact, slow = held(lambda n: A + B * n), held(lambda n: 0.01 + A + B * n)
 
@@ -282,23 +283,23 @@ def test_an_interval_that_the_trace_is_too_short_for_is_not_looked_at():
     assert any("A longer interval might do too" in note for note in advice.notes)
 
 
-# -- the ledger ---------------------------------------------------------------------------------------------------
+# -- the track record ------------------------------------------------------------------------------------------------
 
 
 def test_misses_widen_the_bands_and_hits_narrow_them():
     """A conformal factor, with a dozen checks' worth of belief in the bands as they are."""
-    missed, hit = Ledger(), Ledger()
+    missed, hit = TrackRecord(), TrackRecord()
     missed.add([Checked(1.0, "load", 0.5, 0.45, 0.55, 0.7)] * 4)
     hit.add([Checked(1.0, "load", 0.5, 0.45, 0.55, 0.501)] * 200)
 
     assert missed.widen > 1.5
     assert hit.widen < 0.8
-    assert Ledger().widen == 1.0
+    assert TrackRecord().widen == 1.0
 
 
-def test_a_ledger_outlives_its_lab(tmp_path):
+def test_a_track_record_outlives_its_lab(tmp_path):
     """Kept in a file of JSON lines; what it holds already is taken in."""
-    first, second = Ledger(), Ledger()
+    first, second = TrackRecord(), TrackRecord()
     first.keep(tmp_path / "tuning.jsonl")
     first.add([Checked(1.0, "load", 0.5, 0.45, 0.55, 0.7)])
     second.add([Checked(2.0, "load", 0.5, 0.45, 0.55, 0.7)])
@@ -308,26 +309,26 @@ def test_a_ledger_outlives_its_lab(tmp_path):
     assert len((tmp_path / "tuning.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_file_of_something_else_is_no_ledger(tmp_path):
+def test_a_file_of_something_else_is_no_track_record(tmp_path):
     """It is named with the line, and left alone."""
     path = tmp_path / "notes.txt"
     path.write_text("buy milk\n")
     with pytest.raises(SettingError, match="line 1 of"):
-        Ledger().keep(path)
+        TrackRecord().keep(path)
 
     assert path.read_text() == "buy milk\n"
 
 
-def test_a_wider_ledger_means_wider_bands():
+def test_a_worse_track_record_means_wider_bands():
     """The factor acts on the half width, on a log scale, and leaves the middle."""
-    bundle, _ = bundle_of(law(noise=0.05, host_sd=0.05), count=8)
-    usual, wide = bundle.table(), bundle.table(widen=2.0)
+    ensemble, _ = ensemble_of(law(noise=0.05, host_sd=0.05), count=8)
+    usual, wide = ensemble.table(), ensemble.table(widen=2.0)
 
     assert (wide.latency_p95_s == usual.latency_p95_s).all()
     assert np.log(wide.load_hi / wide.load).to_numpy() == pytest.approx(2 * np.log(usual.load_hi / usual.load))
 
 
-# -- the trace ----------------------------------------------------------------------------------------------------
+# -- the arrivals -------------------------------------------------------------------------------------------------
 
 
 def test_a_simulations_trace_is_what_its_run_sees():
@@ -336,27 +337,27 @@ def test_a_simulations_trace_is_what_its_run_sees():
         lambda n, rng, t: {"x": t}, arrivals=bursts(on=1, off=2, rate_on=900, rate_off=10), duration="9s", seed=4
     )
     run = Lab(source, interval="500ms").run("10s", clock="virtual", cost=0)
-    trace = trace_of(source, 10 * 10**9)
+    known = arrival_times_of(source, 10 * 10**9)
 
-    assert (trace.arrival_ns / 1e9).tolist() == run.records.arrival_s.tolist()
-    assert trace.whole
+    assert (known.arrival_ns / 1e9).tolist() == run.records.arrival_s.tolist()
+    assert known.whole
 
 
 def test_more_load_is_the_same_rows_sooner():
     """Twice the load: half the time."""
-    trace = Trace(np.array([10, 20, 40]), 100, True).at_load(2)
+    known = ArrivalTimes(np.array([10, 20, 40]), 100, True).at_load(2)
 
-    assert trace.arrival_ns.tolist() == [5, 10, 20]
-    assert trace.horizon_ns == 50
+    assert known.arrival_ns.tolist() == [5, 10, 20]
+    assert known.horizon_ns == 50
 
 
 def test_a_short_interval_is_judged_by_a_number_of_batches_and_says_so():
     """A cheap function on a long source: thousands of batches tell as much as all, and the words say which."""
     lab = Lab(mblab.simulate.sensors(rate=1000, duration="60s"), interval="1s")
-    question = Question(Target.of(None, None, 0.5, None), trace_of(lab.source, 60 * 10**9), lab.pipeline)
-    found = find_by_batches(law(a=1e-4, b=1e-6), question, Span(2 * 10**6, 2 * 10**9))
+    search = Search(Target.of(None, None, 0.5, None), arrival_times_of(lab.source, 60 * 10**9), lab.pipeline)
+    found = find_by_batches(law(a=1e-4, b=1e-6), search, Span(2 * 10**6, 2 * 10**9))
 
-    looked_s = 3000 * float(found.bundle.intervals[found.choice.nearest]) / 1e9
+    looked_s = 3000 * float(found.ensemble.intervals[found.choice.nearest]) / 1e9
     said = f"An interval this short was judged by 3,000 batches, the first {mblab.timing.durations.format_s(looked_s)}."
 
     assert looked_s < 10

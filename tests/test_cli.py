@@ -256,7 +256,7 @@ WRONG = [
     (["tune", "x.py", "--load", "much"], "'--load': 'much' is no number."),
     (["sweep", "x.py"], "Missing option '--interval'"),
     (["tune", "x.py", "--p95", "soon"], "--p95='soon' is no duration"),
-    (["tune", "x.py", "--load", "3"], "load must be above 0 and at most 1"),
+    (["tune", "x.py", "--load", "3"], "load must be a finite number above 0 and at most 1"),
     (["sweep", "x.py", "--interval", ","], "at least one interval"),
     (["datasets", "path"], "needs a name"),
     (["datasets", "path", "flights"], "did you mean 'nyc_flights'"),

@@ -10,7 +10,7 @@ import mblab
 from mblab import Lab, SettingError
 from mblab.testing import rows_at
 from mblab.tuning.cost import CostModel
-from mblab.tuning.lanes import run_lanes
+from mblab.tuning.simulate import simulate_runs
 from mblab.tuning.whatif import predict
 
 EXACT = [
@@ -60,12 +60,12 @@ def test_a_last_batch_that_ends_late_does_not_change_the_predicted_regime():
     arrivals = (np.arange(600_000) * 2 + 1) * 500_000
 
     def regime_of(last_ns):
-        def cost(lane, rows, seen, at_once):
+        def cost(run, rows, seen, at_once):
             return np.where(seen >= 599 * 995, last_ns, 80_000_000)
 
-        return run_lanes(arrivals, np.array([10**9]), cost=cost, horizon_ns=600 * 10**9, max_rows_per_batch=995).regime(
-            0
-        )
+        return simulate_runs(
+            arrivals, np.array([10**9]), cost=cost, horizon_ns=600 * 10**9, max_rows_per_batch=995
+        ).regime(0)
 
     assert [regime_of(80_000_000), regime_of(6000 * 10**9)] == ["on_schedule", "self_clocked"]
 
@@ -76,12 +76,12 @@ def test_each_interval_may_be_looked_at_for_a_time_of_its_own(policy):
     arrivals = np.sort(np.random.default_rng(7).integers(0, 20 * 10**9, 4000))
     intervals, horizons = np.array([20, 300, 1000]) * 10**6, np.array([2, 12, 20]) * 10**9
 
-    def cost(lane, rows, seen, at_once):
+    def cost(run, rows, seen, at_once):
         return 30_000_000 + 100_000 * rows
 
-    together = run_lanes(arrivals, intervals, cost=cost, horizon_ns=horizons, policy=policy)
+    together = simulate_runs(arrivals, intervals, cost=cost, horizon_ns=horizons, policy=policy)
     for i, (interval, horizon) in enumerate(zip(intervals, horizons, strict=True)):
-        alone = run_lanes(arrivals, np.array([interval]), cost=cost, horizon_ns=int(horizon), policy=policy)
+        alone = simulate_runs(arrivals, np.array([interval]), cost=cost, horizon_ns=int(horizon), policy=policy)
         for name in ("mean_s", "quantiles_s", "load", "left", "throughput", "duration_s", "rows_mean"):
             assert getattr(together, name)[i] == pytest.approx(getattr(alone, name)[0], rel=1e-12), name
         assert together.regime(i) == alone.regime(0)
@@ -150,7 +150,7 @@ def test_a_batch_that_raised_is_no_cheap_one():
         ({"duration": 0}, "duration must be above 0"),
         ({"policy": "never"}, "policy must be"),
         ({"policy": "queue", "max_rows_per_batch": 3}, "policy='queue'"),
-        ({"workers": 0}, "workers must be at least 1, got 0"),
+        ({"workers": 0}, "workers must be a whole number, at least 1, got 0"),
         ({"workers": 1.5}, "workers must be a whole number, got 1.5"),
         ({"arrivals": 5}, "predict needs arrivals or a source, got 5"),
     ],
@@ -226,7 +226,7 @@ def test_a_curve_of_several_settings_asks_which_one_to_draw():
 
 
 def test_regime_and_load_of_a_curve_with_bands_are_of_one_mind():
-    """Beside a load of 1 or more stands self_clocked, also where lanes differ about it."""
+    """Beside a load of 1 or more stands self_clocked, also where members differ about it."""
     rng = np.random.default_rng(7)
     rows = np.rint(np.geomspace(20, 2000, 40))
     seconds = (0.04 + 2e-4 * rows) * np.exp(rng.normal(0, 0.1, 40))

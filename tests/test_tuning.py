@@ -13,8 +13,9 @@ import mblab
 from mblab import Lab, SettingError, predict
 from mblab.errors import BatchError, ColumnError
 from mblab.testing import ListSink, rows_at
-from mblab.tuning.bundle import Bundle
-from mblab.tuning.cost import Before, CostModel
+from mblab.tuning.cost import CostModel
+from mblab.tuning.delays import Before
+from mblab.tuning.ensemble import Ensemble
 from mblab.tuning.fit import nonnegative
 from mblab.tuning.probe import ladder, rows_wanted
 
@@ -283,10 +284,10 @@ def test_a_price_makes_the_cost_axis_money():
     arrivals = np.arange(0, 60 * 10**9, 10**6)
     intervals = np.array([1, 2]) * 10**9
     law = CostModel.fit(probes(LAWS["affine"]))
-    bundle = Bundle.of(arrivals, intervals, cost=law, horizon_ns=60 * 10**9, price=lambda n: 0.01 + 0 * n)
+    ensemble = Ensemble.of(arrivals, intervals, cost=law, horizon_ns=60 * 10**9, price=lambda n: 0.01 + 0 * n)
 
-    assert bundle.cost_unit == "money"
-    assert bundle.cost_per_hour == pytest.approx([36.0, 18.0], rel=2e-3)
+    assert ensemble.cost_unit == "money"
+    assert ensemble.cost_per_hour == pytest.approx([36.0, 18.0], rel=2e-3)
 
 
 # -- trying batches -----------------------------------------------------------------------------------------------

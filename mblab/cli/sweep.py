@@ -50,7 +50,7 @@ def sweep(
         from mblab.cli.job import Job
         from mblab.cli.target import execute
         from mblab.errors import SettingError
-        from mblab.tuning.sweep import check_intervals
+        from mblab.tuning.intervals import check_intervals
 
         intervals = [part.strip() for part in interval.split(",") if part.strip()]
         if not intervals:

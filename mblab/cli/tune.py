@@ -55,7 +55,7 @@ def tune(
         from mblab.cli.target import execute
         from mblab.lab.tune import MIN_BUDGET_NS
         from mblab.timing.durations import MIN_INTERVAL_NS, duration_ns
-        from mblab.tuning.advice import Target as Wanted
+        from mblab.tuning.target import Target as Wanted
 
         for option, limit in (("--p95", p95), ("--p99", p99)):
             if limit is not None:

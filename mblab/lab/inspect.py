@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from mblab.checks.rerun import Rerun
     from mblab.checks.shadow import Shadow
     from mblab.checks.trial import Recording
+    from mblab.tuning.curve import Curve
     from mblab.tuning.spectrum import Spectrum
-    from mblab.tuning.whatif import Curve
 
 __all__ = [
     "Description", "check", "describe", "diagnose", "inspect", "rerun", "shadow", "spectrum", "try_batch", "what_if",
@@ -181,18 +181,18 @@ def what_if(
     max_rows_per_batch: int | None,
 ) -> Curve:
     """Return the curve of a run's own arrivals and costs: what `run.what_if` calls."""
+    from mblab.tuning.arrival_times import arrival_times_of_run
     from mblab.tuning.cost import CostModel
-    from mblab.tuning.sweep import check_intervals
-    from mblab.tuning.trace import trace_of_run
+    from mblab.tuning.intervals import check_intervals
     from mblab.tuning.whatif import curve_of
 
-    batches, trace = run.batches, trace_of_run(run)
+    batches, arrivals = run.batches, arrival_times_of_run(run)
     rule = check_policy(policy or (batches.policy.iloc[-1] if len(batches) else "asap"))
     return curve_of(
-        trace.arrival_ns,
+        arrivals.arrival_ns,
         check_intervals(interval if isinstance(interval, list | tuple | np.ndarray) else [interval]),
         cost=CostModel.of(batches),
-        horizon_ns=trace.horizon_ns,
+        horizon_ns=arrivals.horizon_ns,
         policy=rule,
         max_rows_per_batch=check_cap(max_rows_per_batch, rule),
     )

@@ -21,7 +21,7 @@ from mblab.errors import SettingError, did_you_mean
 from mblab.lab import inspect, tune
 from mblab.lab.control import ClockName, Control, Controls, Knobs, Limits, RunRequest, check_source
 from mblab.lab.inspect import Description
-from mblab.lab.tune import Intervals, Trying, Wanted
+from mblab.lab.tune import Trying, Wanted
 from mblab.runs.run import Run, read_run
 from mblab.sinks.base import Sink
 from mblab.sources.base import Source
@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     from mblab.checks.rerun import Rerun
     from mblab.checks.shadow import Shadow
     from mblab.engine.engine import Cost
-    from mblab.tuning.advice import Advice, Objective
-    from mblab.tuning.bundle import Price
+    from mblab.tuning.advice import Advice
     from mblab.tuning.cost import CostModel
-    from mblab.tuning.ledger import Ledger
+    from mblab.tuning.ensemble import Price
+    from mblab.tuning.intervals import Intervals
     from mblab.tuning.spectrum import Spectrum
     from mblab.tuning.sweep import Sweep
+    from mblab.tuning.target import Objective
+    from mblab.tuning.track_record import TrackRecord
 
 __all__ = ["Lab", "known_labs", "load_run"]
 
@@ -102,7 +104,7 @@ class Lab:
             Limits(batches_limit, output_limit, history),
         )
         self._ui = None if ui is None else flag(ui, "ui")
-        self._ledger: Ledger | None = None
+        self._ledger: TrackRecord | None = None
         self._control.take_name()
         _labs[name] = self
 
@@ -455,7 +457,7 @@ class Lab:
         intervals: Intervals | None = None,
         duration: Duration | None = None,
         effects: bool = False,
-        price: Price | float | None = None,
+        price: Price | None = None,
     ) -> Advice:
         """Find the interval: try batches for a few seconds, predict every interval, and say which one, and why.
 
@@ -520,15 +522,15 @@ class Lab:
         return run
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> TrackRecord:
         """What verified advice predicted and what came, by which later bands are widened or narrowed.
 
         `lab.ledger.keep("tuning.jsonl")` keeps it in a file, over sessions.
         """
         if self._ledger is None:
-            from mblab.tuning.ledger import Ledger
+            from mblab.tuning.track_record import TrackRecord
 
-            self._ledger = Ledger()
+            self._ledger = TrackRecord()
         return self._ledger
 
     # -- in words, and as a script ----------------------------------------------------------------------------------

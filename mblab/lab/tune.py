@@ -5,11 +5,8 @@ control -> [tune] -> tuning -> sweep, law, advice, autopilot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from mblab.engine.pipeline import Pipeline
 from mblab.errors import SettingError
@@ -20,18 +17,19 @@ from mblab.timing.durations import Duration, duration_ns, interval_ns, seconds
 
 if TYPE_CHECKING:
     from mblab.engine.engine import Cost
-    from mblab.tuning.advice import Advice, Objective, Target
+    from mblab.tuning.advice import Advice
     from mblab.tuning.autopilot import Autopilot
-    from mblab.tuning.bundle import Price
     from mblab.tuning.cost import CostModel
-    from mblab.tuning.ledger import Ledger
+    from mblab.tuning.ensemble import Price
+    from mblab.tuning.intervals import Intervals
     from mblab.tuning.sweep import Sweep
+    from mblab.tuning.target import Objective, Target
+    from mblab.tuning.track_record import TrackRecord
     from mblab.tuning.tuner import Tuner
     from mblab.tuning.verification import Verification
 
-__all__ = ["MIN_BUDGET_NS", "Intervals", "Trying", "Wanted", "autopilot", "calibrate", "sweep", "tune"]
+__all__ = ["MIN_BUDGET_NS", "Trying", "Wanted", "autopilot", "calibrate", "sweep", "tune"]
 
-Intervals = Sequence[Duration] | npt.NDArray[Any]
 MIN_BUDGET_NS = 50_000_000
 FEWEST_BATCHES = 8  # with rows, from which a law can be read
 
@@ -54,7 +52,7 @@ class Wanted:
 
     def target(self) -> Target:
         """Return it checked and completed."""
-        from mblab.tuning.advice import Target
+        from mblab.tuning.target import Target
 
         return Target.of(self.p95, self.p99, self.load, self.objective)
 
@@ -78,7 +76,8 @@ class Trying:
 
 def sweep(control: Control, intervals: Intervals, request: RunRequest) -> Sweep:
     """Run the pipeline once at each interval, and compare."""
-    from mblab.tuning.sweep import check_intervals, run_sweep
+    from mblab.tuning.intervals import check_intervals
+    from mblab.tuning.sweep import run_sweep
 
     chosen = check_intervals(intervals)
     if request.length_ns is None and control.source.endless:
@@ -96,7 +95,7 @@ def sweep(control: Control, intervals: Intervals, request: RunRequest) -> Sweep:
 
 def calibrate(control: Control, trying: Trying) -> CostModel:
     """Try batches of many sizes, and return the law of what they cost."""
-    from mblab.tuning.question import check_span
+    from mblab.tuning.intervals import check_span
 
     span = check_span(trying.intervals)
     with _tuner(control, trying, "calibrate") as tuner:
@@ -104,23 +103,24 @@ def calibrate(control: Control, trying: Trying) -> CostModel:
         return tuner.law()
 
 
-def tune(control: Control, wanted: Wanted, trying: Trying, price: Price | float | None, ledger: Ledger) -> Advice:
+def tune(control: Control, wanted: Wanted, trying: Trying, price: Price | None, ledger: TrackRecord) -> Advice:
     """Try batches, predict every interval, and say which one, and why."""
-    from mblab.tuning.bundle import check_price
+    from mblab.tuning.arrival_times import arrival_times_of_run
     from mblab.tuning.cost import CostModel
-    from mblab.tuning.question import Question, check_span, find_by_batches
-    from mblab.tuning.trace import trace_of_run
+    from mblab.tuning.decision import Search, find_by_batches
+    from mblab.tuning.ensemble import check_price
+    from mblab.tuning.intervals import check_span
     from mblab.tuning.tuner import find
 
     target, span, priced = wanted.target(), check_span(trying.intervals), check_price(price)
     pipeline, effects, widen = control.pipeline, trying.effects, ledger.widen
     if isinstance(control.source, Live):
         run, took = _learnt_from(control, "tune"), 0.0
-        question = Question(target, trace_of_run(run), pipeline, True, widen, priced)
-        found = find_by_batches(CostModel.of(run.batches), question, span)
+        search = Search(target, arrival_times_of_run(run), pipeline, True, widen, priced)
+        found = find_by_batches(CostModel.of(run.batches), search, span)
     else:
         with _tuner(control, trying, "tune") as tuner:
-            found = find(tuner, Question(target, tuner.trace, pipeline, effects, widen, priced), span)
+            found = find(tuner, Search(target, tuner.arrivals, pipeline, effects, widen, priced), span)
             took = tuner.elapsed_s
     return found.advice(
         target,
@@ -138,20 +138,21 @@ def autopilot(
     control: Control, wanted: Wanted, trying: Trying, cost: Cost | float | None, model: CostModel | None
 ) -> Autopilot:
     """Return an autopilot that moves the interval of the runs that begin from now on, in place of an earlier one."""
+    from mblab.tuning.arrival_times import arrival_times_of
     from mblab.tuning.autopilot import Autopilot
     from mblab.tuning.cost import CostModel
-    from mblab.tuning.question import HORIZON_NS, check_span, pilot_span
-    from mblab.tuning.trace import trace_of
+    from mblab.tuning.decision import HORIZON_NS, pilot_span
+    from mblab.tuning.intervals import check_span
     from mblab.tuning.tuner import declared_law
 
     target = wanted.target()
     span = pilot_span(target, check_span(trying.intervals))
-    if model is None and cost is None and isinstance(control.source, Live):
+    if model is None and cost is not None:
+        model = declared_law(cost, arrival_times_of(control.source, HORIZON_NS, speedup=control.settings.speedup), span)
+    elif model is None and isinstance(control.source, Live):
         model = CostModel.of(_learnt_from(control, "autotune").batches)
-    elif model is None and cost is None:
-        model = calibrate(control, replace(trying, intervals=(seconds(span.low_ns), seconds(span.high_ns))))
     elif model is None:
-        model = declared_law(cost, trace_of(control.source, HORIZON_NS, speedup=control.settings.speedup), span)
+        model = calibrate(control, replace(trying, intervals=(seconds(span.low_ns), seconds(span.high_ns))))
     pilot = Autopilot(model, target, span.low_ns, span.high_ns, control.move_interval)
     control.steer_by(pilot)
     return pilot
@@ -173,20 +174,22 @@ def _learnt_from(control: Control, verb: str) -> Run:
     return run
 
 
-def _verify(control: Control, advice: Advice, pipeline: Pipeline, request: RunRequest, ledger: Ledger) -> Verification:
+def _verify(
+    control: Control, advice: Advice, pipeline: Pipeline, request: RunRequest, ledger: TrackRecord
+) -> Verification:
     """Run a recipe at the interval that was advised, and hold what came against what was predicted."""
-    from mblab.tuning.trace import trace_of, trace_of_run
+    from mblab.tuning.arrival_times import arrival_times_of, arrival_times_of_run
     from mblab.tuning.verification import verified
 
     assert advice.interval is not None
     assert request.length_ns is not None
     chosen, live = interval_ns(advice.interval), isinstance(pipeline.source, Live)
-    trace = None if live else trace_of(pipeline.source, request.length_ns, speedup=pipeline.settings.speedup)
+    arrivals = None if live else arrival_times_of(pipeline.source, request.length_ns, speedup=pipeline.settings.speedup)
     control.stop()
     driver, run = control.prepare(_at(chosen, pipeline), request)
     control.turn(driver)
-    trace = trace or trace_of_run(run)  # of a live source it is known afterwards
-    found = verified(run, advice.model, advice.target, trace, chosen, pipeline.settings, ledger.widen)
+    arrivals = arrivals or arrival_times_of_run(run)  # of a live source it is known afterwards
+    found = verified(run, advice.model, advice.target, arrivals, chosen, pipeline.settings, ledger.widen)
     ledger.add(found.checked)
     return found
 

@@ -1,140 +1,37 @@
 """Which interval, how sure, and why: the answer of the tuner, in words and as a chart.
 
-cost, bundle -> [advice] -> lab
+decision -> [advice] -> lab, dashboard
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
 from mblab.charts.display import Shown
-from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
-from mblab.timing.durations import Duration, duration_ns, format_s, seconds
-from mblab.tuning.bundle import Bundle
+from mblab.errors import SettingError
+from mblab.timing.durations import Duration, format_s
+from mblab.tuning.confidence import Verdict
 from mblab.tuning.cost import CostModel
-from mblab.tuning.whatif import Curve
+from mblab.tuning.curve import Curve, Tabulated, points_of
+from mblab.tuning.target import SURE, Target
+from mblab.tuning.verification import Verification
 
-__all__ = ["OBJECTIVES", "SURE", "Advice", "Choice", "Objective", "Target", "Verdict", "choose"]
+if TYPE_CHECKING:
+    import altair as alt
 
-Objective = Literal["fastest", "cheapest", "latency", "knee"]
-Verdict = Literal["trusted", "check", "refuse"]
-OBJECTIVES: Final[tuple[str, ...]] = get_args(Objective)
-SURE: Final = 0.8  # share of the lanes that must keep every limit
-FULL: Final = {"fastest": 0.7}
-USUAL_LOAD: Final = 0.8
+__all__ = ["Advice"]
+
 MEANT: Final = {
     "fastest": "the shortest",
     "cheapest": "the cheapest",
     "latency": "the one with the lowest p95",
     "knee": "the best trade of latency against cost",
 }
-NAMES: Final = {
-    "latency_mean_s": "mean",
-    "latency_p50_s": "p50",
-    "latency_p95_s": "p95",
-    "latency_p99_s": "p99",
-    "load": "load",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What the user wants.
-
-    Attributes:
-        limits: Measure → highest value allowed: latency_p95_s, latency_p99_s (seconds), load.
-        objective: What to look for among the intervals that keep them.
-    """
-
-    limits: Mapping[str, float]
-    objective: Objective
-
-    @classmethod
-    def of(cls, p95: Duration | None, p99: Duration | None, load: float | None, objective: str | None) -> Target:
-        """Check and complete what was asked for.
-
-        Raises:
-            SettingError: A limit or the objective breaks its rule.
-        """
-        limits: dict[str, float] = {}
-        for name, value in (("p95", p95), ("p99", p99)):
-            if value is not None:
-                limits[f"latency_{name}_s"] = seconds(duration_ns(value, name, minimum_ns=1_000_000))
-        chosen = objective or ("cheapest" if limits else "fastest")
-        if not isinstance(chosen, str):
-            raise SettingTypeError(f"objective must be one of {list(OBJECTIVES)}, got {shown(objective)}.")
-        if chosen not in OBJECTIVES:
-            raise SettingError(
-                f"objective must be one of {list(OBJECTIVES)}, got {shown(objective)}{did_you_mean(chosen, OBJECTIVES)}"
-            )
-        if load is not None and (isinstance(load, bool) or not isinstance(load, int | float | np.number)):
-            raise SettingTypeError(f"load must be a number above 0 and at most 1, got {shown(load)}.")
-        if load is not None and not 0 < load <= 1:
-            raise SettingError(f"load must be above 0 and at most 1 (1 is a full interval), got {shown(load)}.")
-        limits["load"] = FULL.get(chosen, USUAL_LOAD) if load is None else float(load)
-        return cls(limits, chosen)  # type: ignore[arg-type]
-
-    @property
-    def latency_s(self) -> float | None:
-        """Return the tightest latency limit, or None."""
-        found = [limit for name, limit in self.limits.items() if name != "load"]
-        return min(found) if found else None
-
-    def __str__(self) -> str:
-        said = [f"{NAMES[n]} ≤ {f'{v:.2g}' if n == 'load' else format_s(v)}" for n, v in self.limits.items()]
-        return " and ".join(said)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Where on a bundle's grid the answer lies.
-
-    Attributes:
-        index: Of the interval; None when none will do.
-        nearest: Of the interval that comes nearest.
-        chance: Each interval's probability of keeping every limit.
-    """
-
-    index: int | None
-    nearest: int
-    chance: Any
-
-
-def choose(bundle: Bundle, target: Target, widen: float = 1.0) -> Choice:
-    """Return the best interval among those that keep the limits with 80 % probability and were within what was tried.
-
-    Args:
-        bundle: What every interval came to.
-        target: Limits and objective.
-        widen: Factor on the spread.
-    """
-    chance = bundle.chance(target.limits, widen)
-    steady = np.array([r != "unsustainable" for r in bundle.regimes]) & (bundle.middle("load") < 1)
-    fit = np.flatnonzero((chance >= SURE) & steady & ~bundle.extrapolated)
-    load_left = np.where(np.isfinite(bundle.middle("load")), bundle.middle("load"), np.inf)
-    nearest = int(np.lexsort((load_left, -np.where(steady, chance, -1.0)))[0])
-    if not len(fit):
-        return Choice(None, nearest, chance)
-    p95, cost = bundle.middle("latency_p95_s")[fit], np.maximum(bundle.cost_per_hour[fit], 1e-9)
-    if target.objective == "fastest":
-        best = 0
-    elif target.objective == "cheapest":
-        # costs that differ by less than what can be told apart are equal; of equals the shorter interval is fresher
-        best = int(np.flatnonzero(cost <= cost.min() * 1.005)[0])
-    elif target.objective == "latency":
-        best = int(np.argmin(p95))
-    else:
-        best = int(np.argmin(_spread_out(np.log(p95)) + _spread_out(np.log(cost))))
-    return Choice(int(fit[best]), int(fit[best]), chance)
-
-
-def _spread_out(values: Any) -> Any:
-    return (values - values.min()) / max(float(np.ptp(values)), 1e-9)
 
 
 @dataclass(frozen=True)
@@ -173,7 +70,7 @@ class Advice(Shown):
     now_s: float
     seconds: float
     do_apply: Callable[[float], None]
-    do_verify: Callable[[Advice, Any], Any]
+    do_verify: Callable[[Advice, Duration], Verification]
 
     @property
     def why(self) -> str:
@@ -204,7 +101,7 @@ class Advice(Shown):
         )
         return "\n".join(lines)
 
-    def plot(self, measured: Any = None) -> Any:
+    def plot(self, measured: Tabulated | pd.DataFrame | None = None) -> alt.VConcatChart:
         """Return the curve with bands as an Altair chart: the advised interval, the one in use, and T* marked.
 
         Args:
@@ -217,10 +114,10 @@ class Advice(Shown):
             marks.append((self.fits[0], f"T* {format_s(self.fits[0])}"))
         if self.interval is not None:
             marks.append((self.interval, f"advised {format_s(self.interval)}"))
-        points = getattr(measured, "table", measured)
+        points = points_of(measured)
         return charts.curve_chart(self.curve.table, marks=marks, measured=points, title=self._headline())
 
-    def plot_cost(self) -> Any:
+    def plot_cost(self) -> alt.LayerChart:
         """Return latency against cost as an Altair chart, with the intervals nothing beats, and the advised one."""
         from mblab import charts
 
@@ -234,7 +131,7 @@ class Advice(Shown):
         """
         self.do_apply(self._given("apply"))
 
-    def verify(self, duration: Duration = "20s") -> Any:
+    def verify(self, duration: Duration = "20s") -> Verification:
         """Run the pipeline at the interval on the real clock, and hold what comes against what was predicted.
 
         Sinks stay dry. The figures go into `lab.ledger`, which widens or narrows the bands of later advice.

@@ -16,18 +16,16 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from mblab.engine.engine import Engine
 from mblab.engine.records import BatchRecord
 from mblab.timing.durations import NS, format_s
-from mblab.tuning.advice import Target
+from mblab.tuning.arrays import Floats, Ints
 from mblab.tuning.cost import CostModel
+from mblab.tuning.target import Target
 
 __all__ = ["DECISION_COLUMNS", "Autopilot", "Decision", "RateWatch", "outlook"]
-
-Floats = npt.NDArray[np.float64]
 
 DECISION_COLUMNS: Final = (
     "at_s", "batch_id", "interval_s", "before_s", "rate", "latency_p95_s", "load", "reason",
@@ -293,7 +291,7 @@ class Autopilot:
         view = outlook(self.model, np.array([interval_s]), rate, seen)
         return any(float(view[name][0]) > BRINK * limit for name, limit in self._target.limits.items())
 
-    def _keeping(self, view: dict[str, Floats], margin: float) -> npt.NDArray[np.int64]:
+    def _keeping(self, view: dict[str, Floats], margin: float) -> Ints:
         """Return where on the grid every limit is kept, with room to spare."""
         keeps = np.ones(len(self._grid), np.bool_)
         for name, limit in self._target.limits.items():

@@ -1,6 +1,6 @@
 """What a batch of n rows costs: a law fitted to probes, with what it does not know said as a spread.
 
-probes, run.batches -> fit -> [cost] -> whatif, advice, autopilot
+probes, run.batches -> fit, delays -> [cost] -> sampling -> ensemble, whatif, autopilot
 """
 
 from __future__ import annotations
@@ -8,65 +8,38 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Final, overload
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from mblab.errors import SettingError, missing_column
-from mblab.timing.durations import NS, format_s
-from mblab.tuning.fit import FORMS, Floats, Pauses, choose_form, design, local_ratio, robust
+from mblab.timing.durations import format_s
+from mblab.tuning.arrays import Bools, Floats, Ints
+from mblab.tuning.delays import Before, Pauses
+from mblab.tuning.fit import FORMS, SEEN, choose_form, design, local_ratio, robust
+from mblab.tuning.sampling import LOG_ROWS, DrawnCosts, Sampler, normal_quantiles
 
-__all__ = ["Before", "CostModel", "LaneCost", "Sampler"]
+__all__ = ["HOST_SD", "CostModel"]
 
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-HOST_SD = 0.06  # how far a machine's speed wanders from one minute to the next; see tests/benchmarks/results
-GRID = np.linspace(0.0, math.log(1e9), 1025)  # log n at which lanes keep the law: 5e-5 off between two points
-MEASURED = ("num_input_rows", "batch_duration_s")
-BESIDES = ("scheduling_delay_s", "wake_delay_s", "cpu_time_s", "start_s")  # 0 where nobody noted it
-LONGEST_S = 1e5  # no T* is looked for beyond
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """What a batch's time begins with, before its own work.
-
-    One that waited for its trigger has a timer that wakes late. One that follows its predecessor at once has the turn
-    from one to the next, and its rows are still to be read, which otherwise is done while waiting.
-
-    Attributes:
-        wake_s: How late a timer wakes, in seconds, on average.
-        wake_sd_s: Its standard deviation, by which batches may be shorter or longer another time.
-        turn_s: From the end of a batch to the start of one that follows at once, in seconds.
-        read_s: Reading, in seconds a row.
-    """
-
-    wake_s: float = 0.0
-    wake_sd_s: float = 0.0
-    turn_s: float = 0.0
-    read_s: float = 0.0
-
-    @classmethod
-    def of(cls, batches: pd.DataFrame) -> Before:
-        """Return what came before the work of some batches (`wake_delay_s`, `scheduling_delay_s`)."""
-        some = batches[batches.num_input_rows > 0]
-        at_once = some[some.scheduling_delay_s > 0]
-        delay = some.wake_delay_s[some.scheduling_delay_s <= 0]
-        wake, wake_sd = (float(delay.mean()), float(delay.std(ddof=0))) if len(delay) else (0.0, 0.0)
-        if at_once.empty:
-            return cls(wake, wake_sd)
-        gap = at_once.wake_delay_s.to_numpy(np.float64)
-        gap = np.minimum(gap, np.quantile(gap, 0.98))  # one stall tells nothing of rows
-        turn = float(np.median(gap))
-        read = max(0.0, float(gap.mean()) - turn) / float(at_once.num_input_rows.mean())
-        return cls(wake, wake_sd, turn, read)
+HOST_SD: Final = 0.06  # how far a machine's speed wanders from one minute to the next; see tests/benchmarks/results
+PROBED: Final = ("num_input_rows", "seconds")
+PROBED_BESIDES: Final = ("seen_rows", "cpu_s", "collected_s", "switches", "idle_s", "at_s", "keys")
+MEASURED: Final = ("num_input_rows", "batch_duration_s")
+MEASURED_BESIDES: Final = ("scheduling_delay_s", "wake_delay_s", "cpu_time_s", "start_s")
+LONGEST_S: Final = 1e5  # no T* is looked for beyond
 
 
 @dataclass(frozen=True)
 class CostModel:
     """Seconds of work for a batch of n rows; call it with n.
+
+    With r rows of earlier batches and k keys in the batch, the law is
+
+        S = c·(1, n, n·log(1 + n/50), n², k, r) · exp(correction(log n)) · scatter + pause
+
+    where the c ≥ 0 are a robust regression, the correction is the median of what it misses at sizes of about n, scatter
+    is drawn from batches of about that size, and a pause comes with a probability, by batch or by second of work.
 
     `lab.calibrate()` makes one from probes, `CostModel.of(run.batches)` from a run. It may stand wherever a cost is
     asked for: `lab.run(clock="virtual", cost=model)`, `mblab.predict(..., cost=model)`.
@@ -89,8 +62,8 @@ class CostModel:
     pauses: Pauses
     before: Before
     host_sd: float
-    knots: Floats
-    heights: Floats
+    knots: Floats  # log n …
+    heights: Floats  # … and the correction there
     scatter_at: Floats  # log n of the batches that did not pause, ascending …
     scatter: Floats  # … and actual / law of each
     cpu_coefficients: Floats
@@ -103,7 +76,7 @@ class CostModel:
         cls,
         probes: pd.DataFrame,
         *,
-        before: Before = Before(),
+        before: Before | None = None,
         host_sd: float = HOST_SD,
         truncated: bool = False,
         warm_s: tuple[float, ...] = (),
@@ -113,7 +86,7 @@ class CostModel:
         Args:
             probes: One row a batch: num_input_rows, seconds; optionally seen_rows, cpu_s, collected_s, switches,
                 idle_s, at_s, keys.
-            before: What passes before the work itself.
+            before: What passes before the work itself; None: nothing.
             host_sd: Relative spread of the machine's speed.
             truncated: Whether larger batches were wanted than the budget could try.
             warm_s: Seconds of the calls that came first and are not counted.
@@ -121,11 +94,7 @@ class CostModel:
         Raises:
             SettingError: There is no batch with rows to learn from.
         """
-        for name in ("num_input_rows", "seconds"):
-            if name not in probes.columns:
-                raise missing_column("probes", name, probes.columns)
-        frame = probes.reindex(columns=list(dict.fromkeys([*PROBE_DEFAULTS, *probes.columns])))
-        frame = frame.fillna(PROBE_DEFAULTS)
+        frame = _completed(probes, "probes", PROBED, PROBED_BESIDES)
         frame = frame[frame.num_input_rows > 0].reset_index(drop=True)
         if frame.empty:
             raise SettingError(
@@ -150,7 +119,7 @@ class CostModel:
             frame,
             scores,
             pauses,
-            before,
+            before or Before(),
             host_sd,
             knots,
             heights,
@@ -182,13 +151,18 @@ class CostModel:
         >>> round(CostModel.of(frame)(300), 6)
         0.16
         """
-        delivered = [_delivered(batches) for batches in runs]
-        probes = pd.concat([_as_probes(batches) for batches in delivered], ignore_index=True)
-        return cls.fit(probes, before=Before.of(pd.concat(delivered)), host_sd=host_sd)
+        complete = [_completed(batches, "batches", MEASURED, MEASURED_BESIDES) for batches in runs]
+        ended = [frame[frame.status != "failed"] if "status" in frame.columns else frame for frame in complete]
+        probes = pd.concat([_as_probes(batches) for batches in ended], ignore_index=True)
+        return cls.fit(probes, before=Before.of(pd.concat(ended)), host_sd=host_sd)
 
     # -- what it says -----------------------------------------------------------------------------------------------
 
-    def __call__(self, n: Any, seen: Any = 0) -> Any:
+    @overload
+    def __call__(self, n: float, seen: float = 0) -> float: ...
+    @overload
+    def __call__(self, n: Ints | Floats, seen: Ints | Floats | float = 0) -> Floats: ...
+    def __call__(self, n: Ints | Floats | float, seen: Ints | Floats | float = 0) -> Floats | float:
         """Return the mean cost of n rows in seconds, pauses included; n may be an array.
 
         Args:
@@ -197,7 +171,7 @@ class CostModel:
         """
         rows = np.asarray(n, np.float64)
         work = self.work_s(rows, np.asarray(seen, np.float64)) * float(self.scatter.mean())
-        cost = np.where(rows > 0, work + self._pause_chance(work) * self._mean_pause_s, 0.0)
+        cost = np.where(rows > 0, work + self.pauses.chance(work) * self._mean_pause_s, 0.0)
         return float(cost) if cost.ndim == 0 else cost
 
     def work_s(self, rows: Floats, seen: Floats | float = 0.0) -> Floats:
@@ -237,10 +211,10 @@ class CostModel:
             within = np.linspace(within[max(first - 1, 0)], within[first], 1000)
         return float(within[-1])
 
-    def cpu_s(self, rows: Any, seen: Any = 0) -> Any:
-        """Return the CPU seconds of a batch of n rows."""
+    def cpu_s(self, rows: Ints | Floats, seen: Ints | Floats) -> Floats:
+        """Return the CPU seconds of batches of some rows, after so many of earlier batches."""
         count = np.asarray(rows, np.float64)
-        x = design(count, np.broadcast_to(np.asarray(seen, np.float64), count.shape), self.keys(np.log(count + 1)))
+        x = design(count, np.asarray(seen, np.float64), self.keys(np.log(count + 1)))
         return np.where(count > 0, x @ self.cpu_coefficients, 0.0)
 
     def keys(self, size: Floats) -> Floats:
@@ -256,7 +230,12 @@ class CostModel:
     @property
     def grows(self) -> bool:
         """Whether a batch costs more the more rows came before it."""
-        return bool(self.coefficients[5] > 0)
+        return self.growth_s > 0
+
+    @property
+    def growth_s(self) -> float:
+        """Seconds that every row of earlier batches adds to a batch."""
+        return float(self.coefficients[SEEN])
 
     @property
     def spread(self) -> float:
@@ -293,11 +272,6 @@ class CostModel:
     @property
     def _mean_pause_s(self) -> float:
         return float(self.pauses.seconds.mean()) if self.pauses.count else 0.0
-
-    def _pause_chance(self, work: Floats) -> Any:
-        if self.pauses.per_second:
-            return 1 - np.exp(-self.pauses.count / self.pauses.work_s * work)
-        return self.pauses.count / self.pauses.tried
 
     def scaled(self, factor: float) -> CostModel:
         """Return the same law on a machine that takes `factor` times as long."""
@@ -353,50 +327,57 @@ class CostModel:
         sd: Floats = work.std(axis=1) / np.maximum(work.mean(axis=1), 1e-9)
         return sd
 
-    def lanes(self, lanes: int, *, seed: int = 0, points: int = 0) -> LaneCost:
-        """Return the cost of many runs at once, each on a law of its own: as the probes might also have come out.
+    def drawn(self, count: int, *, seed: int = 0, points: int = 0) -> DrawnCosts:
+        """Return the costs of many laws at once, each as the probes might also have come out.
 
         Args:
-            lanes: How many laws.
+            count: How many laws.
             seed: Of the draws.
-            points: How many of them are the best guess itself.
+            points: How many of them, the first, are the best guess itself.
         """
         rng = np.random.default_rng(seed)
-        drawn = lanes - points
-        coefficients = np.tile(self.coefficients, (lanes, 1))
-        speed, late = np.ones(lanes), np.full(lanes, self.before.wake_s)
-        pausing = np.full(lanes, float(self.pauses.count > 0))
-        if drawn > 0:
-            coefficients[points:] = self._redrawn(drawn, rng)
-            # evenly chosen quantiles instead of draws: few lanes, and still a fair picture
-            z = _normal_quantiles(drawn)[rng.permutation(drawn)]
+        others = count - points
+        coefficients = np.tile(self.coefficients, (count, 1))
+        speed, late = np.ones(count), np.full(count, self.before.wake_s)
+        pausing = np.full(count, float(self.pauses.count > 0))
+        if others > 0:
+            coefficients[points:] = self._redrawn(others, rng)
+            # evenly chosen quantiles instead of draws: few laws, and still a fair picture
+            z = normal_quantiles(others)[rng.permutation(others)]
             speed[points:] = np.exp(z * math.hypot(self.unsteadiness, self.host_sd))
-            late[points:] += _normal_quantiles(drawn)[rng.permutation(drawn)] * self.before.wake_sd_s
+            late[points:] += normal_quantiles(others)[rng.permutation(others)] * self.before.wake_sd_s
             late = np.maximum(late, 0.0)
-            seen_pauses, tried = self.pauses.count, self.pauses.tried
-            if seen_pauses:
-                share = rng.beta(seen_pauses + 0.5, tried - seen_pauses + 0.5, drawn)
-                pausing[points:] = share / (seen_pauses / tried)
-        return LaneCost(self, coefficients, speed, late, pausing, rng)
+            seen, tried = self.pauses.count, self.pauses.tried
+            if seen:  # Jeffreys' posterior of the share that pauses, over the share that was seen to
+                pausing[points:] = rng.beta(seen + 0.5, tried - seen + 0.5, others) / (seen / tried)
+        sizes = np.exp(LOG_ROWS)
+        x = design(sizes, np.zeros_like(sizes), self.keys(LOG_ROWS))
+        correction = np.exp(np.interp(LOG_ROWS, self.knots, self.heights))
+        return DrawnCosts(
+            work=np.maximum(coefficients @ x.T, 0.0) * speed[:, None] * correction,
+            growth=coefficients[:, SEEN] * speed,
+            correction=correction,
+            scatter_at=self.scatter_at,
+            scatter=self.scatter,
+            pauses=self.pauses,
+            pausing=pausing,
+            before=self.before,
+            late=late,
+            rng=rng,
+        )
 
     def sampler(self, seed: int = 0) -> Sampler:
         """Return a cost for one run: scatter and pauses drawn, the state grown from batch to batch."""
-        return Sampler(self.lanes(1, seed=seed, points=1))
+        return Sampler(self.drawn(1, seed=seed, points=1))
 
 
-PROBE_DEFAULTS: dict[str, float] = {
-    "num_input_rows": 0.0, "seen_rows": 0.0, "seconds": 0.0, "cpu_s": 0.0, "collected_s": 0.0, "switches": 0.0,
-    "idle_s": 0.0, "at_s": 0.0, "keys": 0.0,
-}  # fmt: skip
-
-
-def _delivered(batches: pd.DataFrame) -> pd.DataFrame:
-    """Return the batches of a run that ended as they should, with every column that a law is read off."""
-    for name in MEASURED:
-        if name not in batches.columns:
-            raise missing_column("batches", name, batches.columns)
-    ended = batches[batches.status != "failed"] if "status" in batches.columns else batches
-    return ended.reindex(columns=[*MEASURED, *BESIDES]).fillna(dict.fromkeys(BESIDES, 0.0))
+def _completed(frame: pd.DataFrame, what: str, needed: tuple[str, ...], besides: tuple[str, ...]) -> pd.DataFrame:
+    """Return a frame that has the columns needed, with 0 for what nobody noted besides."""
+    for name in needed:
+        if name not in frame.columns:
+            raise missing_column(what, name, frame.columns)
+    columns = list(dict.fromkeys([*needed, *besides, *frame.columns]))
+    return frame.reindex(columns=columns).fillna(dict.fromkeys(besides, 0.0)).dropna(subset=list(needed))
 
 
 def _as_probes(batches: pd.DataFrame) -> pd.DataFrame:
@@ -411,91 +392,3 @@ def _as_probes(batches: pd.DataFrame) -> pd.DataFrame:
             "at_s": batches.start_s,
         }
     )
-
-
-def _normal_quantiles(count: int) -> Floats:
-    """Return `count` evenly spaced quantiles of the standard normal distribution.
-
-    >>> _normal_quantiles(2).round(3).tolist()
-    [-0.674, 0.674]
-    """
-    from statistics import NormalDist
-
-    return np.array([NormalDist().inv_cdf((i + 0.5) / count) for i in range(count)])
-
-
-class LaneCost:
-    """Draws what batches cost, for many laws at once.
-
-    The law is kept at fixed sizes and read off between them; each batch gets the scatter of a probe of similar size.
-    """
-
-    def __init__(
-        self,
-        model: CostModel,
-        coefficients: Floats,
-        speed: Floats,
-        late: Floats,
-        pausing: Floats,
-        rng: np.random.Generator,
-    ) -> None:
-        rows = np.exp(GRID)
-        x = design(rows, np.zeros_like(rows), model.keys(GRID))
-        self._ratio = np.exp(np.interp(GRID, model.knots, model.heights))
-        self._work = np.maximum(coefficients @ x.T, 0.0) * speed[:, None] * self._ratio
-        self._growth = coefficients[:, 5] * speed
-        self._scatter = model.scatter
-        count = len(model.scatter)
-        self._near = max(3, int(0.6 * math.sqrt(count)))
-        middle = np.searchsorted(model.scatter_at, GRID)
-        self._first = np.clip(middle - self._near, 0, max(count - 2 * self._near, 0))
-        self._window = min(2 * self._near, count)
-        self._pauses, self._pausing = model.pauses, pausing
-        self._before, self._late, self._rng, self.lanes = model.before, late, rng, len(speed)
-
-    def ns(self, lane: Ints, rows: Ints, seen: Ints, at_once: Bools) -> Ints:
-        """Return the cost of one batch of each lane in ns; 0 for an empty one.
-
-        Args:
-            lane: Number of the law, modulo how many there are.
-            rows: Rows of the batch.
-            seen: Rows of the lane's batches before it.
-            at_once: Whether it follows the batch before without waiting.
-        """
-        law, rng = lane % self.lanes, self._rng
-        place = np.log(np.maximum(rows, 1)) * ((len(GRID) - 1) / GRID[-1])
-        low = np.minimum(place.astype(np.int64), len(GRID) - 2)
-        work = self._work[law, low]
-        work += (self._work[law, low + 1] - work) * (place - low)
-        if self._growth.any():
-            work += self._growth[law] * seen * self._ratio[low]
-        draw = (rng.random(len(rows)) * self._window).astype(np.int64)
-        work *= self._scatter[self._first[low] + draw]
-        if self._pauses.count:
-            pauses = self._pauses
-            chance: Any = pauses.count / pauses.tried * self._pausing[law]
-            if pauses.per_second:
-                chance = 1 - np.exp(-pauses.count / pauses.work_s * self._pausing[law] * work)
-            paused = np.flatnonzero(rng.random(len(rows)) < chance)
-            work[paused] += pauses.seconds[rng.integers(0, pauses.count, len(paused))]
-        if self._late.any():  # a late timer is a matter of luck, batch by batch
-            work += np.where(at_once, 0.0, self._late[law] * rng.standard_exponential(len(rows)))
-        if self._before.turn_s or self._before.read_s:
-            work += np.where(at_once, self._before.turn_s + self._before.read_s * rows, 0.0)
-        cost: Ints = np.rint(work * NS).astype(np.int64)
-        cost[rows == 0] = 0
-        return cost
-
-
-class Sampler:
-    """A cost that is asked once a batch, in order, as `lab.run(cost=…)` asks; each is taken to have waited."""
-
-    def __init__(self, lane: LaneCost) -> None:
-        self._lane, self._seen = lane, 0
-
-    def __call__(self, n: int) -> float:
-        """Return seconds of the next batch, of n rows."""
-        one = np.array([n], np.int64)
-        cost = self._lane.ns(np.zeros(1, np.int64), one, np.array([self._seen], np.int64), np.zeros(1, np.bool_))
-        self._seen += int(n)
-        return float(cost[0]) / NS

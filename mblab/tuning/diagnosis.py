@@ -1,6 +1,6 @@
 """Why a run falls behind, or not, and what would help, in one paragraph with figures.
 
-run.batches, run.records -> cost, whatif -> [diagnosis] -> lab
+run.batches, run.records -> cost, simulate -> [diagnosis] -> lab
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from mblab.runs.run import Run
 from mblab.timing.durations import NS, format_s
-from mblab.tuning.cost import Before, CostModel
-from mblab.tuning.lanes import run_lanes
-from mblab.tuning.whatif import lane_cost
+from mblab.tuning.arrays import Ints
+from mblab.tuning.cost import CostModel
+from mblab.tuning.delays import Before
+from mblab.tuning.simulate import simulate_runs
+from mblab.tuning.whatif import declared_costs
 
 __all__ = ["diagnosis"]
 
-Ints = npt.NDArray[np.int64]
 COMFORT: Final = 0.8  # a load with room for a bad minute
 NEWEST: Final = 2000  # batches that are looked at
 WAITS: Final = {
@@ -55,10 +55,10 @@ class _Facts:
     def at(self, interval_s: float) -> tuple[float, str]:
         """Return load and regime that another interval, without a cap, would bring to the same rows."""
         horizon = int(self.arrivals[-1]) + 1
-        outcome = run_lanes(
+        outcome = simulate_runs(
             self.arrivals,
             np.array([round(interval_s * NS)]),
-            cost=lane_cost(self.model),
+            cost=declared_costs(self.model),
             horizon_ns=max(horizon, round(interval_s * NS)),
             policy=self.policy,
         )
@@ -147,7 +147,7 @@ def _causes(f: _Facts) -> list[str]:
         peak = counts.max() / counts.mean()
         said.append(f"Rows come in bursts: the busiest second brings {peak:.1f}× the mean of {counts.mean():,.0f}.")
     if f.model.grows:
-        cost = format_s(float(f.model.coefficients[5]) * f.rate * 60)
+        cost = format_s(f.model.growth_s * f.rate * 60)
         said.append(f"Its state makes it slower as it runs: each minute adds {cost} to a batch.")
     took, cpu = float(f.model.probes.seconds.sum()), float(f.model.probes.cpu_s.sum())
     # on a virtual clock nothing comes before; it may go by a declared cost, which no CPU time explains

@@ -1,7 +1,7 @@
-"""Numbers behind a cost law: non-negative robust regression, which form to trust, and pauses told from work.
+"""The regression behind a cost law: non-negative, robust, on relative error, and which form of law to trust.
 
-Everything fits many weightings at once (lanes): the point fit is one lane, a bootstrap twenty, leaving out one size
-after the other as many as there are sizes.
+Everything fits L weightings of the same batches at once: the best guess is one weighting, a bootstrap twenty, leaving
+out one size after the other as many as there are sizes.
 
     probes -> [fit] -> cost
 """
@@ -9,18 +9,17 @@ after the other as many as there are sizes.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["COLUMNS", "FORMS", "Floats", "Pauses", "choose_form", "design", "local_ratio", "nonnegative", "robust"]
+from mblab.tuning.arrays import Floats, Ints
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+__all__ = ["COLUMNS", "FORMS", "SEEN", "choose_form", "design", "local_ratio", "nonnegative", "robust"]
 
-COLUMNS = ("fixed", "rows", "rows_log", "rows_squared", "keys", "seen")
-FORMS: dict[str, tuple[int, ...]] = {
+COLUMNS: Final = ("fixed", "rows", "rows_log", "rows_squared", "keys", "seen")
+KEYS, SEEN = COLUMNS.index("keys"), COLUMNS.index("seen")
+FORMS: Final[dict[str, tuple[int, ...]]] = {
     "affine": (0, 1),
     "n log n": (0, 1, 2),
     "quadratic": (0, 1, 3),
@@ -30,8 +29,8 @@ FORMS: dict[str, tuple[int, ...]] = {
     "quadratic, growing": (0, 1, 3, 5),
     "per key, growing": (0, 1, 4, 5),
 }
-BEND_ROWS = 50.0  # below this many rows n·log n is a straight line
-TINY = 1e-12
+BEND_ROWS: Final = 50.0  # below this many rows n·log n is a straight line
+TINY: Final = 1e-12
 
 
 def design(rows: Floats, seen: Floats, keys: Floats) -> Floats:
@@ -60,8 +59,8 @@ def nonnegative(gram: Floats, moment: Floats) -> Floats:
     >>> nonnegative(np.array([[[2.0, 0.0], [0.0, 1.0]]]), np.array([[4.0, -1.0]])).round(6).tolist()
     [[2.0, 0.0]]
     """
-    lanes, count = moment.shape
-    best, lowest = np.zeros((lanes, count)), np.zeros(lanes)
+    problems, count = moment.shape
+    best, lowest = np.zeros((problems, count)), np.zeros(problems)
     size = np.maximum(np.sqrt(np.einsum("lii->li", gram)), TINY)  # equal scale, so that a ridge means the same to all
     scaled = gram / (size[:, :, None] * size[:, None, :]) + 1e-10 * np.eye(count)
     wanted = moment / size
@@ -81,7 +80,8 @@ def nonnegative(gram: Floats, moment: Floats) -> Floats:
 def robust(x: Floats, y: Floats, weights: Floats, columns: tuple[int, ...], rounds: int = 6) -> Floats:
     """Return non-negative coefficients of all `COLUMNS` (0 where not in `columns`), [L, 6], on relative error.
 
-    Huber weights keep single slow batches from bending the law.
+    Each round minimises Σ w·h·((y − x·c)/y)² over c ≥ 0. Huber's weights h keep single slow batches from bending the
+    law: with e = log(y / x·c) of the round before and σ = 1.4826·median |e − median e|, h = min(1, 1.5·σ/|e|).
 
     Args:
         x: From `design`, [N, 6].
@@ -106,7 +106,7 @@ def robust(x: Floats, y: Floats, weights: Floats, columns: tuple[int, ...], roun
     return coefficients
 
 
-def _size_blocks(rows: Floats, most: int = 7) -> npt.NDArray[np.int64]:
+def _size_blocks(rows: Floats, most: int = 7) -> Ints:
     """Return each batch's block of similar sizes."""
     edges = np.unique(np.quantile(rows, np.linspace(0, 1, most + 1)))
     return np.clip(np.searchsorted(edges, rows, "right") - 1, 0, max(len(edges) - 2, 0))
@@ -123,7 +123,7 @@ def choose_form(x: Floats, y: Floats, *, keyed: bool) -> tuple[str, dict[str, fl
         y: Seconds.
         keyed: Whether the number of keys is known.
     """
-    rows, seen = x[:, 1], x[:, 5]
+    rows, seen = x[:, 1], x[:, SEEN]
     blocks = _size_blocks(rows)
     labels = np.unique(blocks)
     if len(labels) < 3 or len(y) < 8:
@@ -136,18 +136,21 @@ def choose_form(x: Floats, y: Floats, *, keyed: bool) -> tuple[str, dict[str, fl
     scores: dict[str, float] = {}
     best = "affine"
     for form, columns in FORMS.items():
-        if 4 in columns and not keyed:
+        if KEYS in columns and not keyed:
             continue
         off = np.log(y / np.maximum(robust(x, y, weights, columns, 3) @ x.T, TINY))
         scores[form] = float(np.mean([abs(np.median(off[i, weights[i] == 0])) for i in range(len(weights))]))
-        gain = 0.8 if 5 in columns and 5 not in FORMS[best] else 0.9
+        gain = 0.8 if SEEN in columns and SEEN not in FORMS[best] else 0.9
         if scores[form] < gain * scores[best] - 0.005:
             best = form
     return best, scores
 
 
 def local_ratio(rows: Floats, ratio: Floats) -> tuple[Floats, Floats]:
-    """Return (log n, log ratio) knots of a smooth correction: what the law misses at each size, shrunk towards none."""
+    """Return (log n, log ratio) knots of a smooth correction: what the law misses at each size.
+
+    At a knot it is the median log ratio of the k batches of about that size, times k/(k + 3): shrunk towards none.
+    """
     size = np.log(rows)
     count = max(2, round(np.sqrt(len(rows))) - 1)
     knots = np.unique(np.quantile(size, np.linspace(0, 1, min(9, count))))
@@ -157,55 +160,3 @@ def local_ratio(rows: Floats, ratio: Floats) -> tuple[Floats, Floats]:
         near = np.log(ratio[np.abs(size - knot) < width])
         heights.append(float(np.median(near)) * len(near) / (len(near) + 3.0) if len(near) else 0.0)
     return knots, np.array(heights)
-
-
-@dataclass(frozen=True)
-class Pauses:
-    """Batches that took longer than work explains: collections of garbage, stalled calls, a busy neighbour.
-
-    Attributes:
-        seconds: How much longer, one a pause.
-        tried: Batches that were looked at.
-        work_s: Seconds of work in them.
-        per_second: Whether pauses come with seconds of work rather than with batches.
-        paused: Which batches; for whoever fits the rest.
-    """
-
-    seconds: Floats
-    tried: int
-    work_s: float
-    per_second: bool
-    paused: Bools
-
-    @property
-    def count(self) -> int:
-        """How many were seen."""
-        return len(self.seconds)
-
-    @classmethod
-    def found_in(cls, actual: Floats, expected: Floats, collected: Floats) -> Pauses:
-        """Tell pauses from a law's usual scatter.
-
-        Args:
-            actual: Seconds each batch took.
-            expected: Seconds the law gives.
-            collected: Seconds in which Python collected garbage meanwhile.
-        """
-        off = np.log(actual / expected)
-        spread = max(1.4826 * float(np.median(np.abs(off - np.median(off)))), 0.01)
-        excess = actual - expected
-        paused = (off > max(4.5 * spread, 0.25)) & (excess > 0.004)
-        paused |= (collected > 0.2 * actual) & (collected > 0.004) & (excess > 0.5 * collected)
-        if paused.mean() > 0.25:  # not pauses: the cost itself is this wide
-            paused[:] = False
-        count, tried, work = int(paused.sum()), len(actual), float(expected.sum())
-        per_second = False
-        if count >= 4:
-            each = np.clip(np.full(tried, count / tried), 1e-9, 1 - 1e-9)
-            with_work = np.clip(1 - np.exp(-count / work * expected), 1e-9, 1 - 1e-9)
-
-            def likelihood(chance: Floats) -> float:
-                return float(np.where(paused, np.log(chance), np.log(1 - chance)).sum())
-
-            per_second = likelihood(with_work) > likelihood(each) + 1
-        return cls(excess[paused], tried, work, per_second, paused)

@@ -7,35 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mblab.charts.display import Shown
-from mblab.errors import SettingError, SettingTypeError, shown
+from mblab.errors import SettingError
 from mblab.runs.run import Run
 from mblab.support.progress import Progress
-from mblab.timing.durations import NS, format_s, interval_ns
+from mblab.timing.durations import NS, format_s
 from mblab.tuning.cost import CostModel
+from mblab.tuning.curve import CURVE_COLUMNS
 
-__all__ = ["CURVE_COLUMNS", "Sweep", "check_intervals", "run_sweep"]
+if TYPE_CHECKING:
+    import altair as alt
 
-CURVE_COLUMNS = (
-    "interval_s", "latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "num_input_rows_mean", "load",
-    "backlog_rows", "regime", "throughput",
-)  # fmt: skip
-
-
-def check_intervals(intervals: object, knob: str = "interval") -> list[int]:
-    """Return intervals in ns, ascending, each once."""
-    if isinstance(intervals, str) or not isinstance(intervals, Sequence | np.ndarray | pd.Series | pd.Index):
-        raise SettingTypeError(
-            f"intervals must be a list of durations such as ['100ms', '1s'], got {shown(intervals)}."
-        )
-    if not len(intervals):
-        raise SettingError("intervals must name at least one interval, got an empty list.")
-    return sorted({interval_ns(i, knob) for i in intervals})
+__all__ = ["Sweep", "run_sweep"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +43,7 @@ class Sweep(Shown):
     shortest_s: float
     clock: str
 
-    def plot(self) -> Any:
+    def plot(self) -> alt.VConcatChart:
         """Return latency and load against the interval as an Altair chart, with T* marked."""
         from mblab import charts
 

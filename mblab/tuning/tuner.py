@@ -1,13 +1,13 @@
 """From seconds of probing to a law and a decision: which sizes to try, and for which intervals.
 
-probe, trace -> cost -> [tuner] -> lab
+probe, arrival_times -> cost -> decision -> [tuner] -> lab
 """
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -18,15 +18,19 @@ from mblab.errors import SettingError
 from mblab.steps.state import StateStore
 from mblab.support.progress import Progress
 from mblab.timing.durations import Duration, duration_ns, format_s, seconds
-from mblab.tuning.bundle import LANES
-from mblab.tuning.cost import HOST_SD, Before, CostModel
+from mblab.tuning.arrays import Ints
+from mblab.tuning.arrival_times import ArrivalTimes, arrival_times_of
+from mblab.tuning.cost import HOST_SD, CostModel
+from mblab.tuning.decision import GRID, HORIZON_NS, ROUGH, ROUGH_NS, Finding, Search, span_around
+from mblab.tuning.delays import Before
+from mblab.tuning.ensemble import MEMBERS
+from mblab.tuning.intervals import Span
 from mblab.tuning.probe import Prober, ladder, rows_wanted, wake_lateness_s
-from mblab.tuning.question import GRID, HORIZON_NS, ROUGH, ROUGH_NS, Finding, Question, Span, span_around
-from mblab.tuning.trace import Trace, trace_of
+from mblab.tuning.whatif import Cost
 
 __all__ = ["Tuner", "declared_law", "find"]
 
-SCOUT_S = (0.02, 0.1, 0.5, 2.0)  # what arrives in this long is tried first, to see which intervals are worth a look
+SCOUT_S: Final = (0.02, 0.1, 0.5, 2.0)  # what arrives in so long is tried first, to find the intervals worth a look
 SETTLED_PROBES, SETTLED_SD, SETTLED_SHARE = 24, 0.01, 0.4  # the share, for a machine's speed changes over seconds
 SCOUT_SHARE, WARM_SHARE, READ_SHARE = 0.12, 0.2, 0.1  # of the budget
 
@@ -41,7 +45,7 @@ class Tuner:
         duration: How much of the source to judge by, on the run's clock; None: all of it, at most a minute.
         states: State of a live run to begin with; None begins with an empty one.
         seen_rows: Rows that state has seen.
-        trace: Arrivals where they are known already.
+        arrivals: Those where they are known already.
         effects: Whether sinks that reach outside the process take part.
         host_sd: Relative spread of the machine's speed.
         seed: Of everything random.
@@ -56,7 +60,7 @@ class Tuner:
         duration: Duration | None = None,
         states: StateStore | None = None,
         seen_rows: int = 0,
-        trace: Trace | None = None,
+        arrivals: ArrivalTimes | None = None,
         effects: bool = False,
         host_sd: float = HOST_SD,
         seed: int = 0,
@@ -64,11 +68,11 @@ class Tuner:
         self._begun = time.perf_counter()
         self.budget_s, self._host_sd = budget_s, host_sd
         self._progress = Progress(label, budget_s, "s", lambda: self.elapsed_s)
-        self.trace = trace or _known(pipeline, duration, READ_SHARE * budget_s)
-        if len(self.trace.arrival_ns) < 2:
+        self.arrivals = arrivals or _known(pipeline, duration, READ_SHARE * budget_s)
+        if len(self.arrivals.arrival_ns) < 2:
             raise SettingError(
-                f"{pipeline.source.name} brings {len(self.trace.arrival_ns)} rows in "
-                f"{format_s(seconds(self.trace.horizon_ns))}, which is too few to tune by; "
+                f"{pipeline.source.name} brings {len(self.arrivals.arrival_ns)} rows in "
+                f"{format_s(seconds(self.arrivals.horizon_ns))}, which is too few to tune by; "
                 "give it a longer duration or a source with more rows."
             )
         self.prober = Prober(pipeline, states=states, seen_rows=seen_rows, effects=effects, seed=seed)
@@ -81,10 +85,10 @@ class Tuner:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.prober.__exit__(kind, error, trace)
-        self._progress.__exit__(kind, error, trace)
+        self.prober.__exit__(kind, error, traceback)
+        self._progress.__exit__(kind, error, traceback)
 
     @property
     def elapsed_s(self) -> float:
@@ -131,15 +135,15 @@ class Tuner:
         Returns:
             The range.
         """
-        prober, rate, budget = self.prober, self.trace.rate, self.budget_s
+        prober, rate, budget = self.prober, self.arrivals.rate, self.budget_s
         self._late_s = wake_lateness_s() if budget >= 1 else (0.0, 0.0)
-        usual = max(1, min(len(self.trace.arrival_ns), round(rate * SCOUT_S[1])))
+        usual = max(1, min(len(self.arrivals.arrival_ns), round(rate * SCOUT_S[1])))
         prober.warm_up(usual, WARM_SHARE * budget)
         self._progress.tick()
         if span is None:
             span = self._scout(rate, longest_ns)
-        low, high = rows_wanted(self.trace.arrival_ns, span.low_ns, span.high_ns)
-        high = max(low + 1, min(high, len(self.trace.arrival_ns))) if self.trace.whole else high
+        low, high = rows_wanted(self.arrivals.arrival_ns, span.low_ns, span.high_ns)
+        high = max(low + 1, min(high, len(self.arrivals.arrival_ns))) if self.arrivals.whole else high
         enough = self.settled if settle else lambda: False
         prober.climb(ladder(low, high), max(0.05 * budget, share * self.left_s), self._progress.tick, enough)
         return span
@@ -152,61 +156,61 @@ class Tuner:
             self._progress.tick()
             if took > 0.05 * self.budget_s or prober.spent_s > (WARM_SHARE + SCOUT_SHARE) * self.budget_s:
                 break
-        return span_around(self.law(), self.trace, longest_ns)
+        return span_around(self.law(), self.arrivals, longest_ns)
 
-    def refine(self, sizes: np.ndarray[tuple[int], np.dtype[np.int64]], budget_s: float) -> None:
+    def refine(self, sizes: Ints, budget_s: float) -> None:
         """Probe sizes that a candidate would bring."""
         self.prober.refine(sizes, budget_s, self._progress.tick)
 
 
-def _known(pipeline: Pipeline, duration: Duration | None, within_s: float) -> Trace:
+def _known(pipeline: Pipeline, duration: Duration | None, within_s: float) -> ArrivalTimes:
     """Return the arrivals to judge by: to the end of the source, or for a minute."""
     horizon = HORIZON_NS if duration is None else duration_ns(duration, "duration", minimum_ns=1)
-    trace = trace_of(pipeline.source, horizon, speedup=pipeline.settings.speedup, within_s=within_s)
-    if trace.whole and len(trace.arrival_ns) and duration is None:  # silence after the last row would look like rest
-        return Trace(trace.arrival_ns, min(horizon, int(trace.arrival_ns[-1]) + 1), True)
-    return trace
+    arrivals = arrival_times_of(pipeline.source, horizon, speedup=pipeline.settings.speedup, within_s=within_s)
+    if duration is None and arrivals.whole and len(arrivals.arrival_ns):  # silence behind the last row is no rest
+        return ArrivalTimes(arrivals.arrival_ns, min(horizon, int(arrivals.arrival_ns[-1]) + 1), True)
+    return arrivals
 
 
-def declared_law(cost: Any, trace: Trace, span: Span) -> CostModel:
+def declared_law(cost: Cost, arrivals: ArrivalTimes, span: Span) -> CostModel:
     """Return the law of a declared cost: a number, a function of n, or a law already.
 
     Args:
         cost: As `lab.run` takes it.
-        trace: Arrivals, for the sizes that can occur.
+        arrivals: For the sizes that can occur.
         span: Intervals, likewise.
     """
     if isinstance(cost, CostModel):
         return cost
     function = check_cost(cost)
     assert function is not None
-    high = rows_wanted(trace.arrival_ns, span.low_ns, span.high_ns)[1]
+    high = rows_wanted(arrivals.arrival_ns, span.low_ns, span.high_ns)[1]
     sizes = sorted({round(float(n)) for n in np.geomspace(1, max(high, 2), 48)})
     seconds_each = [float(function(n)) for n in sizes]
     return CostModel.fit(pd.DataFrame({"num_input_rows": sizes, "seconds": seconds_each}), host_sd=0.0)
 
 
-def find(tuner: Tuner, question: Question, span: Span | None) -> Finding:
+def find(tuner: Tuner, search: Search, span: Span | None) -> Finding:
     """Probe, decide, probe where the decision lies, and decide again.
 
     Args:
         tuner: Open.
-        question: What is asked.
+        search: What is looked for.
         span: Range of intervals; None finds it.
     """
-    trace = question.trace
-    grid = tuner.calibrate(span, longest_ns=question.longest_ns, share=0.7, settle=True).grid(GRID)
+    horizon_ns = search.arrivals.horizon_ns
+    grid = tuner.calibrate(span, longest_ns=search.target.longest_ns, share=0.7, settle=True).grid(GRID)
     near, spend = -1, False
     while True:
         begun, before = tuner.elapsed_s, near
-        rough, choice = question.glance(tuner.law(), grid)
+        rough, choice = search.evaluate_roughly(tuner.law(), grid)
         near = choice.nearest
-        last_look = (tuner.elapsed_s - begun) * trace.horizon_ns / min(trace.horizon_ns, ROUGH_NS) * LANES / ROUGH / 2
+        last_look = (tuner.elapsed_s - begun) * horizon_ns / min(horizon_ns, ROUGH_NS) * MEMBERS / ROUGH / 2
         left = tuner.left_s - 1.5 * last_look
         sizes = rough.sizes[near][rough.sizes[near] <= 1.3 * rough.rows_largest]
         out_of_time = left < 0.05 * tuner.budget_s or not len(sizes)
         if out_of_time or (near == before and not spend and tuner.settled()):
-            found = question.settle(tuner.law(), grid, near)
+            found = search.decide(tuner.law(), grid, near)
             if found.choice.index is not None or out_of_time:
                 return found
             spend = True  # before it refuses it tries all that it may

@@ -1,33 +1,35 @@
 """A prediction put to the test: a real run at the advised interval, held against the band it was given.
 
-advice + run -> [verification] -> ledger
+ensemble, run -> [verification] -> track_record, advice
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
 from mblab.charts.display import Shown
+from mblab.engine.pipeline import Settings
 from mblab.runs.run import Run
 from mblab.timing.durations import NS, format_s
-from mblab.tuning.advice import NAMES, Target
-from mblab.tuning.bundle import BANDED, LANES, POINTS, Bundle
+from mblab.tuning.arrays import Floats, Ints
+from mblab.tuning.arrival_times import ArrivalTimes
 from mblab.tuning.cost import CostModel
-from mblab.tuning.lanes import Floats, Ints, run_lanes
-from mblab.tuning.ledger import Checked
-from mblab.tuning.trace import Trace
+from mblab.tuning.ensemble import BANDED, MEMBERS, POINTS, Ensemble
+from mblab.tuning.simulate import simulate_runs
+from mblab.tuning.target import NAMES, Target
+from mblab.tuning.track_record import Checked
 
 if TYPE_CHECKING:
-    from mblab.engine.pipeline import Settings
+    import altair as alt
 
 __all__ = ["Verification", "verified"]
 
-EXACT: Final = 100_000  # rows a lane whose quantiles are exact here: one interval can afford what a curve cannot
+EXACT: Final = 100_000  # rows a run whose quantiles are exact here: one interval can afford what a curve cannot
 BINS: Final = 60  # stretches of a run that its ribbon is drawn by
 RIBBON_COLUMNS: Final = ("arrival_s", "predicted_s", "predicted_s_lo", "predicted_s_hi", "measured_s")
 
@@ -43,7 +45,7 @@ class Verification(Shown):
         run: The run itself.
         ribbon: p95 latency of the rows by when they arrived: arrival_s, predicted_s with _lo and _hi, measured_s.
         target: What was asked for.
-        checked: The figures as the ledger takes them.
+        checked: The figures as the track record takes them.
     """
 
     interval: float
@@ -59,7 +61,7 @@ class Verification(Shown):
         """Whether every measure lies in its band."""
         return bool(self.table.inside.all())
 
-    def plot(self) -> Any:
+    def plot(self) -> alt.LayerChart:
         """Return the measured p95 over the predicted ribbon as an Altair chart."""
         from mblab import charts
 
@@ -88,47 +90,57 @@ class Verification(Shown):
 
 
 def verified(
-    run: Run, model: CostModel, target: Target, trace: Trace, interval_ns: int, settings: Settings, widen: float
+    run: Run,
+    model: CostModel,
+    target: Target,
+    arrivals: ArrivalTimes,
+    interval_ns: int,
+    settings: Settings,
+    widen: float,
 ) -> Verification:
     """Hold a finished run against what the model says of the same stretch of the source."""
-    knobs = {"policy": settings.policy, "max_rows_per_batch": settings.max_rows_per_batch}
-    one = np.array([interval_ns])
-    bundle = Bundle.of(trace.arrival_ns, one, cost=model, horizon_ns=trace.horizon_ns, sample=EXACT, **knobs)  # type: ignore[arg-type]
+    ensemble = Ensemble.of(
+        arrivals.arrival_ns,
+        np.array([interval_ns]),
+        cost=model,
+        horizon_ns=arrivals.horizon_ns,
+        policy=settings.policy,
+        max_rows_per_batch=settings.max_rows_per_batch,
+        sample=EXACT,
+    )
     summary = run.summary()
     rows, checked = [], []
     for name in BANDED:
-        middle, measured = float(bundle.middle(name)[0]), float(summary[name])
-        lo, hi = (float(end[0]) for end in bundle.band(name, widen))
-        low, high = (float(end[0]) for end in bundle.band(name))
+        middle, measured = float(ensemble.middle(name)[0]), float(summary[name])
+        lo, hi = (float(end[0]) for end in ensemble.band(name, widen))
+        low, high = (float(end[0]) for end in ensemble.band(name))
         rows.append((name, middle, lo, hi, measured, measured / middle - 1, lo <= measured <= hi))
         checked.append(Checked(interval_ns / NS, name, middle, low, high, measured))
     table = pd.DataFrame(rows, columns=["measure", "predicted", "lo", "hi", "measured", "error", "inside"])
     kept = all(float(summary[name]) <= limit for name, limit in target.limits.items())
-    ribbon = _ribbon(run, model, trace, interval_ns, settings)
+    ribbon = _ribbon(run, model, arrivals, interval_ns, settings)
     return Verification(interval_ns / NS, table, kept, run, ribbon, target, checked)
 
 
-def _ribbon(run: Run, model: CostModel, trace: Trace, interval_ns: int, settings: Settings) -> pd.DataFrame:
-    """Return p95 by stretch of arrival, as measured and over the lanes."""
-    law = model.lanes(LANES, points=POINTS)
-    outcome = run_lanes(
-        trace.arrival_ns,
-        np.full(LANES, interval_ns),
-        cost=law.ns,
-        horizon_ns=trace.horizon_ns,
+def _ribbon(run: Run, model: CostModel, arrivals: ArrivalTimes, interval_ns: int, settings: Settings) -> pd.DataFrame:
+    """Return p95 by stretch of arrival, as measured, and middle, least and most of the members."""
+    outcome = simulate_runs(
+        arrivals.arrival_ns,
+        np.full(MEMBERS, interval_ns),
+        cost=model.drawn(MEMBERS, points=POINTS).ns,
+        horizon_ns=arrivals.horizon_ns,
         policy=settings.policy,
         max_rows_per_batch=settings.max_rows_per_batch,
     )
-    edges = np.linspace(0, trace.horizon_ns / NS, min(BINS, max(4, int(trace.horizon_ns / interval_ns / 2))) + 1)
-    lanes = []
-    for lane in range(LANES):
-        b = outcome.batches_of
-        mine = slice(int(b.edges[lane]), int(b.edges[lane + 1]))
-        done = int(b.high[mine][-1]) if b.edges[lane + 1] > b.edges[lane] else 0
+    edges = np.linspace(0, arrivals.horizon_ns / NS, min(BINS, max(4, int(arrivals.horizon_ns / interval_ns / 2))) + 1)
+    by_member = []
+    for member in range(MEMBERS):
+        b, mine = outcome.batches_of, outcome.batches_of.of(member)
+        done = int(b.high[mine][-1]) if mine.stop > mine.start else 0
         rows: Ints = np.unique(np.linspace(0, max(done - 1, 0), min(done, 8192)).astype(np.int64))[: max(done, 0)]
         ends = b.end[mine][np.minimum(b.high[mine].searchsorted(rows, side="right"), len(b.high[mine]) - 1)]
-        lanes.append(_p95_by(trace.arrival_ns[rows] / NS, (ends - trace.arrival_ns[rows]) / NS, edges))
-    predicted = np.array(lanes)
+        by_member.append(_p95_by(arrivals.arrival_ns[rows] / NS, (ends - arrivals.arrival_ns[rows]) / NS, edges))
+    predicted = np.array(by_member)
     records = run.records
     measured = _p95_by(records.arrival_s.to_numpy(), records.latency_s.to_numpy(), edges)
     some = ~np.isnan(predicted).all(axis=0)

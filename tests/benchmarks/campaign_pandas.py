@@ -16,8 +16,8 @@ import pandas as pd
 
 import mblab
 from mblab.arrivals import poisson
-from mblab.tuning.bundle import Bundle
-from mblab.tuning.trace import trace_of
+from mblab.tuning.arrival_times import arrival_times_of
+from mblab.tuning.ensemble import Ensemble
 
 RATE, INTERVALS, LENGTH_S, BUDGET = 20_000, (0.2, 0.5, 1.0), 8, "5s"
 QUIET = 1.3
@@ -83,8 +83,8 @@ def main():
             model = lab.calibrate(BUDGET, intervals=(INTERVALS[0], INTERVALS[-1]))
             probed = ratio(model.probes.seconds, model.probes.cpu_s)
             horizon = LENGTH_S * 10**9
-            arrivals = trace_of(source, horizon).arrival_ns
-            table = Bundle.of(
+            arrivals = arrival_times_of(source, horizon).arrival_ns
+            table = Ensemble.of(
                 arrivals, np.array([round(t * 1e9) for t in INTERVALS]), cost=model, horizon_ns=horizon
             ).table()
             for i, interval in enumerate(INTERVALS):

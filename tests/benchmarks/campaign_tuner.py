@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mblab.tuning.advice import SURE
-from mblab.tuning.bundle import Bundle
-from mblab.tuning.trace import trace_of
+from mblab.tuning.arrival_times import arrival_times_of
+from mblab.tuning.ensemble import Ensemble
+from mblab.tuning.target import SURE
 from tests.benchmarks.twins import ARRIVALS, HELD_OUT, INTERVALS, LAWS, RATE, twin
 
 RESULTS = Path(__file__).parent / "results"
@@ -62,18 +62,18 @@ def run_matrix(kind, law, arrivals, seed):
     took = time.perf_counter() - begun
     real = twin(laws[law], arrivals, seed + 100)
     horizon = LENGTH_S * 10**9
-    own = trace_of(lab.source, horizon).arrival_ns  # of the calibrated source, not of the run
+    own = arrival_times_of(lab.source, horizon).arrival_ns  # of the calibrated source, not of the run
     grid = np.array([round(t * 1e9) for t in INTERVALS])
-    bundle = Bundle.of(own, grid, cost=model, horizon_ns=horizon)
-    table, formula = bundle.table(), textbook(model.probes, RATE)
+    ensemble = Ensemble.of(own, grid, cost=model, horizon_ns=horizon)
+    table, formula = ensemble.table(), textbook(model.probes, RATE)
     for i, interval in enumerate(INTERVALS):
         real.interval = interval
         s = real.run(f"{LENGTH_S}s").summary()
         full = s.batches - s.batches_empty
         measured = {m: float(s[m]) for m in MEASURES[:-1]} | {"num_input_rows_mean": s.rows / full if full else 0.0}
         row = table.iloc[i]
-        chances = {str(limit): float(bundle.chance({"latency_p95_s": limit, "load": 0.8})[i]) for limit in LIMITS}
-        chances["fastest"] = float(bundle.chance({"load": 0.7})[i])
+        chances = {str(limit): float(ensemble.chance({"latency_p95_s": limit, "load": 0.8})[i]) for limit in LIMITS}
+        chances["fastest"] = float(ensemble.chance({"load": 0.7})[i])
         yield {
             "kind": kind, "law": law, "arrivals": arrivals, "seed": seed, "interval_s": interval, "form": model.form,
             "probes": len(model.probes), "calibrated_s": took, "regime": s.regime, "regime_predicted": row.regime,

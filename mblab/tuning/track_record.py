@@ -1,6 +1,6 @@
 """What was predicted and what came: the record that later bands are widened or narrowed by.
 
-verification -> [ledger] -> tuner
+verification -> [track_record] -> the next advice
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from mblab.errors import SettingError, shown
 
-__all__ = ["Checked", "Ledger"]
+__all__ = ["Checked", "TrackRecord"]
 
-Z95 = 1.96
-PRIOR = 12  # checks' worth of trust in the bands as they come
+Z95: Final = 1.96
+PRIOR: Final = 12  # checks' worth of trust in the bands as they come
 NARROWEST, WIDEST = 0.6, 4.0
 
 
@@ -32,7 +33,7 @@ class Checked:
         interval_s: The interval it was checked at.
         measure: latency_p95_s, load, ….
         predicted: Middle of the band.
-        lo: Lower end of the 95 % band, before the ledger moved it.
+        lo: Lower end of the 95 % band, before the track record moved it.
         hi: Upper end.
         measured: What the run brought.
     """
@@ -54,14 +55,14 @@ class Checked:
         return abs(float(np.log(self.measured / self.predicted))) / half
 
 
-class Ledger:
+class TrackRecord:
     """Predictions that were put to the test.
 
-    >>> ledger = Ledger()
-    >>> ledger.widen
+    >>> record = TrackRecord()
+    >>> record.widen
     1.0
-    >>> ledger.add([Checked(1.0, "load", 0.5, 0.48, 0.52, 0.60)] * 8)
-    >>> ledger.widen > 2
+    >>> record.add([Checked(1.0, "load", 0.5, 0.48, 0.52, 0.60)] * 8)
+    >>> record.widen > 2
     True
     """
 
@@ -100,7 +101,7 @@ class Ledger:
                 file.writelines(json.dumps(asdict(e)) + "\n" for e in entries)
 
     def keep(self, path: str | os.PathLike[str]) -> None:
-        """Keep the ledger in a file of JSON lines: take in what it holds, and add what comes from now on.
+        """Keep the record in a file of JSON lines: take in what it holds, and add what comes from now on.
 
         Raises:
             SettingError: The file holds something else.
@@ -125,4 +126,4 @@ class Ledger:
 
     def __repr__(self) -> str:
         where = f" in {str(self._path)!r}" if self._path else ""
-        return f"Ledger({len(self)} figures checked{where}; bands × {self.widen:.2g})"
+        return f"TrackRecord({len(self)} figures checked{where}; bands × {self.widen:.2g})"

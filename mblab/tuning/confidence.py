@@ -1,26 +1,30 @@
 """How far a prediction can be trusted: each doubt as a sentence, with the figure behind it.
 
-cost, bundle, choice -> [judge] -> advice
+cost, ensemble, choice -> [confidence] -> decision
 """
 
 from __future__ import annotations
+
+from typing import Final, Literal
 
 import numpy as np
 
 from mblab.engine.pipeline import Pipeline
 from mblab.timing.durations import NS, format_s
-from mblab.tuning.advice import SURE, Choice, Target, Verdict
-from mblab.tuning.bundle import Bundle
+from mblab.tuning.arrival_times import ArrivalTimes
 from mblab.tuning.cost import CostModel
-from mblab.tuning.trace import Trace
+from mblab.tuning.ensemble import Ensemble
+from mblab.tuning.target import SURE, Choice, Target
 
-__all__ = ["doubts", "notes_on", "refusal", "verdict_of"]
+__all__ = ["Verdict", "doubts", "notes_on", "refusal", "verdict_of"]
+
+Verdict = Literal["trusted", "check", "refuse"]
 
 CLEAN_P95, CLEAN_P99 = 20, 60  # batches without a pause that a limit on p95 or p99 asks for
 CERTAIN_P95, CERTAIN_P99 = 60, 300  # so many that pauses too rare to be seen cannot reach it (3/N, rule of three)
-FEW_PAUSES = 4
-LITTLE = 0.05
-LATE_S = 0.003  # a quiet machine's timers wake within a tenth of that
+FEW_PAUSES: Final = 4
+LITTLE: Final = 0.05
+LATE_S: Final = 0.003  # a quiet machine's timers wake within a tenth of that
 
 
 def verdict_of(choice: Choice, reasons: list[str]) -> Verdict:
@@ -30,23 +34,23 @@ def verdict_of(choice: Choice, reasons: list[str]) -> Verdict:
     return "check" if reasons else "trusted"
 
 
-def refusal(bundle: Bundle, choice: Choice, model: CostModel, trace: Trace) -> str:
+def refusal(ensemble: Ensemble, choice: Choice, model: CostModel, arrivals: ArrivalTimes) -> str:
     """Return why no interval is advised, and the way on."""
-    at, load = choice.nearest, bundle.middle("load")
-    if choice.chance[bundle.extrapolated].max(initial=0.0) >= SURE:
-        need = float(bundle.middle("num_input_rows_max")[bundle.extrapolated].min())
+    at, load = choice.nearest, ensemble.middle("load")
+    if choice.chance[ensemble.extrapolated].max(initial=0.0) >= SURE:
+        need = float(ensemble.middle("num_input_rows_max")[ensemble.extrapolated].min())
         return (
             f"intervals that might do bring batches of {need:,.0f} rows and more, and the largest tried has "
-            f"{bundle.rows_largest:,}; a larger budget= reaches further."
+            f"{ensemble.rows_largest:,}; a larger budget= reaches further."
         )
-    if not (load[~bundle.extrapolated] < 1).any():
-        low, high = bundle.intervals[[0, -1]] / NS
+    if not (load[~ensemble.extrapolated] < 1).any():
+        low, high = ensemble.intervals[[0, -1]] / NS
         text = f"the work does not fit into any interval from {format_s(low)} to {format_s(high)}"
-        slope = float(model(model.rows_probed[1])) / model.rows_probed[1] * trace.rate
+        slope = float(model(model.rows_probed[1])) / model.rows_probed[1] * arrivals.rate
         if slope >= 1:
-            text += f"; {trace.rate:,.0f} rows a second need {slope:.1f} seconds of work a second"
+            text += f"; {arrivals.rate:,.0f} rows a second need {slope:.1f} seconds of work a second"
         return f"{text} ({model.explain()[:-1]}). A faster function, fewer rows or more workers are needed."
-    p95, named = format_s(bundle.middle("latency_p95_s")[at]), format_s(bundle.intervals[at] / NS)
+    p95, named = format_s(ensemble.middle("latency_p95_s")[at]), format_s(ensemble.intervals[at] / NS)
     return (
         f"the nearest, {named}, keeps the limits with {choice.chance[at]:.0%} probability (p95 {p95}, "
         f"load {load[at]:.2f}); loosen a limit or give a larger budget=."
@@ -54,17 +58,17 @@ def refusal(bundle: Bundle, choice: Choice, model: CostModel, trace: Trace) -> s
 
 
 def doubts(
-    bundle: Bundle, target: Target, at: int, model: CostModel, pipeline: Pipeline, *, effects: bool
+    ensemble: Ensemble, target: Target, at: int, model: CostModel, pipeline: Pipeline, *, effects: bool
 ) -> list[str]:
     """Return what speaks against trusting the prediction at one interval."""
-    high = bundle.band("load")[1][at]
+    high = ensemble.band("load")[1][at]
     found = _pauses(model, target)
     if high > LITTLE:  # work of a twentieth of an interval may be off by a lot, and nobody would feel it
         found += [*_fit(model), *_machine(model)]
     if high >= 1:
         found.append(f"The cliff is near: load may reach {high:.2f}.")
     if model.grows:
-        found.append(_growth(bundle, at, model))
+        found.append(_growth(ensemble, at, model))
     dry = [s.target for s in pipeline.sinks if s.effects]
     if dry and not effects:
         found.append(f"{dry[0]} stayed dry while trying, so its time is not in the figures; effects=True includes it.")
@@ -119,18 +123,18 @@ def _machine(model: CostModel) -> list[str]:
     return found
 
 
-def _growth(bundle: Bundle, at: int, model: CostModel) -> str:
-    """Return until when the work fits, where each batch costs more than the one before."""
-    interval = bundle.intervals[at] / NS
-    rows, rate = float(bundle.middle("num_input_rows_mean")[at]), float(bundle.middle("throughput")[at])
+def _growth(ensemble: Ensemble, at: int, model: CostModel) -> str:
+    """Return until when the work fits, where each batch costs more than the one before: (T − S(n)) / (growth·λ)."""
+    interval = ensemble.intervals[at] / NS
+    rows, rate = float(ensemble.middle("num_input_rows_mean")[at]), float(ensemble.middle("throughput")[at])
     left = interval - float(model(rows))
-    until = left / max(float(model.coefficients[5]) * rate, 1e-12)
+    until = left / max(model.growth_s * rate, 1e-12)
     return (
         f"A batch costs more the longer it runs: at {format_s(interval)} the work fits for another {format_s(until)}."
     )
 
 
-def notes_on(model: CostModel, target: Target, trace: Trace, bundle: Bundle, choice: Choice) -> list[str]:
+def notes_on(model: CostModel, target: Target, arrivals: ArrivalTimes, ensemble: Ensemble, choice: Choice) -> list[str]:
     """Return what is good to know and no reason for doubt."""
     found = []
     tried, seen = model.pauses.tried, model.pauses.count
@@ -141,12 +145,12 @@ def notes_on(model: CostModel, target: Target, trace: Trace, bundle: Bundle, cho
                 f"and {name} would feel it."
             )
             break
-    if choice.index is not None and bundle.intervals[choice.index] > trace.horizon_ns / 3:
+    if choice.index is not None and ensemble.intervals[choice.index] > arrivals.horizon_ns / 3:
         found.append("A longer interval might do too, but takes more of the source to judge by; duration= gives more.")
-    if not trace.whole:
-        found.append(f"Judged by the first {format_s(trace.horizon_ns / NS)} of the source.")
-    if bundle.extrapolated.any():
-        first = bundle.intervals[bundle.extrapolated][0] / NS
+    if not arrivals.whole:
+        found.append(f"Judged by the first {format_s(arrivals.horizon_ns / NS)} of the source.")
+    if ensemble.extrapolated.any():
+        first = ensemble.intervals[ensemble.extrapolated][0] / NS
         found.append(
             f"From {format_s(first)} on batches would be larger than any tried; those intervals were left out."
         )

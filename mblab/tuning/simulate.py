@@ -1,16 +1,17 @@
-"""Many runs at once, batch by batch, without a single batch: each run is a lane, the lanes step together on arrays.
+"""Many runs at once, batch by batch, without a single batch: arrays hold one value a run, and all runs step together.
 
-The schedule is the engine's own. What is known of a lane afterwards: every batch's start, end and size, and from them
+The schedule is the engine's own. What is known of a run afterwards: every batch's start, end and size, and from them
 its records' latencies, exactly for mean and maximum; quantiles are exact up to a number of rows and from that many
 evenly chosen ones beyond.
 
-    arrivals + cost + schedule -> [lanes] -> whatif
+    arrival times + cost + schedule -> [simulate] -> ensemble, whatif, diagnosis
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,24 +19,22 @@ import numpy.typing as npt
 from mblab.metrics import regime
 from mblab.timing.durations import NS
 from mblab.timing.schedule import follow
+from mblab.tuning.arrays import Bools, Floats, Ints
 
-__all__ = ["QUANTILES", "Batches", "Floats", "Ints", "LaneCost", "Outcome", "run_lanes"]
+__all__ = ["Batches", "CostOfRuns", "Outcome", "simulate_runs"]
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-LaneCost = Callable[[Ints, Ints, Ints, Bools], Ints]  # (lane, rows, rows before, at once) -> ns, a batch of each lane
-QUANTILES = (0.5, 0.95, 0.99)
-CHUNK = 2_000_000  # sampled rows that are held at once
-NEVER = np.iinfo(np.int64).max
+CostOfRuns = Callable[[Ints, Ints, Ints, Bools], Ints]  # (run, rows, rows before, at once) -> ns, a batch of each run
+QUANTILES: Final = (0.5, 0.95, 0.99)
+CHUNK: Final = 2_000_000  # sampled rows that are held at once
+NEVER: Final = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """Every batch of every lane, lane after lane, each lane's in order.
+    """Every batch of every run, run after run, each run's in order.
 
     Attributes:
-        edges: Where each lane's batches begin; one more than there are lanes.
+        edges: Where each run's batches begin; one more than there are runs.
         start: Nominal start, ns.
         end: ns.
         high: Rows taken up to and with this batch.
@@ -51,28 +50,32 @@ class Batches:
     backlog: Ints
 
     @property
-    def lane(self) -> Ints:
-        """Each batch's lane."""
+    def run(self) -> Ints:
+        """Each batch's run."""
         return np.repeat(np.arange(len(self.edges) - 1), np.diff(self.edges))
 
+    def of(self, run: int) -> slice:
+        """Return where the batches of one run are."""
+        return slice(int(self.edges[run]), int(self.edges[run + 1]))
+
     def sum(self, values: npt.NDArray[np.generic]) -> Floats:
-        """Return the sum over each lane's batches."""
-        return np.bincount(self.lane, weights=values, minlength=len(self.edges) - 1).astype(np.float64)
+        """Return the sum over each run's batches."""
+        return np.bincount(self.run, weights=values, minlength=len(self.edges) - 1).astype(np.float64)
 
     def largest(self, values: Ints) -> Ints:
-        """Return the largest of each lane's batches, 0 where there are none."""
+        """Return the largest of each run's batches, 0 where there are none."""
         found = np.zeros(len(self.edges) - 1, np.int64)
-        np.maximum.at(found, self.lane, values)
+        np.maximum.at(found, self.run, values)
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What each lane came to; float64 arrays, one value a lane, seconds and rows.
+    """What each run came to; float64 arrays, one value a run, seconds and rows.
 
     Attributes:
         mean_s: Mean latency; NaN where no row was processed.
-        quantiles_s: [lane, 3], latency at 0.5, 0.95 and 0.99.
+        quantiles_s: [run, 3], latency at 0.5, 0.95 and 0.99.
         rows_mean: Rows of a batch with rows, on average.
         rows_max: Rows of the largest batch.
         load: Σ duration / Σ interval.
@@ -98,80 +101,88 @@ class Outcome:
     horizon_s: Floats
     batches_of: Batches
 
-    def regime(self, lane: int) -> str:
+    def regime(self, run: int) -> str:
         """Return on_schedule, self_clocked or unsustainable."""
-        b = self.batches_of
-        mine = slice(int(b.edges[lane]), int(b.edges[lane + 1]))
-        horizon = float(self.horizon_s[lane])
+        b, mine, horizon = self.batches_of, self.batches_of.of(run), float(self.horizon_s[run])
         during = b.start[mine] / NS <= horizon
         done = float(b.rows[mine].sum())
         return regime(
             b.start[mine][during] / NS,
             b.backlog[mine][during].astype(np.float64),
             b.rows[mine][during].astype(np.float64),
-            load=float(self.load[lane]),
-            arrival_rate=(done + float(self.left[lane])) / horizon if horizon else 0.0,
+            load=float(self.load[run]),
+            arrival_rate=(done + float(self.left[run])) / horizon if horizon else 0.0,
         )
 
 
-def _step_all(arrivals: Ints, intervals: Ints, horizon: Ints, policy: str, cap: int | None, cost: LaneCost) -> Batches:
-    """Run every lane until its next start (`queue`: grid point) is past its horizon."""
-    lane = np.arange(len(intervals))
+def _step_all(
+    arrivals: Ints, intervals: Ints, horizon: Ints, policy: str, cap: int | None, cost: CostOfRuns
+) -> Batches:
+    """Step every run until its next start (`queue`: grid point) is past its horizon."""
+    run = np.arange(len(intervals))
     due, taken = intervals.copy(), np.zeros(len(intervals), np.int64)
     start, queue, step = due.copy(), policy == "queue", intervals
     steps: list[tuple[Ints, ...]] = []
     while True:
         going = (due if queue else start) <= horizon
         if not going.all():
-            lane, due, start, taken = lane[going], due[going], start[going], taken[going]
+            run, due, start, taken = run[going], due[going], start[going], taken[going]
             step, horizon = step[going], horizon[going]
-        if not len(lane):
+        if not len(run):
             break
         available = arrivals.searchsorted(due if queue else start)
         high = available if cap is None else np.minimum(available, taken + cap)
         rows = high - taken
-        end = start + cost(lane, rows, taken, start > due)
+        end = start + cost(run, rows, taken, start > due)
         backlog = (arrivals.searchsorted(start) if queue else available) - high
-        steps.append((lane, start, end, high, rows, backlog))
+        steps.append((run, start, end, high, rows, backlog))
         due, start = follow(policy, due, start, end, step)
         taken = high
-    return _by_lane(steps, len(intervals))
+    return _by_run(steps, len(intervals))
 
 
-def _by_lane(steps: list[tuple[Ints, ...]], lanes: int) -> Batches:
-    """Put what was found step by step into lane order: the k-th step of a lane is its k-th batch."""
+def _by_run(steps: list[tuple[Ints, ...]], runs: int) -> Batches:
+    """Put what was found step by step into the order of runs: the k-th step of a run is its k-th batch."""
     empty = np.empty(0, np.int64)
-    lane = np.concatenate([s[0] for s in steps] or [empty])
-    edges = np.concatenate([[0], np.cumsum(np.bincount(lane, minlength=lanes))])
+    run = np.concatenate([s[0] for s in steps] or [empty])
+    edges = np.concatenate([[0], np.cumsum(np.bincount(run, minlength=runs))])
     place = np.concatenate([edges[s[0]] + k for k, s in enumerate(steps)] or [empty])
     found = []
     for i in range(1, 6):
-        column = np.empty(len(lane), np.int64)
+        column = np.empty(len(run), np.int64)
         column[place] = np.concatenate([s[i] for s in steps] or [empty])
         found.append(column)
     return Batches(edges, *found)
 
 
 def _latency_quantiles(arrivals: Ints, batches: Batches, done: Ints, sample: int) -> Floats:
-    """Return [lane, 3] latency quantiles in seconds, linear between records; NaN where there are none."""
-    lanes, most = len(done), int(min(sample, done.max(initial=0)))
-    found = np.full((lanes, len(QUANTILES)), np.nan)
+    """Return [run, 3] latency quantiles in seconds, linear between records; NaN where there are none.
+
+    Of a run's N processed rows m = min(N, sample) are looked at: sample k is row ⌊k·(N − 1)/(m − 1)⌋, so the first and
+    the last row are among them. Batches take rows in order, and high is a whole number, so of the samples
+
+        ⌊k·(N − 1)/(m − 1)⌋ < high  ⟺  k < high·(m − 1)/(N − 1),  which are ⌈high·(m − 1)/(N − 1)⌉,  at most m,
+
+    lie in the batches up to one that ends with row `high`. A sample's latency is its batch's end less its arrival; the
+    q-quantile of m sorted ones lies at height (m − 1)·q.
+    """
+    runs, most = len(done), int(min(sample, done.max(initial=0)))
+    found = np.full((runs, len(QUANTILES)), np.nan)
     if most == 0:
         return found
-    counts, lane = np.minimum(done, most), batches.lane
-    apart, among = np.maximum(counts - 1, 1), np.maximum(done - 1, 1)
-    # The k-th sample is row k·among // apart, which is below high for k < high·apart / among.
-    upto = np.minimum(-(-batches.high * apart[lane] // among[lane]), counts[lane])
-    upto += (np.cumsum(counts) - counts)[lane]
+    counts, run = np.minimum(done, most), batches.run
+    apart, among = np.maximum(counts - 1, 1), np.maximum(done - 1, 1)  # m − 1 and N − 1
+    upto = np.minimum(-(-batches.high * apart[run] // among[run]), counts[run])
+    upto += (np.cumsum(counts) - counts)[run]  # now over all runs before, too
     share = np.diff(upto, prepend=0)  # samples of each batch
     k = np.arange(most)[None, :]
-    for first in range(0, lanes, max(1, CHUNK // most)):
-        part = np.arange(first, min(lanes, first + max(1, CHUNK // most)))
+    for first in range(0, runs, max(1, CHUNK // most)):
+        part = np.arange(first, min(runs, first + max(1, CHUNK // most)))
         mine = slice(int(batches.edges[first]), int(batches.edges[part[-1] + 1]))
         count = counts[part, None]
         held = k < count
         row = (k * among[part, None] // apart[part, None])[held]
-        latency = np.full(held.shape, NEVER)
+        latency = np.full(held.shape, NEVER)  # a run of fewer samples has the rest of its line at the end
         latency[held] = np.repeat(batches.end[mine], share[mine]) - arrivals[row]
         latency.sort(axis=1)
         for i, q in enumerate(QUANTILES):
@@ -184,24 +195,26 @@ def _latency_quantiles(arrivals: Ints, batches: Batches, done: Ints, sample: int
     return found
 
 
-def run_lanes(
+def simulate_runs(
     arrivals: Ints,
     intervals: Ints,
     *,
-    cost: LaneCost,
+    cost: CostOfRuns,
     horizon_ns: int | Ints,
     policy: str = "asap",
     max_rows_per_batch: int | None = None,
     sample: int = 4096,
 ) -> Outcome:
-    """Run one lane an interval over the same arrivals.
+    """Simulate one run an interval, all over the same arrivals.
+
+    The mean latency is exact: Σ over rows of (end of its batch − arrival) = Σ over batches end·rows − Σ arrivals.
 
     Args:
         arrivals: ns of the run's clock, ascending.
-        intervals: ns, one a lane.
-        cost: Asked once a step for all lanes that are still going; `at once` says whether a batch follows the one
+        intervals: ns, one a run.
+        cost: Asked once a step for all runs that are still going; `at once` says whether a batch follows the one
             before without waiting for its trigger.
-        horizon_ns: Length of the run, one for all lanes or one a lane.
+        horizon_ns: Length of the runs, one for all or one each.
         policy: asap, skip or queue.
         max_rows_per_batch: Cap, or None.
         sample: Of how many rows quantiles are taken at most.

@@ -1,6 +1,6 @@
 """When a pipeline's rows arrive, without the rows where that can be known.
 
-sources -> [trace] -> whatif, tuner
+sources, run.records -> [arrival_times] -> whatif, tuner
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from mblab.arrivals import Arrivals
 from mblab.errors import SettingTypeError, shown
@@ -20,15 +20,15 @@ from mblab.sources.live.base import refuse_ahead
 from mblab.sources.simulate import Simulation
 from mblab.timing.durations import NS
 from mblab.timing.times import scale_ns
+from mblab.tuning.arrays import Ints
 
-__all__ = ["Trace", "trace_of", "trace_of_run"]
+__all__ = ["ArrivalTimes", "arrival_times_of", "arrival_times_of_run"]
 
-Ints = npt.NDArray[np.int64]
-ROWS_LIMIT = 3_000_000
+ROWS_LIMIT: Final = 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class ArrivalTimes:
     """Arrivals on a run's clock.
 
     Attributes:
@@ -46,14 +46,23 @@ class Trace:
         """Rows a second, on average."""
         return len(self.arrival_ns) / self.horizon_ns * NS if self.horizon_ns else 0.0
 
-    def at_load(self, factor: float) -> Trace:
+    def at_load(self, factor: float) -> ArrivalTimes:
         """Return the same rows coming `factor` times as fast."""
-        return Trace(np.rint(self.arrival_ns / factor).astype(np.int64), round(self.horizon_ns / factor), self.whole)
+        if factor == 1:
+            return self
+        return ArrivalTimes(
+            np.rint(self.arrival_ns / factor).astype(np.int64), round(self.horizon_ns / factor), self.whole
+        )
 
 
-def trace_of(
-    source: object, horizon_ns: int, *, seed: int = 0, speedup: float | None = None, within_s: float | None = None
-) -> Trace:
+def arrival_times_of(
+    source: Arrivals | Source,
+    horizon_ns: int,
+    *,
+    seed: int = 0,
+    speedup: float | None = None,
+    within_s: float | None = None,
+) -> ArrivalTimes:
     """Return the arrivals with A < horizon.
 
     Args:
@@ -83,11 +92,11 @@ def trace_of(
             break
         if within_s is not None and (rows > ROWS_LIMIT or time.perf_counter() > limit):
             found = np.concatenate(parts)
-            return Trace(found, int(found[-1]) + 1 if len(found) else 0, False)
+            return ArrivalTimes(found, int(found[-1]) + 1 if len(found) else 0, False)
     return _cut(np.concatenate(parts or [np.empty(0, np.int64)]), horizon_ns, ended)
 
 
-def trace_of_run(run: Run) -> Trace:
+def arrival_times_of_run(run: Run) -> ArrivalTimes:
     """Return when the rows of a run arrived, as far as its records are kept, on a clock that begins with the first.
 
     What was still waiting at its end arrived too, but nobody noted when: the trace ends before it.
@@ -98,12 +107,12 @@ def trace_of_run(run: Run) -> Trace:
     end = round(float(summary.duration_s) * NS)
     if summary.backlog_rows and len(arrivals):
         end = int(arrivals[-1]) + 1
-    return Trace(arrivals - since, end - since, whole=False)
+    return ArrivalTimes(arrivals - since, end - since, whole=False)
 
 
-def _cut(arrivals: Ints, horizon_ns: int, whole: bool) -> Trace:
+def _cut(arrivals: Ints, horizon_ns: int, whole: bool) -> ArrivalTimes:
     kept = arrivals[: arrivals.searchsorted(horizon_ns)]
-    return Trace(kept, horizon_ns, whole and len(kept) == len(arrivals))
+    return ArrivalTimes(kept, horizon_ns, whole and len(kept) == len(arrivals))
 
 
 def _blocks(source: Source, end_ns: float) -> Iterator[Ints]:

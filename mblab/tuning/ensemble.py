@@ -1,6 +1,8 @@
-"""Each interval run many times over, on laws as they might also have come out of the probes: the middle and the spread.
+"""Each interval simulated many times, on laws as they might also have come out of the probes: middle and spread.
 
-cost + lanes -> [bundle] -> whatif, advice, verification
+A member of the ensemble is a law of its own: the first four are the best guess, the others are drawn.
+
+    cost + simulate -> [ensemble] -> whatif, target, verification
 """
 
 from __future__ import annotations
@@ -10,46 +12,44 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from mblab.errors import SettingError, SettingTypeError, shown
+from mblab.errors import SettingError
 from mblab.metrics.summary import ROUNDING
+from mblab.support.arguments import number
 from mblab.timing.durations import NS
+from mblab.tuning.arrays import Bools, Floats, Ints
 from mblab.tuning.cost import CostModel
-from mblab.tuning.lanes import Bools, Floats, Ints, Outcome, run_lanes
-from mblab.tuning.sweep import CURVE_COLUMNS
+from mblab.tuning.curve import CURVE_COLUMNS
+from mblab.tuning.simulate import Outcome, simulate_runs
 
-__all__ = ["BANDED", "LANES", "Bundle", "Price", "check_price"]
+__all__ = ["BANDED", "MEMBERS", "POINTS", "Ensemble", "Price", "check_price"]
 
-LANES: Final = 20
-POINTS: Final = 4  # lanes on the best guess itself; they differ in the scatter of their batches
-SAMPLE: Final = (
-    384  # rows a lane, of which a curve's quantiles are taken: a rank, and so a quantile, is off by 1/384 at most
-)
+MEMBERS: Final = 20
+POINTS: Final = 4  # members on the best guess itself; they differ in the scatter of their batches
+SAMPLE: Final = 384  # rows a run of which a curve's quantiles are taken: a rank is off by 1/384 at most
 BANDED: Final = ("latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "load")
-Z95 = 1.96
+Z95: Final = 1.96
 
-Price = Callable[[Any], Any]
+PriceOfRows = Callable[[int], float] | Callable[[Ints], Floats]
+Price = float | PriceOfRows
 
 
-def check_price(price: object) -> Price | None:
+def check_price(price: Price | None) -> PriceOfRows | None:
     """Return what a batch of n rows costs in the user's money, as a function of n; None stays None."""
     if price is None or callable(price):
         return price
-    if isinstance(price, bool) or not isinstance(price, int | float | np.number) or not price >= 0:
-        raise SettingTypeError(f"price must be money per batch or a function of its rows, got {shown(price)}.")
-    fixed = float(price)
+    fixed = number(price, "price", zero=True, hint="; or a function of a batch's rows")
     return lambda n: np.full(np.shape(n), fixed)
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """What every interval came to in every lane.
+class Ensemble:
+    """What every interval came to in every member.
 
     Attributes:
         intervals: ns, ascending.
-        values: Measure → [interval, lane]: those of a curve, and num_input_rows_max.
+        values: Measure → [interval, member]: those of a curve, and num_input_rows_max.
         regimes: One an interval: whether the best guess keeps up, and if it does, on which side of 1 its load is.
         cost_per_hour: Of the best guess: CPU seconds, busy seconds or money an hour.
         cost_unit: Which of them.
@@ -76,28 +76,28 @@ class Bundle:
         horizon_ns: int | Ints,
         policy: str = "asap",
         max_rows_per_batch: int | None = None,
-        lanes: int = LANES,
+        members: int = MEMBERS,
         seed: int = 0,
-        price: Price | None = None,
+        price: PriceOfRows | None = None,
         workers: int = 1,
         sample: int = SAMPLE,
-    ) -> Bundle:
-        """Run every interval in every lane; see `run_lanes`. The horizon is one for all, or one an interval."""
-        law = cost.lanes(lanes, seed=seed, points=min(POINTS, lanes))
+    ) -> Ensemble:
+        """Simulate every interval in every member; see `simulate_runs`. Each interval may have a horizon of its own."""
+        drawn = cost.drawn(members, seed=seed, points=min(POINTS, members))
 
-        def cost_of(lane: Ints, rows: Ints, seen: Ints, at_once: Bools) -> Ints:
-            return law.ns(lane, -(-rows // workers), seen, at_once)
+        def cost_of(run: Ints, rows: Ints, seen: Ints, at_once: Bools) -> Ints:  # run = interval · members + member
+            return drawn.ns(run, -(-rows // workers), seen, at_once)
 
-        o = run_lanes(
+        o = simulate_runs(
             arrivals,
-            np.repeat(intervals, lanes),
+            np.repeat(intervals, members),
             cost=cost_of,
-            horizon_ns=horizon_ns if isinstance(horizon_ns, int) else np.repeat(horizon_ns, lanes),
+            horizon_ns=horizon_ns if isinstance(horizon_ns, int) else np.repeat(horizon_ns, members),
             policy=policy,
             max_rows_per_batch=max_rows_per_batch,
             sample=sample,
         )
-        shape = (len(intervals), lanes)
+        shape = (len(intervals), members)
         values = {
             "latency_mean_s": o.mean_s.reshape(shape),
             **{f"latency_{q}_s": o.quantiles_s[:, i].reshape(shape) for i, q in enumerate(("p50", "p95", "p99"))},
@@ -121,11 +121,14 @@ class Bundle:
         )
 
     def middle(self, name: str) -> Floats:
-        """Return a measure's median over the lanes, one an interval; NaN where no lane has a value."""
+        """Return a measure's median over the members, one an interval; NaN where none has a value."""
         return _quantile(self.values[name], 0.5)
 
     def band(self, name: str, widen: float = 1.0) -> tuple[Floats, Floats]:
         """Return the 95 % band of a measure.
+
+        Few members say little of the tails, so each end is the farther one of two: their 2.5 % or 97.5 % quantile, and
+        middle·exp(∓1.96·sd), with sd that of the members' log. Widening by w takes an end to middle·(end/middle)^w.
 
         Args:
             name: A measure above 0.
@@ -148,11 +151,11 @@ class Bundle:
             )
 
     def chance(self, limits: Mapping[str, float], widen: float = 1.0) -> Floats:
-        """Return the share of lanes that keep every limit, one an interval.
+        """Return the share of members that keep every limit, one an interval.
 
         Args:
             limits: Measure → highest value allowed.
-            widen: Factor on each lane's distance from the middle.
+            widen: Factor on each member's distance from the middle, on a log scale.
         """
         kept = np.ones(next(iter(self.values.values())).shape, np.bool_)
         for name, limit in limits.items():
@@ -162,7 +165,7 @@ class Bundle:
         return np.asarray(kept.mean(axis=1), np.float64)
 
     def table(self, widen: float = 1.0) -> pd.DataFrame:
-        """Return the curve: the middle of the lanes, with `_lo` and `_hi`, largest batch and cost."""
+        """Return the curve: the middle of the members, with `_lo` and `_hi`, largest batch and cost."""
         columns: dict[str, Any] = {"interval_s": self.intervals / NS, "regime": self.regimes}
         columns |= {name: self.middle(name) for name in self.values}
         columns["backlog_rows"] = np.rint(columns["backlog_rows"]).astype(np.int64)
@@ -176,7 +179,12 @@ class Bundle:
         return pd.DataFrame(named)
 
     @property
-    def extrapolated(self) -> npt.NDArray[np.bool_]:
+    def keeps_up(self) -> Bools:
+        """Whether an interval's backlog stays bounded and its load below 1."""
+        return np.array([r != "unsustainable" for r in self.regimes]) & (self.middle("load") < 1)
+
+    @property
+    def extrapolated(self) -> Bools:
         """Whether an interval brings batches a third larger than any that was tried."""
         return np.asarray(self.middle("num_input_rows_max") > 1.3 * self.rows_largest, np.bool_)
 
@@ -191,14 +199,14 @@ def _regimes(o: Outcome, load: Floats) -> list[str]:
 
 
 def _sizes(o: Outcome, shape: tuple[int, int]) -> list[Ints]:
-    """Return the rows of each interval's batches in its first lane, without empty ones."""
-    b, (count, lanes) = o.batches_of, shape
-    found = [b.rows[b.edges[i * lanes] : b.edges[i * lanes + 1]] for i in range(count)]
+    """Return the rows of each interval's batches in its first member, without empty ones."""
+    b, (count, members) = o.batches_of, shape
+    found = [b.rows[b.of(i * members)] for i in range(count)]
     return [rows[rows > 0] for rows in found]
 
 
 def _quantile(values: Floats, q: float) -> Floats:
-    """Return a quantile over the lanes that have a value, NaN where none has."""
+    """Return a quantile over the members that have a value, NaN where none has."""
     found = np.quantile(values, q, axis=1)
     gaps = np.isnan(found)
     some = gaps & ~np.isnan(values).all(axis=1)
@@ -207,16 +215,16 @@ def _quantile(values: Floats, q: float) -> Floats:
     return np.asarray(found, np.float64)
 
 
-def _cost_sums(o: Outcome, shape: tuple[int, int], model: CostModel, price: Price | None) -> tuple[Floats, str]:
-    """Return what each interval's batches cost together, in its first lane, and in which unit.
+def _cost_sums(o: Outcome, shape: tuple[int, int], model: CostModel, price: PriceOfRows | None) -> tuple[Floats, str]:
+    """Return what each interval's batches cost together, in its first member, and in which unit.
 
     Money where there is a price. CPU seconds, unless the work is mostly waiting: then what it occupies is time.
     """
     if price is None and model.waits:
         return o.busy_s.reshape(shape)[:, 0], "busy s"
-    b, count, lanes = o.batches_of, *shape
-    first = b.lane % lanes == 0
-    rows, which = b.rows[first], b.lane[first] // lanes
+    b, run, (count, members) = o.batches_of, o.batches_of.run, shape
+    first = run % members == 0
+    rows, which = b.rows[first], run[first] // members
     full = rows > 0
     rows, which = rows[full], which[full]
     if price is None:
@@ -226,11 +234,13 @@ def _cost_sums(o: Outcome, shape: tuple[int, int], model: CostModel, price: Pric
     return np.bincount(which, weights=each, minlength=count).astype(np.float64), unit
 
 
-def _priced(price: Price, rows: Ints) -> Floats:
+def _priced(price: PriceOfRows, rows: Ints) -> Floats:
+    """Return the price of each batch; asked with the array, else batch by batch."""
+    ask: Callable[[Any], Any] = price
     try:
-        each = np.broadcast_to(np.asarray(price(rows), np.float64), rows.shape)
+        each = np.broadcast_to(np.asarray(ask(rows), np.float64), rows.shape)
     except (TypeError, ValueError):
-        each = np.array([float(price(int(n))) for n in rows])
+        each = np.array([float(ask(int(n))) for n in rows])
     if not np.isfinite(each).all() or (each < 0).any():
         raise SettingError("price must give a finite amount, 0 or more, for each batch.")
     return each
