@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import mblab
 from mblab import BatchError, HistoryGone, Lab, SettingError
 from mblab.checks.cuts import ONE, cuts_of
-from mblab.checks.verdict import same_value
+from mblab.checks.equality import same_value
 from mblab.testing import ListSink, assert_cut_invariant, assert_same_as_batch, rows_at
 from mblab.tuning.spectrum import latencies_s
 

@@ -1,4 +1,4 @@
-"""What the steps would do otherwise: other cuts, the same batch again, a new version beside the old, other sizes.
+"""What the steps would do otherwise: other cuts, the same batch again, a new version beside the old.
 
-pipeline, history -> trial -> [checks]: recut, rerun, inspection, shadow, spectrum -> lab, testing
+pipeline, history -> trial -> [checks]: recut, rerun, inspection, shadow -> lab, testing
 """

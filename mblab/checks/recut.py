@@ -19,8 +19,9 @@ from typing import Any, Final
 import pandas as pd
 
 from mblab.checks.cuts import ONE, Cuts, cuts_of
+from mblab.checks.equality import same_value
 from mblab.checks.trial import Recording, Trial
-from mblab.checks.verdict import CHANGES, SAME, Emissions, Verdict, judge, same_value, worst
+from mblab.checks.verdict import CHANGES, SAME, Emissions, Verdict, compare_emissions, worst
 from mblab.engine.pipeline import Pipeline
 from mblab.errors import BatchError, SettingError, shown
 from mblab.steps.chain import names_of
@@ -32,7 +33,6 @@ __all__ = ["CutCheck", "check_cuts", "same_as_batch"]
 
 FAILS: Final = "fails"
 RANDOM: Final = "another result each time"
-REFERENCE: Final = "reference"
 TABLE: Final = ("column", "verdict", "cut", "after_row", "reference", "other")
 
 # What a function's text (or a column's name) says about why it depends on the cut, and the way on.
@@ -103,6 +103,7 @@ class _Outcome:
 
 
 def _outcome(pipeline: Pipeline, recording: Recording, ends: Sequence[int], shared: Sequence[int]) -> _Outcome:
+    """Return what the steps give on batches that end at some rows, with their states at those that all cuts share."""
     trial = Trial(pipeline, recording)
     emissions: list[tuple[int, pd.DataFrame]] = []
     states: dict[int, dict[str, Any]] = {}
@@ -140,12 +141,9 @@ def check_cuts(pipeline: Pipeline, recording: Recording) -> CutCheck:
     if len(recording.rows) < 4:
         raise SettingError(f"check needs at least 4 rows to cut in several ways, got {len(recording.rows)}.")
     cuts = cuts_of(recording.arrival_ns, pipeline.settings.interval_ns)
-    found = _look(pipeline, recording, cuts)
-    broken = [r for r in found if r["verdict"] in (CHANGES, FAILS, RANDOM)]
-    culprit = _culprit(pipeline, recording, cuts) if broken else pipeline.steps[-1]
-    table = pd.DataFrame(found, columns=list(TABLE)).astype({"after_row": "int64"})
-    text = _in_words(pipeline, cuts, found, broken, culprit)
-    return CutCheck(not broken, text, table, cuts.rows, ("in a few ranges", *cuts.others))
+    found = _compare_cuts(pipeline, recording, cuts)
+    step = _first_that_depends(pipeline, recording, cuts) if _broken(found) else pipeline.steps[-1]
+    return _concluded(pipeline, cuts, found, step, ("in a few ranges", *cuts.others))
 
 
 def same_as_batch(pipeline: Pipeline, recording: Recording) -> CutCheck:
@@ -155,23 +153,34 @@ def same_as_batch(pipeline: Pipeline, recording: Recording) -> CutCheck:
     """
     cuts = cuts_of(recording.arrival_ns, pipeline.settings.interval_ns)
     whole = Cuts([cuts.rows], {"in a few ranges": cuts.ends} | {k: v for k, v in cuts.others.items() if k != ONE})
-    found = _look(pipeline, recording, whole, adds=False)
-    broken = [r for r in found if r["verdict"] in (CHANGES, FAILS, RANDOM)]
+    found = _compare_cuts(pipeline, recording, whole, adds=False)
+    return _concluded(pipeline, whole, found, pipeline.steps[-1])
+
+
+def _broken(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of the table that speak against the pipeline."""
+    return [row for row in found if row["verdict"] in (CHANGES, FAILS, RANDOM)]
+
+
+def _concluded(
+    pipeline: Pipeline, cuts: Cuts, found: list[dict[str, Any]], step: Step, called: tuple[str, ...] = ()
+) -> CutCheck:
+    """Return what was found as a check; `step` is the one that its words are about."""
     table = pd.DataFrame(found, columns=list(TABLE)).astype({"after_row": "int64"})
-    return CutCheck(not broken, _in_words(pipeline, whole, found, broken, pipeline.steps[-1]), table, cuts.rows)
+    return CutCheck(not _broken(found), _in_words(pipeline, cuts, found, step), table, cuts.rows, called)
 
 
-def _culprit(pipeline: Pipeline, recording: Recording, cuts: Cuts) -> Step:
+def _first_that_depends(pipeline: Pipeline, recording: Recording, cuts: Cuts) -> Step:
     """Return the first step whose own output depends on the cut."""
     for count in range(1, len(pipeline.steps)):
         part = replace(pipeline, steps=pipeline.steps[:count])
-        if any(r["verdict"] in (CHANGES, FAILS, RANDOM) for r in _look(part, recording, cuts)):
+        if _broken(_compare_cuts(part, recording, cuts)):
             return pipeline.steps[count - 1]
     return pipeline.steps[-1]
 
 
-def _look(pipeline: Pipeline, recording: Recording, cuts: Cuts, *, adds: bool = True) -> list[dict[str, Any]]:
-    """Return the rows of the table."""
+def _compare_cuts(pipeline: Pipeline, recording: Recording, cuts: Cuts, *, adds: bool = True) -> list[dict[str, Any]]:
+    """Return the rows of the table: the reference cut against itself once more, then against every other cut."""
     reference = _outcome(pipeline, recording, cuts.ends, cuts.ends)
     if reference.error is not None:
         raise reference.error
@@ -181,7 +190,7 @@ def _look(pipeline: Pipeline, recording: Recording, cuts: Cuts, *, adds: bool = 
 
     def verdicts(other: _Outcome, ends: Sequence[int]) -> dict[str, Verdict]:
         if reference.emissions or other.emissions:
-            return judge(reference.emissions, other.emissions, ends, running=running, key=key, adds=adds)
+            return compare_emissions(reference.emissions, other.emissions, ends, running=running, key=key, adds=adds)
         return _states(reference, other, ends)
 
     twice = verdicts(again, cuts.ends)
@@ -235,17 +244,16 @@ def _states(one: _Outcome, other: _Outcome, ends: Sequence[int]) -> dict[str, Ve
     return found
 
 
-def _in_words(
-    pipeline: Pipeline, cuts: Cuts, found: list[dict[str, Any]], broken: list[dict[str, Any]], culprit: Step
-) -> str:
+def _in_words(pipeline: Pipeline, cuts: Cuts, found: list[dict[str, Any]], step: Step) -> str:
+    broken = _broken(found)
     if not broken:
         kinds = ", ".join(dict.fromkeys(r["verdict"] for r in found))
         return (
             f"the result of {names_of(pipeline.steps)} does not depend on the batch cut "
             f"({cuts.rows:,} rows cut in {1 + len(cuts.others)} ways: {kinds or 'no output, no state'})"
         )
-    where = f" (from {culprit.name} on)" if len(pipeline.steps) > 1 else ""
-    lines = [f"{culprit.name} fails {r['cut']}, on {r['other']}" for r in broken if r["verdict"] == FAILS]
+    where = f" (from {step.name} on)" if len(pipeline.steps) > 1 else ""
+    lines = [f"{step.name} fails {r['cut']}, on {r['other']}" for r in broken if r["verdict"] == FAILS]
     random = [r["column"] for r in broken if r["verdict"] == RANDOM]
     if random:
         way = "take random numbers from a seed in state, and times from the rows"
@@ -253,7 +261,7 @@ def _in_words(
     changed: dict[str, list[str]] = {}
     for row in broken:
         if row["verdict"] == CHANGES:
-            changed.setdefault(_hint(row["column"], culprit), []).append(row["column"])
+            changed.setdefault(_hint(row["column"], step), []).append(row["column"])
     lines += [f"{_listed(names, 'changes')} with the batch cut{where}; {hint}" for hint, names in changed.items()]
     return "\n".join(lines)
 

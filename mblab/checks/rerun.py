@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from mblab.charts import markup
+from mblab.checks.equality import equal, named_once
 from mblab.checks.trial import Recording, Trial
-from mblab.checks.verdict import equal, named_once
 from mblab.engine.engine import Engine
 from mblab.engine.history import Remembered
 from mblab.engine.pipeline import Pipeline
