@@ -31,6 +31,7 @@ from mblab.runs.page import Page
 from mblab.runs.run import Run
 from mblab.sinks import parquet
 from mblab.sources import replay
+from mblab.support.files import says_within, write_whole
 from mblab.tables.values import as_json
 from mblab.timing.durations import format_s
 from mblab.tuning.sweep import Sweep
@@ -145,14 +146,14 @@ def run_demo(folder: Path, note: Callable[[str], None]) -> DemoResult:
         notebook.result()
     note("4/4 writing the report")
     result = DemoResult(folder, run, sweep, interval_s, rows, time.monotonic() - began)
-    result.report.write_text(report_page(result), encoding="utf-8")
+    write_whole(result.report, report_page(result).encode())
     return result
 
 
 def claim(folder: Path) -> None:
     """Make the folder, or refuse one that holds what no demo wrote."""
     report = folder / "report.html"
-    ours = report.is_file() and GENERATOR in report.read_text(encoding="utf-8", errors="replace")
+    ours = report.is_file() and says_within(report, GENERATOR, 4096)
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not ours)):
         raise SettingError(
             f"--out must be a new folder or an earlier demo's, but {str(folder)!r} holds something else."

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from mblab.sources.base import Block, Source
 from mblab.sources.live.base import Live
 from mblab.sources.recording import ARRIVAL, MARK, recording_in
 from mblab.support.arguments import user_path
+from mblab.support.files import beside, move_into_place
 from mblab.tables.base import DECODE_ROWS, each_once
 from mblab.timing.clock import WallClock
 from mblab.timing.durations import NS, Duration, duration_ns, format_s
@@ -151,7 +151,7 @@ class _Writer:
     def __init__(self, source: Source, target: Path) -> None:
         self.rows = 0
         self._source, self._target = source, target
-        self._temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.tmp")
+        self._temporary = beside(target)
         self._held: list[Any] = []
         self._held_rows = 0
         self._since_s = time.monotonic()
@@ -229,7 +229,7 @@ class _Writer:
                 self._write()
             if self._file is not None:
                 self._file.close()
-                self._temporary.replace(self._target)
+                move_into_place(self._temporary, self._target)
         finally:
             self._temporary.unlink(missing_ok=True)
         return self._target

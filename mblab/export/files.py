@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
 from mblab.errors import ExportError, SettingTypeError, shown
 from mblab.export.capture import Table
+from mblab.support.files import write_whole
 
 __all__ = ["MARK", "checked_target", "refuse_foreign", "replace_file", "save_table"]
 
@@ -63,14 +63,10 @@ def refuse_foreign(path: Path, *, known: bool) -> None:
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file in the same folder, then put it in place in one move."""
-    temporary = path.with_name(f".{uuid4().hex}.tmp")
     try:
-        write(temporary)
-        temporary.replace(path)
+        write_whole(path, write)
     except OSError as problem:
         raise ExportError(f"{str(path)!r} cannot be written ({problem.strerror or problem}).") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_table(table: Table, name: str, path: Path) -> None:
