@@ -195,7 +195,7 @@ def test_a_path_that_is_none_is_refused_at_once(case, path):
 @pytest.mark.parametrize("mode", ["replac", 3, True])
 def test_a_mode_that_is_none_is_refused(case, tmp_path, mode):
     """One of three words, or None."""
-    with pytest.raises(SettingError, match="mode must be one of"):
+    with pytest.raises(SettingError, match="mode must be 'replace', 'append' or 'error'"):
         case.make(tmp_path, mode=mode)
 
 
@@ -936,8 +936,8 @@ def yields(rows):
 @pytest.mark.parametrize(
     ("fn", "says"),
     [
-        (3, "needs a function"),
-        ("print", "needs a function"),
+        (3, "fn must be a function"),
+        ("print", "fn must be a function"),
         (lambda: None, r"takes \[\]"),
         (lambda a, b, c, d: None, r"takes \['a', 'b', 'c', 'd'\]"),
         (lambda r, *, key: None, r"takes \['r', 'key'\]"),

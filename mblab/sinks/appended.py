@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import zlib
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -22,7 +21,9 @@ import pandas as pd
 
 from mblab.errors import SettingError, SinkError, shown
 from mblab.sinks.base import Delivery, Mode, Savepoint
-from mblab.sinks.files import FileSink, aligned, is_held, make_folder, named, replace_file, write_all, writing
+from mblab.sinks.deliveries import is_held
+from mblab.sinks.files import FileSink, aligned, named, writing
+from mblab.support.files import left_over, write_all, write_whole
 
 __all__ = ["AppendedFile"]
 
@@ -92,13 +93,9 @@ class AppendedFile(FileSink, ABC):
 
     def __init__(self, path: str | os.PathLike[str], mode: Mode | None = None) -> None:
         super().__init__(path, mode)
-        text = os.fspath(path)
-        if text.endswith(("/", os.sep)):
-            raise SettingError(
-                f"{self.kind}'s path must name a file, got the folder {shown(text)}; add one: out/rows.{self.kind}."
-            )
-        if self.file.suffix.lower() in PACKED:
-            raise SettingError(f"{self.kind} writes plain text, got {shown(text)}; leave out {self.file.suffix!r}.")
+        self._names_a_file(path, f"add one: out/rows.{self.kind}")
+        if (suffix := self.file.suffix).lower() in PACKED:
+            raise SettingError(f"{self.kind} writes plain text, got {shown(os.fspath(path))}; leave out {suffix!r}.")
         self._marker_file = self.file.with_name(f".{self.file.name}.mblab.json")
         self._descriptor: int | None = None
         self._inode = 0
@@ -113,46 +110,36 @@ class AppendedFile(FileSink, ABC):
         """
         self.close()
         with writing(self.path):
-            make_folder(self.file.parent, self.path)
-            self._refuse_other_kinds()
-            descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o666)
+            self._make_folder(self.file.parent)
+            self._refuse_other_kinds(f"rows.{self.kind}")
+            descriptor = self.disk.open(self.file)
             try:
                 self._marker = self._begin(descriptor, run_id)
                 self._at = self._marker.after
-                os.ftruncate(descriptor, self._at.bytes)
+                self.disk.truncate(descriptor, self._at.bytes)
+                for left in left_over(self._marker_file, self.disk):
+                    self.disk.remove(left)
                 self._write_marker(self._marker, durable=False)
             except BaseException:
-                os.close(descriptor)
+                self.disk.close(descriptor)
                 raise
-            self._descriptor, self._inode = descriptor, os.fstat(descriptor).st_ino
-
-    def _refuse_other_kinds(self) -> None:
-        if self.file.exists() and not stat.S_ISREG(self.file.stat().st_mode):
-            what = "a folder" if self.file.is_dir() else "no regular file"
-            raise SinkError(f"{self.path} is {what}; {self.kind} needs the path of a file, such as rows.{self.kind}.")
+            self._descriptor, self._inode = descriptor, self.disk.stat(descriptor).st_ino
 
     def _begin(self, descriptor: int, run_id: str) -> Marker:
         """Return the marker to start from, by what stands there and the mode."""
-        size = os.fstat(descriptor).st_size
+        size = self.disk.stat(descriptor).st_size
         marker = self._read_marker()
         same_run = marker is not None and marker.run_id == run_id
         if size == 0 and not (same_run and marker and marker.begin + marker.before.bytes):
             return Marker(run_id)
-        if self.mode == "error" and not same_run:
-            raise SinkError(f"{self.path} is there already; use another path, or mode='replace' or 'append'.")
+        begins = self._beginning(same_run=same_run, stands=True, already="is there already; use another path")
         mark = marker.settled(size) if marker else None
-        if (
-            marker is None
-            or mark is None
-            or (self.mode == "replace" and not same_run and _crc(descriptor, mark) != mark.crc)
-        ):
+        if marker is None or mark is None or (begins == "anew" and self._crc(descriptor, mark) != mark.crc):
             did = "was not written by mblab" if marker is None else "was changed since mblab wrote it"
             raise SinkError(f"{self.path} {did}, so it is left as it is; move it away or use another path.")
-        if same_run:
+        if begins == "go on":
             return replace(marker, before=mark, after=mark)
-        if self.mode == "append":
-            return Marker(run_id, marker.columns, mark.bytes, mark, mark)
-        return Marker(run_id)
+        return Marker(run_id, marker.columns, mark.bytes, mark, mark) if begins == "add" else Marker(run_id)
 
     def savepoint(self) -> Savepoint | None:
         """Return the file's length, and what is needed to go on from there."""
@@ -167,7 +154,7 @@ class AppendedFile(FileSink, ABC):
         if savepoint is None:
             return
         mark, descriptor = Mark(**savepoint), self._opened()
-        size = os.fstat(descriptor).st_size
+        size = self.disk.stat(descriptor).st_size
         if not self._marker.begin <= mark.bytes <= size:
             raise SinkError(
                 f"{self.path} cannot go back to its first {mark.bytes:,} bytes: it has {size:,}, "
@@ -176,8 +163,8 @@ class AppendedFile(FileSink, ABC):
         with writing(self.path):
             self._marker = replace(self._marker, before=mark, after=self._at)  # true before the cut and after it
             self._write_marker(self._marker, durable=True)
-            os.ftruncate(descriptor, mark.bytes)
-            os.fsync(descriptor)
+            self.disk.truncate(descriptor, mark.bytes)
+            self.disk.sync(descriptor)
         self._at = mark
 
     def deliver(self, rows: pd.DataFrame, delivery: Delivery) -> None:
@@ -187,7 +174,7 @@ class AppendedFile(FileSink, ABC):
             SinkError: Other columns than before, a file that something else has changed, or a full disk.
         """
         descriptor, batch_id = self._opened(), delivery.batch_id
-        if is_held(self._at.delivery, delivery, self.path):
+        if is_held(self._at.delivery, delivery, str(self.path)):
             return
         rows = named(rows, self.path, batch_id)
         first = self._at.bytes == 0
@@ -203,12 +190,12 @@ class AppendedFile(FileSink, ABC):
             try:
                 self._marker = replace(self._marker, columns=columns, before=self._at, after=after)
                 self._write_marker(self._marker, durable=durable)
-                write_all(descriptor, data, self._at.bytes)
+                write_all(descriptor, data, self._at.bytes, self.disk)
                 if durable:
-                    os.fsync(descriptor)
+                    self.disk.sync(descriptor)
             except OSError:
                 with suppress(OSError):
-                    os.ftruncate(descriptor, self._at.bytes)
+                    self.disk.truncate(descriptor, self._at.bytes)
                 raise
         self._at = after
 
@@ -231,10 +218,7 @@ class AppendedFile(FileSink, ABC):
             ) from None
 
     def _refuse_second_writer(self) -> None:
-        try:
-            found = self.file.stat()
-        except OSError:
-            raise SinkError(f"{self.path} was moved or deleted during the run; start the run again.") from None
+        found = self._stat(self.file)
         if found.st_size != self._at.bytes or found.st_ino != self._inode:
             raise SinkError(
                 f"{self.path} was changed by something else during the run; give each writer a path of its own."
@@ -245,7 +229,10 @@ class AppendedFile(FileSink, ABC):
         if self._descriptor is not None:
             return self._at.delivery
         marker = self._read_marker()
-        mark = marker.settled(self.file.stat().st_size) if marker and self.file.exists() else None
+        try:
+            mark = marker.settled(self.disk.stat(self.file).st_size) if marker else None
+        except FileNotFoundError:
+            return None
         return mark.delivery if mark else None
 
     def close(self) -> None:
@@ -254,20 +241,20 @@ class AppendedFile(FileSink, ABC):
         if descriptor is not None:
             with writing(self.path):
                 try:
-                    os.fsync(descriptor)
+                    self.disk.sync(descriptor)
                     with suppress(FileNotFoundError):  # moved away: whoever did that has the rows
                         self._write_marker(replace(self._marker, before=self._at, after=self._at), durable=False)
                 finally:
-                    os.close(descriptor)
+                    self.disk.close(descriptor)
 
     def _opened(self) -> int:
         if self._descriptor is None:
-            raise SinkError(f"{self.path} is not open; a run opens its sinks before it delivers.")
+            raise self._not_open()
         return self._descriptor
 
     def _read_marker(self) -> Marker | None:
         try:
-            kept = json.loads(self._marker_file.read_bytes())
+            kept = json.loads(self.disk.content(self._marker_file))
             before, after = Mark(**kept["before"]), Mark(**kept["after"])
             return Marker(kept["run_id"], tuple(kept["columns"]), kept["begin"], before, after)
         except (FileNotFoundError, ValueError, TypeError, KeyError):
@@ -275,12 +262,11 @@ class AppendedFile(FileSink, ABC):
 
     def _write_marker(self, marker: Marker, *, durable: bool) -> None:
         kept = {"mblab": FORMAT, **asdict(marker)}
-        replace_file(self._marker_file, json.dumps(kept).encode(), durable=durable)
+        write_whole(self._marker_file, json.dumps(kept).encode(), durable=durable, disk=self.disk)
 
-
-def _crc(descriptor: int, mark: Mark) -> int:
-    """Return the CRC-32 of a file up to a mark."""
-    crc, at = 0, 0
-    while at < mark.bytes and (piece := os.pread(descriptor, min(READ_BYTES, mark.bytes - at), at)):
-        crc, at = zlib.crc32(piece, crc), at + len(piece)
-    return crc
+    def _crc(self, descriptor: int, mark: Mark) -> int:
+        """Return the CRC-32 of the file up to a mark."""
+        crc, at = 0, 0
+        while at < mark.bytes and (piece := self.disk.read(descriptor, min(READ_BYTES, mark.bytes - at), at)):
+            crc, at = zlib.crc32(piece, crc), at + len(piece)
+        return crc

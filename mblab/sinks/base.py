@@ -9,13 +9,14 @@ sink that already holds the batch keeps it. After a crash the run asks for `last
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import pandas as pd
 
-__all__ = ["Delivery", "Mode", "Savepoint", "Sink"]
+__all__ = ["Delivery", "ExportableSink", "Mode", "Savepoint", "Sink"]
 
 Mode = Literal["replace", "append", "error"]
 Savepoint = Mapping[str, Any]
@@ -91,4 +92,27 @@ class Sink(Protocol):
 
     def describe(self) -> str:
         """Return one line for people: kind, target, mode, guarantee."""
+        ...
+
+
+@runtime_checkable
+class ExportableSink(Sink, Protocol):
+    """A sink that an exported script can make again. One of your own need not be; its lab then cannot be exported.
+
+    Attributes:
+        path: Where it writes, as it was given, when that is one path for which another can stand; else None.
+        functions: Functions of the user's that it calls, which the script has to define.
+    """
+
+    @property
+    def path(self) -> Path | None: ...
+    @property
+    def functions(self) -> tuple[Callable[..., object], ...]: ...
+
+    def code(self, output: str | None = None) -> str:
+        """Return the expression that makes this sink again.
+
+        Args:
+            output: Expression to stand where the path is, such as `options.output`; without effect when there is none.
+        """
         ...

@@ -9,20 +9,42 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import pandas as pd
 
-from mblab.errors import ExportError, SettingError, SettingTypeError, SinkError, shown
+from mblab.errors import ExportError, SettingError, SinkError, shown
 from mblab.sinks.base import Delivery, Mode, Savepoint
 from mblab.support import jupyter
+from mblab.support.arguments import function
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["CallSink"]
+__all__ = ["CallSink", "call"]
 
 DOES_NOTHING: Final = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+def call(fn: Callable[..., object]) -> CallSink:
+    """Return a sink that calls a function with each batch's rows; at least once.
+
+    The function is called as f(rows), f(rows, batch_id) or f(rows, batch_id, run_id), by the number of its positional
+    parameters; one that has a default keeps it. (run_id, batch_id) is the same when a batch is delivered again, so it
+    tells. What the function returns is ignored; when it raises, the batch is delivered again on `lab.resume()`. It is
+    known by its module and name, so running its cell again replaces it.
+
+    Args:
+        fn: The function; the rows are its own to change.
+
+    Raises:
+        SettingError: It is no function, takes other arguments, or is async or a generator.
+
+    >>> import pandas as pd
+    >>> def publish(rows, batch_id):
+    ...     print(batch_id, len(rows))
+    >>> call(publish).deliver(pd.DataFrame({"value": [1, 2]}), Delivery("0123456789ab", batch_id=7))
+    7 2
+    """
+    return CallSink(fn)
 
 
 class CallSink:
@@ -39,11 +61,14 @@ class CallSink:
     path = None
 
     def __init__(self, fn: Callable[..., object]) -> None:
-        if not callable(fn):
-            raise SettingTypeError(f"call needs a function, got {shown(fn)} ({type(fn).__name__}).")
-        self.fn = fn
+        self.fn = function(fn, "fn", "of a batch's rows, such as fn(rows) or fn(rows, batch_id)")
         self.num_arguments = _num_arguments(fn)
         self._target = _place(fn)
+
+    @property
+    def functions(self) -> tuple[Callable[..., object], ...]:
+        """The function."""
+        return (self.fn,)
 
     @property
     def target(self) -> str:
@@ -122,18 +147,18 @@ def _num_arguments(fn: Callable[..., object]) -> int:
     return max(1, len(needed))
 
 
-def _body(fn: Any) -> Any:
+def _body(fn: Callable[..., object]) -> Callable[..., object]:
     """Return the function that runs when `fn` is called."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     return fn if inspect.isroutine(fn) else type(fn).__call__
 
 
-def _name(fn: Any) -> str:
+def _name(fn: Callable[..., object]) -> str:
     return str(getattr(fn, "__qualname__", "") or shown(fn))
 
 
-def _place(fn: Any) -> str:
+def _place(fn: Callable[..., object]) -> str:
     """Return what stays the same when the cell that made the function is run again."""
     if isinstance(fn, functools.partial):
         bound = ", ".join([*(shown(a) for a in fn.args), *(f"{k}={shown(v)}" for k, v in fn.keywords.items())])

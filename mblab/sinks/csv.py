@@ -5,15 +5,38 @@ engine -> [csv] -> appended -> results.csv
 
 from __future__ import annotations
 
-import csv
+import os
+from csv import QUOTE_NONNUMERIC
 from typing import Any
 
 import pandas as pd
 
 from mblab.sinks.appended import AppendedFile
+from mblab.sinks.base import Mode
 from mblab.tables.values import arrow_to_numpy, is_nested, iso, json_text
 
-__all__ = ["CsvSink"]
+__all__ = ["CsvSink", "csv"]
+
+
+def csv(path: str | os.PathLike[str], mode: Mode | None = None) -> CsvSink:
+    """Return a sink that appends each batch to one CSV file, with a header once; exactly once as sole writer.
+
+    Floats read back exactly; times are ISO 8601, those of a time zone in UTC; lists and dicts are JSON; missing values
+    are empty. All batches have the columns of the first. A hidden `.<name>.mblab.json` beside the file says that it is
+    mblab's.
+
+    Args:
+        path: The file; its folder is made when it is not there.
+        mode: What happens to an earlier run's rows: "replace" (None means that), "append" or "error". A file that mblab
+            did not write, or that was changed since, is never touched: the run's start raises `SinkError`.
+
+    Raises:
+        SettingError: `path` is empty, a folder or packed (.gz), or `mode` is none of these.
+
+    >>> csv("results/late.csv", mode="append").describe()
+    'csv: results/late.csv, append, exactly once as sole writer'
+    """
+    return CsvSink(path, mode)
 
 
 class CsvSink(AppendedFile):
@@ -31,7 +54,7 @@ class CsvSink(AppendedFile):
         plain = rows.assign(**varying)
         text = plain.to_csv(index=False, header=first, lineterminator="\n")
         if "\r" in text:  # left unquoted when it does not end lines, yet readers end a line there
-            text = plain.to_csv(index=False, header=first, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+            text = plain.to_csv(index=False, header=first, lineterminator="\n", quoting=QUOTE_NONNUMERIC)
         return text
 
 

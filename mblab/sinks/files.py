@@ -1,41 +1,30 @@
-"""What sinks that write files share: paths, whole-file writes, names of columns, which batch stands there already.
+"""What sinks that write files share: path, mode, the words for what goes wrong, names of columns.
 
 Nothing here knows a format.
 
-    rows -> csv, parquet -> [files] -> disk
+    rows -> csv, parquet, sqlite -> [files] -> disk
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, suppress
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, get_args
+from typing import ClassVar, Final, get_args
 
 import pandas as pd
 
-from mblab.errors import SettingError, SettingTypeError, SinkError, did_you_mean, shown
+from mblab.errors import SettingError, SinkError, shown
 from mblab.sinks.base import Mode
-from mblab.support.arguments import user_path
+from mblab.sinks.deliveries import Beginning, beginning
+from mblab.support.arguments import one_of, user_path
+from mblab.support.files import DISK, Disk
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+__all__ = ["FileSink", "aligned", "named", "writing"]
 
-    from mblab.sinks.base import Delivery
-
-__all__ = [
-    "FileSink",
-    "aligned",
-    "is_held",
-    "make_folder",
-    "named",
-    "replace_file",
-    "sync_folder",
-    "write_all",
-    "writing",
-]
-
-MODES: tuple[str, ...] = get_args(Mode)
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 
 
 class FileSink:
@@ -45,16 +34,19 @@ class FileSink:
         kind: The factory's name in `mblab.sinks`.
         path: Where it writes, as it was given.
         file: The same, absolute and without links: what it is known by.
+        disk: What it writes through.
     """
 
     kind: ClassVar[str]
     guarantee: ClassVar[str]
     effects = True
+    functions: tuple[Callable[..., object], ...] = ()
+    disk: Disk = DISK
 
     def __init__(self, path: str | os.PathLike[str], mode: Mode | None) -> None:
         self.file = user_path(path, f"{self.kind}'s path").resolve()
         self.path = Path(path)
-        self._given_mode = _checked_mode(mode)
+        self._given_mode: Mode | None = None if mode is None else one_of(mode, "mode", MODES)
 
     @property
     def target(self) -> str:
@@ -77,18 +69,58 @@ class FileSink:
             output: Expression to stand where the path is, such as `options.output`.
         """
         mode = "" if self._given_mode is None else f", mode={self._given_mode!r}"
-        return f"mblab.sinks.{self.kind}({output or repr(str(self.path))}{mode})"
+        return f"mblab.sinks.{self.kind}({output or repr(str(self.path))}{self._more_code()}{mode})"
+
+    def _more_code(self) -> str:
+        """Return the arguments between path and mode, each behind a comma."""
+        return ""
 
     def __repr__(self) -> str:
         return self.code()
 
+    def _names_a_file(self, path: str | os.PathLike[str], example: str) -> None:
+        """Refuse the path of a folder."""
+        text = os.fspath(path)
+        if text.endswith(("/", os.sep)):
+            raise SettingError(f"{self.kind}'s path must name a file, got the folder {shown(text)}; {example}.")
 
-def _checked_mode(mode: object) -> Mode | None:
-    if mode is not None and not isinstance(mode, str):
-        raise SettingTypeError(f"mode must be one of {list(MODES)} or None, got {shown(mode)}.")
-    if mode is not None and mode not in MODES:
-        raise SettingError(f"mode must be one of {list(MODES)} or None, got {shown(mode)}{did_you_mean(mode, MODES)}")
-    return mode  # type: ignore[return-value]  # checked in the line above
+    def _kind(self) -> int:
+        """Return the mode of what stands at the path, 0 when nothing does."""
+        try:
+            return self.disk.stat(self.file).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+
+    def _refuse_other_kinds(self, example: str) -> None:
+        kind = self._kind()
+        if kind and not stat.S_ISREG(kind):
+            what = "a folder" if stat.S_ISDIR(kind) else "no regular file"
+            raise SinkError(f"{self.path} is {what}; {self.kind} needs the path of a file, such as {example}.")
+
+    def _make_folder(self, folder: Path) -> None:
+        try:
+            self.disk.make_folder(folder)
+        except (FileExistsError, NotADirectoryError):
+            raise SinkError(
+                f"{self.path} cannot be written: a file stands where a folder is needed; choose another path."
+            ) from None
+
+    def _beginning(self, *, same_run: bool, stands: bool, already: str) -> Beginning:
+        refusal = f"{self.path} {already}, or mode='replace' or 'append'."
+        return beginning(self.mode, same_run=same_run, stands=stands, refusal=refusal)
+
+    def _stat(self, file: Path) -> os.stat_result:
+        """Return what a file that is being written is like now."""
+        try:
+            return self.disk.stat(file)
+        except OSError:
+            raise self._moved() from None
+
+    def _moved(self) -> SinkError:
+        return SinkError(f"{self.path} was moved or deleted during the run; start the run again.")
+
+    def _not_open(self) -> SinkError:
+        return SinkError(f"{self.path} is not open; a run opens its sinks before it delivers.")
 
 
 @contextmanager
@@ -99,63 +131,6 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise SinkError(f"{path} cannot be written: {reason}; make room or choose another path.") from error
-
-
-def make_folder(folder: Path, path: Path) -> None:
-    """Make the folder that a sink writes into, and those above it.
-
-    Raises:
-        SinkError: A file stands in the way.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise SinkError(
-            f"{path} cannot be written: a file stands where a folder is needed; choose another path."
-        ) from None
-
-
-def write_all(descriptor: int, data: bytes, at: int) -> None:
-    """Write all bytes at an offset; a single call may take fewer, and says that the disk is full only in the next."""
-    left = memoryview(data)
-    while left:
-        count = os.pwrite(descriptor, left, at)
-        left, at = left[count:], at + count
-
-
-def replace_file(file: Path, data: bytes, *, durable: bool) -> None:
-    """Make a file hold these bytes, whole or not at all, also if the process is killed in between.
-
-    Args:
-        file: The file; it is replaced if it is there.
-        data: Its new content.
-        durable: Whether to return only when it would survive a power cut.
-    """
-    temporary = file.with_name(f".{file.name}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        try:
-            write_all(descriptor, data, 0)
-            if durable:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        temporary.replace(file)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    if durable:
-        sync_folder(file.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def named(rows: pd.DataFrame, path: Path, batch_id: int) -> pd.DataFrame:
@@ -194,20 +169,3 @@ def aligned(rows: pd.DataFrame, columns: Sequence[str], path: Path, batch_id: in
             "return the same columns from every batch."
         )
     return rows[list(columns)]
-
-
-def is_held(last: Delivery | None, delivery: Delivery, where: object) -> bool:
-    """Return whether a delivery stands there already: batches of a run come in order, so up to the last one they do.
-
-    Raises:
-        SinkError: It does, but made of other input, or nothing tells of what: a checkpoint that went back in time.
-    """
-    if last is None or last.run_id != delivery.run_id or delivery.batch_id > last.batch_id:
-        return False
-    known = last.input_hash if last.batch_id == delivery.batch_id else ""
-    if delivery.input_hash != known:
-        raise SinkError(
-            f"{where} holds the batches of run {last.run_id} up to {last.batch_id}, but batch {delivery.batch_id} now "
-            "comes from other input; restore the newer checkpoint, or write to another path."
-        )
-    return True

@@ -10,15 +10,39 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from json.encoder import encode_basestring
 from typing import Any
 
 import pandas as pd
 
 from mblab.sinks.appended import AppendedFile
+from mblab.sinks.base import Mode
 from mblab.tables.values import arrow_to_numpy, iso, json_text
 
-__all__ = ["JsonlSink"]
+__all__ = ["JsonlSink", "jsonl"]
+
+
+def jsonl(path: str | os.PathLike[str], mode: Mode | None = None) -> JsonlSink:
+    """Return a sink that appends each batch to one JSON lines file, an object a row; exactly once as sole writer.
+
+    Every line is strict JSON. Floats read back exactly; NaN, None, NaT and the infinities are null; times are ISO 8601,
+    those of a time zone in UTC; time spans are ISO 8601 durations; lists and dicts stay what they are; bytes are
+    base64. A later batch may have other columns: a line has those of its own batch. A hidden `.<name>.mblab.json`
+    beside the file says that it is mblab's.
+
+    Args:
+        path: The file; its folder is made when it is not there.
+        mode: What happens to an earlier run's rows: "replace" (None means that), "append" or "error". A file that mblab
+            did not write, or that was changed since, is never touched: the run's start raises `SinkError`.
+
+    Raises:
+        SettingError: `path` is empty, a folder or packed (.gz), or `mode` is none of these.
+
+    >>> jsonl("results/late.jsonl").describe()
+    'jsonl: results/late.jsonl, replace, exactly once as sole writer'
+    """
+    return JsonlSink(path, mode)
 
 
 class JsonlSink(AppendedFile):

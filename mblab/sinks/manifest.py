@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import base64
 import json
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mblab.errors import SinkError
 from mblab.sinks.base import Delivery
+from mblab.sinks.deliveries import delivery_of, facts_of
+from mblab.support.files import Disk
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import pyarrow as pa
 
-__all__ = ["FORMAT", "KEY", "MANIFEST", "Manifest", "Part", "facts_of", "read_manifest", "read_part", "stored_schema"]
+__all__ = ["FORMAT", "KEY", "MANIFEST", "Manifest", "Part", "read_manifest", "read_part", "stored_schema"]
 
 FORMAT: Final = 1
 MANIFEST: Final = "_mblab_manifest.jsonl"
@@ -39,7 +44,7 @@ class Part:
     rows: int
     delivery: Delivery
 
-    def line(self) -> dict[str, Any]:
+    def line(self) -> dict[str, str | int]:
         """Return its line of the manifest."""
         return {"part": self.name, "bytes": self.bytes, "rows": self.rows, **facts_of(self.delivery)}
 
@@ -59,23 +64,27 @@ class Manifest:
     bytes: int = 0
     run_id: str = ""
     begin: int = 0
-    schema: Any = None
+    schema: pa.Schema | None = None
     parts: dict[str, Part] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, file: Path, until: int | None = None) -> Manifest:
+    def read(cls, file: Path, disk: Disk, until: int | None = None) -> Manifest:
         """Return what a manifest says, or said when it was `until` bytes long."""
         found = cls()
-        for line in file.read_bytes()[:until].splitlines(keepends=True) if file.exists() else []:
+        try:
+            text = disk.content(file)[:until]
+        except FileNotFoundError:
+            return found
+        for line in text.splitlines(keepends=True):
             if not line.endswith(b"\n"):
                 break
             found._take(json.loads(line))
             found.bytes += len(line)
         return found
 
-    def _take(self, said: dict[str, Any]) -> None:
+    def _take(self, said: Mapping[str, Any]) -> None:
         if "part" in said:
-            part = Part(said["part"], said["bytes"], said["rows"], _delivery(said))
+            part = Part(said["part"], said["bytes"], said["rows"], delivery_of(said))
             self.parts[part.name] = part  # a part written again with another schema keeps its place
         elif "schema" in said:
             self.schema = _schema_of(said["schema"])
@@ -83,53 +92,47 @@ class Manifest:
             self.run_id, self.begin = said["run_id"], self.bytes
 
 
-def facts_of(delivery: Delivery) -> dict[str, Any]:
-    """Return what a line, or a part's metadata, say of a delivery."""
-    return {"run_id": delivery.run_id, "batch_id": delivery.batch_id, "input_hash": delivery.input_hash}
-
-
-def _delivery(facts: dict[str, Any]) -> Delivery:
-    return Delivery(facts["run_id"], facts["batch_id"], facts["input_hash"])
-
-
-def read_manifest(file: Path, path: Path) -> Manifest:
-    """Return what a folder's manifest says.
+def read_manifest(file: Path, path: Path, disk: Disk) -> Manifest:
+    """Return what a folder's manifest says; `path` is the folder's for the message.
 
     Raises:
         SinkError: It cannot be read.
     """
     try:
-        return Manifest.read(file)
+        return Manifest.read(file, disk)
     except (ValueError, KeyError, TypeError):
         raise SinkError(
             f"{path} has a {MANIFEST} that mblab cannot read; delete that file, the parts also say whose they are."
         ) from None
 
 
-def read_part(file: Path) -> Part | None:
+def read_part(file: Path, disk: Disk) -> Part | None:
     """Return what a file says of itself, or None when it is none of ours."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not file.is_file() or file.suffix != ".parquet":
-        return None
     try:
-        footer = pq.read_metadata(file)
-        delivery = _delivery(json.loads(footer.metadata[KEY]))
+        found = disk.stat(file)
+        if not stat.S_ISREG(found.st_mode) or file.suffix != ".parquet":
+            return None
+        with disk.reader(file) as opened:
+            footer = pq.read_metadata(opened)
+        delivery = delivery_of(json.loads(footer.metadata[KEY]))
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
         return None
-    return Part(file.name, file.stat().st_size, footer.num_rows, delivery)
+    return Part(file.name, found.st_size, footer.num_rows, delivery)
 
 
-def stored_schema(file: Path) -> Any:
+def stored_schema(file: Path, disk: Disk) -> pa.Schema:
     """Return the schema of a part, without what it says of itself."""
     import pyarrow.parquet as pq
 
-    schema = pq.read_schema(file)
+    with disk.reader(file) as opened:
+        schema = pq.read_schema(opened)
     return schema.with_metadata({k: v for k, v in (schema.metadata or {}).items() if k != KEY})
 
 
-def _schema_of(text: str) -> Any:
+def _schema_of(text: str) -> pa.Schema:
     import pyarrow as pa
 
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))

@@ -9,19 +9,19 @@ rows, and all of its batch's while it is a view of it, so in a long run the olde
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.sinks.base import Delivery, Mode, Savepoint
-from mblab.sinks.files import is_held
+from mblab.sinks.deliveries import is_held
 from mblab.steps.results import tidy
+from mblab.support.arguments import whole
 
-__all__ = ["MemorySink"]
+__all__ = ["MemorySink", "memory"]
 
 LOOSE = 8_192  # of the newest frames stay as they came: joining takes longer than all else a small batch costs
 JOINED = 256  # frames at a time
@@ -44,6 +44,27 @@ class _Held(NamedTuple):
     rows: pd.DataFrame
 
 
+def memory(limit: int = 1_000_000) -> MemorySink:
+    """Return a sink that keeps the newest rows in memory; `.frame()` gives them, `.dropped` counts the others.
+
+    Args:
+        limit: How many rows it keeps.
+
+    Raises:
+        SettingError: `limit` is no whole number, or below 1.
+
+    >>> import pandas as pd
+    >>> sink = memory(limit=2)
+    >>> sink.open("0123456789ab")
+    >>> sink.deliver(pd.DataFrame({"value": [1, 2, 3]}), Delivery("0123456789ab", batch_id=0))
+    >>> sink.frame(), sink.dropped
+    (   batch_id  value
+     0         0      2
+     1         0      3, 1)
+    """
+    return MemorySink(limit)
+
+
 class MemorySink:
     """Keeps the newest `limit` rows; safe to read from another thread while it is delivered to.
 
@@ -56,13 +77,10 @@ class MemorySink:
     effects = False
     mode: Mode = "replace"
     path = None
+    functions: tuple[Callable[..., object], ...] = ()
 
     def __init__(self, limit: int = 1_000_000) -> None:
-        if isinstance(limit, bool) or not isinstance(limit, int):
-            raise SettingTypeError(f"limit must be a whole number of rows, got {shown(limit)}.")
-        if limit < 1:
-            raise SettingError(f"limit must be at least 1 row, got {limit}.")
-        self.limit = limit
+        self.limit = whole(limit, "limit", least=1, of="rows")
         self._clear("")
 
     def _clear(self, run_id: str) -> None:

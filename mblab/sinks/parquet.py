@@ -13,44 +13,57 @@ import base64
 import json
 import os
 import re
+import stat
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
 
 from mblab.errors import SinkError, shown
 from mblab.sinks.base import Delivery, Mode, Savepoint
-from mblab.sinks.files import (
-    FileSink,
-    aligned,
-    is_held,
-    make_folder,
-    named,
-    replace_file,
-    sync_folder,
-    write_all,
-    writing,
-)
+from mblab.sinks.deliveries import facts_of, is_held
+from mblab.sinks.files import FileSink, aligned, named, writing
 from mblab.sinks.manifest import (
     FORMAT,
     KEY,
     MANIFEST,
     Manifest,
     Part,
-    facts_of,
     read_manifest,
     read_part,
     stored_schema,
 )
 from mblab.sinks.schemas import arrow_table, cast_table, decided_schema, first_line, merged_schema
+from mblab.support.files import write_all, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import pyarrow as pa
 
-    import pandas as pd
+__all__ = ["ParquetSink", "parquet"]
 
-__all__ = ["ParquetSink"]
+LEFT_OVER: Final = re.compile(r"\.part-[0-9a-f]+-\d{6,}\.parquet\.[0-9a-f]{8}\.tmp")  # what `beside` names, killed
 
-LEFT_OVER: Final = re.compile(r"\.part-[0-9a-f]+-\d{6,}\.parquet\.tmp")
+
+def parquet(folder: str | os.PathLike[str], mode: Mode | None = None) -> ParquetSink:
+    """Return a sink that writes one Parquet file a batch into a folder; exactly once, also after a power cut.
+
+    `pandas.read_parquet(folder)` reads it all. A column has the type of its first value: a later batch's type is cast
+    when no value changes by it and refused otherwise; a batch in which the column is all null decides nothing.
+
+    Args:
+        folder: The folder; it is made when it is not there. Files with a leading dot are left alone.
+        mode: What happens to an earlier run's files: "replace" (None means that), "append" or "error". Files that mblab
+            did not write are never touched: the run's start raises `SinkError` and names them.
+
+    Raises:
+        SettingError: `folder` is empty, or `mode` is none of these.
+
+    >>> parquet("out/")
+    mblab.sinks.parquet('out')
+    """
+    return ParquetSink(folder, mode)
 
 
 class ParquetSink(FileSink):
@@ -71,7 +84,7 @@ class ParquetSink(FileSink):
         self._run_id = ""
         self._size = 0  # of the manifest
         self._inode = 0
-        self._schema: Any = None
+        self._schema: pa.Schema | None = None
         self._last: Delivery | None = None
 
     def open(self, run_id: str) -> None:
@@ -83,31 +96,34 @@ class ParquetSink(FileSink):
         import pyarrow.parquet as pq  # noqa: F401 - 0.1 s, here and not in the first batch
 
         self.close()
-        if self.file.exists() and not self.file.is_dir():
-            raise SinkError(f"{self.path} is a file; parquet needs a folder, one file a batch goes into it.")
         with writing(self.path):
-            make_folder(self.file, self.path)
+            if (kind := self._kind()) and not stat.S_ISDIR(kind):
+                raise SinkError(f"{self.path} is a file; parquet needs a folder, one file a batch goes into it.")
+            self._make_folder(self.file)
             manifest, unlisted = self._survey()
-            if manifest.run_id != run_id and self.mode == "error" and (manifest.parts or unlisted):
-                raise SinkError(
-                    f"{self.path} holds results already; use another folder, or mode='replace' or 'append'."
-                )
-            if manifest.run_id != run_id and self.mode == "replace":
+            begins = self._beginning(
+                same_run=manifest.run_id == run_id,
+                stands=bool(manifest.parts or unlisted),
+                already="holds results already; use another folder",
+            )
+            if begins == "anew":
                 self._clear([*manifest.parts, *(part.name for part in unlisted)])
                 manifest, unlisted = Manifest(), []
             self._begin(run_id, manifest, unlisted)
 
     def _begin(self, run_id: str, manifest: Manifest, unlisted: list[Part]) -> None:
-        self._descriptor = os.open(self._manifest_file, os.O_RDWR | os.O_CREAT, 0o666)
-        self._inode = os.fstat(self._descriptor).st_ino
+        self._descriptor = self.disk.open(self._manifest_file)
+        self._inode = self.disk.stat(self._descriptor).st_ino
         self._run_id, self._size, self._schema = run_id, manifest.bytes, manifest.schema
-        os.ftruncate(self._descriptor, self._size)
-        new_run = [] if manifest.run_id == run_id else [{"mblab": FORMAT, "run_id": run_id}]
+        self.disk.truncate(self._descriptor, self._size)
+        new_run: list[Mapping[str, str | int]] = []
+        if manifest.run_id != run_id:
+            new_run = [{"mblab": FORMAT, "run_id": run_id}]
         self._note(*(part.line() for part in unlisted), *new_run)
-        sync_folder(self.file)
+        self.disk.sync_folder(self.file)
         parts = [*manifest.parts.values(), *unlisted]
         if parts and self._schema is None:
-            self._schema = stored_schema(self.file / parts[-1].name)
+            self._schema = stored_schema(self.file / parts[-1].name, self.disk)
         self._last = parts[-1].delivery if parts else None
 
     def _survey(self) -> tuple[Manifest, list[Part]]:
@@ -116,17 +132,17 @@ class ParquetSink(FileSink):
         Raises:
             SinkError: Something in the folder is not ours.
         """
-        manifest = read_manifest(self._manifest_file, self.path)
+        manifest = read_manifest(self._manifest_file, self.path, self.disk)
         unlisted, foreign = [], []
-        for entry in sorted(self.file.iterdir()):
-            if entry.name.startswith(".") or entry == self._manifest_file:
+        for name in self.disk.names(self.file):
+            if name.startswith(".") or name == MANIFEST:
                 continue
-            listed = manifest.parts.get(entry.name)
-            if listed and entry.stat().st_size == listed.bytes:
+            listed = manifest.parts.get(name)
+            if listed and self.disk.stat(self.file / name).st_size == listed.bytes:
                 continue
-            part = read_part(entry)
+            part = read_part(self.file / name, self.disk)
             if part is None:
-                foreign.append(entry.name)
+                foreign.append(name)
             elif listed is None:
                 unlisted.append(part)
         if foreign:
@@ -139,10 +155,11 @@ class ParquetSink(FileSink):
 
     def _clear(self, parts: Iterable[str]) -> None:
         ours = set(parts)
-        for entry in list(self.file.iterdir()):
-            if entry.name in ours or LEFT_OVER.fullmatch(entry.name):
-                entry.unlink()
-        self._manifest_file.unlink(missing_ok=True)
+        for name in self.disk.names(self.file):
+            if name in ours or LEFT_OVER.fullmatch(name):
+                self.disk.remove(self.file / name)
+        with suppress(FileNotFoundError):
+            self.disk.remove(self._manifest_file)
 
     def savepoint(self) -> Savepoint | None:
         """Return how long the manifest is."""
@@ -157,17 +174,18 @@ class ParquetSink(FileSink):
         if savepoint is None:
             return
         descriptor, size = self._opened(), int(savepoint["manifest_bytes"])
-        kept = Manifest.read(self._manifest_file, size)
-        if kept.bytes != size or Manifest.read(self._manifest_file).begin >= size:
+        kept = Manifest.read(self._manifest_file, self.disk, size)
+        if kept.bytes != size or Manifest.read(self._manifest_file, self.disk).begin >= size:
             raise SinkError(f"{self.path} cannot go back: another run wrote there since; use another folder.")
         with writing(self.path):
-            for file in self.file.glob(f"part-{self._run_id}-*.parquet"):
-                if file.name not in kept.parts:
-                    file.unlink()
+            mine = f"part-{self._run_id}-"
+            for name in self.disk.names(self.file):
+                if name.startswith(mine) and name.endswith(".parquet") and name not in kept.parts:
+                    self.disk.remove(self.file / name)
             if kept.schema is not None and kept.schema != self._schema:
                 self._rewrite(decided_schema(kept.schema))
-            os.ftruncate(descriptor, size)
-            sync_folder(self.file)
+            self.disk.truncate(descriptor, size)
+            self.disk.sync_folder(self.file)
         self._size, self._schema = size, kept.schema
         self._last = list(kept.parts.values())[-1].delivery if kept.parts else None
 
@@ -178,7 +196,7 @@ class ParquetSink(FileSink):
             SinkError: Other columns or types than before, a value Parquet cannot hold, a second writer or a full disk.
         """
         self._opened()
-        if is_held(self._last, delivery, self.path):
+        if is_held(self._last, delivery, str(self.path)):
             return
         rows = named(rows, self.path, delivery.batch_id)
         if self._schema is not None:
@@ -194,7 +212,7 @@ class ParquetSink(FileSink):
             self._write_part(Part(name, len(data), len(rows), delivery), data)
         self._last = delivery
 
-    def _adopt(self, schema: Any) -> None:
+    def _adopt(self, schema: pa.Schema) -> None:
         """Make a schema that of all parts."""
         if self._schema is not None and schema.equals(self._schema):
             return
@@ -203,23 +221,25 @@ class ParquetSink(FileSink):
         self._note({"schema": base64.b64encode(schema.serialize().to_pybytes()).decode()})
         self._schema = schema
 
-    def _rewrite(self, schema: Any) -> None:
+    def _rewrite(self, schema: pa.Schema) -> None:
         """Write the parts again that have other types: where they differ there are only nulls, or fields to add."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for part in Manifest.read(self._manifest_file).parts.values():
+        there = set(self.disk.names(self.file))
+        for part in Manifest.read(self._manifest_file, self.disk).parts.values():
             file = self.file / part.name
-            if not file.exists() or stored_schema(file).equals(schema):
+            if part.name not in there or stored_schema(file, self.disk).equals(schema):
                 continue
-            old = pq.ParquetFile(file).read()
+            with self.disk.reader(file) as opened:
+                old = pq.ParquetFile(opened).read()
             columns = [
                 old[f.name] if old[f.name].type == f.type else pa.array(old[f.name].to_pylist(), f.type) for f in schema
             ]
             data = self._encoded(pa.Table.from_arrays(columns, schema=schema), part.delivery)
             self._write_part(replace(part, bytes=len(data)), data)
 
-    def _encoded(self, table: Any, delivery: Delivery) -> bytes:
+    def _encoded(self, table: pa.Table, delivery: Delivery) -> bytes:
         """Return a table as a Parquet file that says what it is."""
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -233,31 +253,28 @@ class ParquetSink(FileSink):
         return buffer.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
     def _write_part(self, part: Part, data: bytes) -> None:
-        replace_file(self.file / part.name, data, durable=True)
+        write_whole(self.file / part.name, data, durable=True, disk=self.disk)
         self._note(part.line())
 
-    def _note(self, *lines: dict[str, Any]) -> None:
+    def _note(self, *lines: Mapping[str, str | int]) -> None:
         """Append lines to the manifest; a power cut may take the last ones, but the parts say the same."""
         data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         try:
-            write_all(self._opened(), data, self._size)
+            write_all(self._opened(), data, self._size, self.disk)
         except OSError:
             with suppress(OSError):
-                os.ftruncate(self._opened(), self._size)
+                self.disk.truncate(self._opened(), self._size)
             raise
         self._size += len(data)
 
     def _refuse_second_writer(self) -> None:
-        try:
-            found = self._manifest_file.stat()
-        except OSError:
-            raise SinkError(f"{self.path} was moved or deleted during the run; start the run again.") from None
+        found = self._stat(self._manifest_file)
         if found.st_size != self._size or found.st_ino != self._inode:
             raise SinkError(f"{self.path} was written to by another run; give each lab a folder of its own.")
 
     def last(self) -> Delivery | None:
         """Return the newest delivery that stands in the folder, or None."""
-        if self._descriptor is None and self.file.is_dir():
+        if self._descriptor is None and stat.S_ISDIR(self._kind()):
             manifest, unlisted = self._survey()
             parts = [*manifest.parts.values(), *unlisted]
             return parts[-1].delivery if parts else None
@@ -268,9 +285,9 @@ class ParquetSink(FileSink):
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with writing(self.path):
-                os.close(descriptor)
+                self.disk.close(descriptor)
 
     def _opened(self) -> int:
         if self._descriptor is None:
-            raise SinkError(f"{self.path} is not open; a run opens its sinks before it delivers.")
+            raise self._not_open()
         return self._descriptor

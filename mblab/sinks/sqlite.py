@@ -2,19 +2,17 @@
 
 Every delivery is one transaction that holds the write lock from its first statement on. It writes its line into
 `_mblab_deliveries` first and the rows after it, so a process killed at any moment leaves whole batches, and a batch
-that comes again finds its line. `_mblab_tables` says which tables are ours, and how we left them.
+that comes again finds its line.
 
-    engine -> [sqlite] -> results.db: the table, _mblab_tables, _mblab_deliveries
+    engine -> [sqlite] -> results.db: the table, and the lines of marker_tables
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
@@ -22,38 +20,40 @@ import pandas as pd
 from mblab.errors import SettingError, SettingTypeError, SinkError, shown
 from mblab.sinks.base import Delivery, Mode, Savepoint
 from mblab.sinks.columns import DECLARED, UNKNOWN, column_kind, column_values, fitted
-from mblab.sinks.files import FileSink, is_held, make_folder, named
+from mblab.sinks.deliveries import is_held
+from mblab.sinks.files import FileSink, named
+from mblab.sinks.marker_tables import OWN, Known, MarkerTables
 
-__all__ = ["SqliteSink"]
+__all__ = ["SqliteSink", "sqlite"]
 
 BUSY_S: Final = 5.0  # how long a locked database is waited for
 MOST_COLUMNS: Final = 2000 - 1  # of its own default limit one is the number of the row
-OWN: Final = "_mblab_"
 ROW_NUMBERS: Final = ("_rowid_", "rowid", "oid")  # SQLite's names for it; a column of the user's hides its own
-SET_UP: Final = (
-    """CREATE TABLE IF NOT EXISTS _mblab_tables
-    (name TEXT PRIMARY KEY, made_by TEXT NOT NULL, columns TEXT NOT NULL, sql TEXT)""",
-    """CREATE TABLE IF NOT EXISTS _mblab_deliveries
-    (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, run_id TEXT NOT NULL, batch_id INTEGER NOT NULL,
-    input_hash TEXT NOT NULL, first_row INTEGER, last_row INTEGER, UNIQUE (name, run_id, batch_id))""",
-)
-NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
-FORGET: Final = ("DELETE FROM _mblab_tables WHERE name = ?", "DELETE FROM _mblab_deliveries WHERE name = ?")
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What `_mblab_tables` says of the table.
+def sqlite(path: str | os.PathLike[str], table: str | None = None, mode: Mode | None = None) -> SqliteSink:
+    """Return a sink that writes each batch into a table of a SQLite database, in one transaction; exactly once.
 
-    Attributes:
-        made_by: The run that made it.
-        columns: Name to kind, in the table's order; empty while there is no table.
-        sql: The table's definition as mblab left it; None while there is none.
+    A batch's rows and the line in `_mblab_deliveries` that says which batch they are come in together or not at all.
+    Integers, floats and booleans are numbers (true is 1); times are ISO 8601 text such as `2026-01-01 08:00:00.000000`,
+    those of a time zone in UTC with `+00:00`; time spans are seconds; lists and dicts are JSON; missing values and NaN
+    are NULL. A later batch's new columns are added to the table, columns it lacks are NULL; another type is refused,
+    except where no value changes by it.
+
+    Args:
+        path: The database; it and its folder are made when they are not there. Other tables in it are left alone.
+        table: The table's name; None means "output".
+        mode: What happens to an earlier run's rows: "replace" (None means that; the table is made anew), "append" or
+            "error". A table that mblab did not make, or that was changed since, is never touched: the run's start
+            raises `SinkError` and names it.
+
+    Raises:
+        SettingError: `path` is empty or no file's, `table` is no name, or `mode` is none of these.
+
+    >>> sqlite("results.db", "late").describe()
+    "sqlite: results.db, table 'late', replace, exactly once"
     """
-
-    made_by: str
-    columns: dict[str, str]
-    sql: str | None
+    return SqliteSink(path, table, mode)
 
 
 class SqliteSink(FileSink):
@@ -71,15 +71,12 @@ class SqliteSink(FileSink):
 
     def __init__(self, path: str | os.PathLike[str], table: str | None = None, mode: Mode | None = None) -> None:
         super().__init__(path, mode)
-        text = os.fspath(path)
-        if text.strip() == ":memory:":
+        if os.fspath(path).strip() == ":memory:":
             raise SettingError("sqlite needs a file, and ':memory:' is none; use mblab.sinks.memory().")
-        if text.endswith(("/", os.sep)):
-            raise SettingError(
-                f"sqlite's path must name a file, got the folder {shown(text)}; add one, as in out/rows.db."
-            )
+        self._names_a_file(path, "add one, as in out/rows.db")
         self._given_table = _checked_table(table)
         self.table = self._given_table or "output"
+        self._quoted, self._key = _quote(self.table), self.table.lower()
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         self._run_id = ""
@@ -95,15 +92,8 @@ class SqliteSink(FileSink):
         """Return one line for people: kind, target, mode, guarantee."""
         return f"{self.kind}: {self.path}, table {self.table!r}, {self.mode}, {self.guarantee}"
 
-    def code(self, output: str | None = None) -> str:
-        """Return the expression that makes this sink again.
-
-        Args:
-            output: Expression to stand where the path is, such as `options.output`.
-        """
-        table = "" if self._given_table is None else f", {self._given_table!r}"
-        mode = "" if self._given_mode is None else f", mode={self._given_mode!r}"
-        return f"mblab.sinks.{self.kind}({output or repr(str(self.path))}{table}{mode})"
+    def _more_code(self) -> str:
+        return "" if self._given_table is None else f", {self._given_table!r}"
 
     # -- a run's begin and end ----------------------------------------------------------------------------------------
 
@@ -114,9 +104,9 @@ class SqliteSink(FileSink):
             SinkError: The table is not mblab's, the file is no database, or it cannot be written.
         """
         self.close()
-        self._refuse_other_kinds()
+        self._refuse_other_kinds("rows.db")
         with self._says_why():
-            make_folder(self.file.parent, self.path)
+            self._make_folder(self.file.parent)
             is_new = not self.file.exists() or self.file.stat().st_size == 0
             self._connection = _connect(self.file)
             try:
@@ -131,54 +121,41 @@ class SqliteSink(FileSink):
                 raise
         self._run_id, self._inode = run_id, self.file.stat().st_ino
 
-    def _refuse_other_kinds(self) -> None:
-        if self.file.exists() and not self.file.is_file():
-            what = "a folder" if self.file.is_dir() else "no regular file"
-            raise SinkError(f"{self.path} is {what}; sqlite needs the path of a file, such as rows.db.")
-
     def _begin(self, run_id: str) -> None:
         """Find or make the table's line, by what stands there and the mode."""
-        for statement in SET_UP:
-            self._opened().execute(statement)
-        known, sql = self._known(), self._sql()
+        self._markers.set_up()
+        known, sql = self._markers.known(), self._sql()
         if sql is not None and (known is None or known.sql != sql):
             did = "was not made by mblab" if known is None or known.sql is None else "was changed since mblab made it"
             raise SinkError(
                 f"{self.path} holds a table {self.table!r} that {did}, so it is left as it is; name another table."
             )
-        if known is not None and sql is None and known.sql is not None:
+        if known is not None and known.sql != sql:
             known = None  # somebody dropped it: nothing of ours is left
-            self._forget()
-        if known is not None and not self._is_in(run_id):
-            if self.mode == "error" and sql is not None:
-                raise SinkError(
-                    f"{self.path} holds a table {self.table!r} already; name another, or mode='replace' or 'append'."
-                )
-            if self.mode != "append":
-                self._refuse_rows_of_others()
-                if sql is not None:
-                    self._opened().execute(f"DROP TABLE {self._quoted}")
+            self._markers.forget()
+        if known is not None:
+            same_run = self._markers.is_in(run_id)
+            already = f"holds a table {self.table!r} already; name another"
+            if self._beginning(same_run=same_run, stands=sql is not None, already=already) == "anew":
+                self._drop(is_there=sql is not None)
                 known = None
-                self._forget()
-        if known is None:
-            known = Known(run_id, {}, None)
-            self._opened().execute("INSERT INTO _mblab_tables VALUES (?, ?, '{}', NULL)", (self._key, run_id))
-        self._made_by = known.made_by
+        self._made_by = (known or self._markers.add(run_id)).made_by
 
-    def _forget(self) -> None:
-        for statement in FORGET:
-            self._opened().execute(statement, (self._key,))
+    def _drop(self, *, is_there: bool) -> None:
+        """Take out what earlier runs wrote.
 
-    def _refuse_rows_of_others(self) -> None:
-        if self._sql() is None:
-            return
-        ours = "SELECT COALESCE(SUM(last_row - first_row + 1), 0) FROM _mblab_deliveries WHERE name = ?"
-        rows = self._one(f"SELECT COUNT(*) FROM {self._quoted}")[0]
-        if rows != (delivered := self._one(ours, self._key)[0]):
-            raise SinkError(
-                f"{self.path} holds a table {self.table!r} with {rows:,} rows, of which mblab wrote {delivered:,}, "
-                "so it is left as it is; name another table."
-            )
+        Raises:
+            SinkError: There are rows of others between ours.
+        """
+        if is_there:
+            rows, delivered = self._one(f"SELECT COUNT(*) FROM {self._quoted}")[0], self._markers.num_rows()
+            if rows != delivered:
+                raise SinkError(
+                    f"{self.path} holds a table {self.table!r} with {rows:,} rows, of which mblab wrote "
+                    f"{delivered:,}, so it is left as it is; name another table."
+                )
+            self._opened().execute(f"DROP TABLE {self._quoted}")
+        self._markers.forget()
 
     def close(self) -> None:
         """Let go; what the last delivery left in the write-ahead log goes into the database."""
@@ -192,8 +169,8 @@ class SqliteSink(FileSink):
     def savepoint(self) -> Savepoint | None:
         """Return the number of the last delivery to this table, and its columns."""
         with self._says_why():
-            known = self._known()
-            return {"seq": self._last_seq(), "columns": known.columns if known else {}}
+            known = self._markers.known()
+            return {"seq": self._markers.last_seq(), "columns": known.columns if known else {}}
 
     def rollback(self, savepoint: Savepoint | None) -> None:
         """Take out what this run delivered since, and the columns that came with it; rows of other runs stay.
@@ -205,19 +182,14 @@ class SqliteSink(FileSink):
             return
         if dict(savepoint) == self.savepoint():
             return  # what failed left nothing, and a locked database need not be waited for
-        since = (self._key, int(savepoint["seq"]))
-        ours = (*since, self._run_id)
+        seq = int(savepoint["seq"])
         with self._says_why(), self._transaction():
             known = self._still_ours()
             if known.sql is not None:
                 number = _row_number(known.columns)
-                ranges = self._opened().execute(
-                    "SELECT first_row, last_row FROM _mblab_deliveries WHERE name = ? AND seq > ? AND run_id = ?", ours
-                )
-                for first, last in ranges.fetchall():
-                    self._opened().execute(f"DELETE FROM {self._quoted} WHERE {number} BETWEEN ? AND ?", (first, last))
-            self._opened().execute("DELETE FROM _mblab_deliveries WHERE name = ? AND seq > ? AND run_id = ?", ours)
-            if not self._one("SELECT COUNT(*) FROM _mblab_deliveries WHERE name = ? AND seq > ?", *since)[0]:
+                for rows in self._markers.rows_since(seq, self._run_id):
+                    self._opened().execute(f"DELETE FROM {self._quoted} WHERE {number} BETWEEN ? AND ?", rows)
+            if self._markers.undo(seq, self._run_id):
                 self._narrow(known, dict(savepoint["columns"]))
 
     def _narrow(self, known: Known, columns: dict[str, str]) -> None:
@@ -228,7 +200,7 @@ class SqliteSink(FileSink):
             self._opened().execute(f"DROP TABLE {self._quoted}")
         for name in [name for name in known.columns if name not in columns] if columns else []:
             self._opened().execute(f"ALTER TABLE {self._quoted} DROP COLUMN {_quote(name)}")
-        self._remember(columns)
+        self._markers.remember(columns, self._sql())
 
     def deliver(self, rows: pd.DataFrame, delivery: Delivery) -> None:
         """Write a batch and its line in one transaction.
@@ -240,17 +212,15 @@ class SqliteSink(FileSink):
         self._opened()
         rows = named(rows, self.path, delivery.batch_id)
         self._check_names(list(rows.columns), delivery.batch_id)
-        self._refuse_moved()
+        if self._stat(self.file).st_ino != self._inode:
+            raise self._moved()
         with self._says_why(delivery.batch_id):
             self._set_durable(bool(delivery.input_hash))
             with self._transaction():
                 known = self._still_ours()
-                if is_held(self._held(delivery), delivery, f"{self.path} table {self.table!r}"):
+                if is_held(self._markers.held(delivery), delivery, f"{self.path} table {self.table!r}"):
                     return
-                self._opened().execute(
-                    "INSERT INTO _mblab_deliveries (name, run_id, batch_id, input_hash) VALUES (?, ?, ?, ?)",
-                    (self._key, delivery.run_id, delivery.batch_id, delivery.input_hash),
-                )
+                self._markers.note(delivery)
                 self._insert(rows, known, delivery)
 
     def _insert(self, rows: pd.DataFrame, known: Known, delivery: Delivery) -> None:
@@ -272,7 +242,7 @@ class SqliteSink(FileSink):
                 declared = f"{_quote(name)} {DECLARED[columns[name]]}".rstrip()
                 self._opened().execute(f"ALTER TABLE {self._quoted} ADD COLUMN {declared}")
         if columns != known.columns:
-            self._remember(columns)
+            self._markers.remember(columns, self._sql())
         number = _row_number(columns)
         last = self._one(f"SELECT COALESCE(MAX({number}), 0) FROM {self._quoted}")[0]
         into = ", ".join([number, *(_quote(name) for name, _ in values)])
@@ -281,10 +251,7 @@ class SqliteSink(FileSink):
             f"INSERT INTO {self._quoted} ({into}) VALUES ({marks})",
             zip(range(last + 1, last + 1 + len(rows)), *(v for _, v in values), strict=True),
         )
-        self._opened().execute(
-            "UPDATE _mblab_deliveries SET first_row = ?, last_row = ? WHERE name = ? AND run_id = ? AND batch_id = ?",
-            (last + 1, last + len(rows), self._key, delivery.run_id, delivery.batch_id),
-        )
+        self._markers.place(delivery, last + 1, last + len(rows))
 
     def _check_names(self, columns: list[str], batch_id: int) -> None:
         if len(columns) > MOST_COLUMNS:
@@ -303,81 +270,45 @@ class SqliteSink(FileSink):
                 )
             lower[name.lower()] = name
 
-    def _held(self, delivery: Delivery) -> Delivery | None:
-        """Return this batch if it stands here already, else the newest of its run."""
-        find = (
-            "SELECT batch_id, input_hash FROM _mblab_deliveries WHERE name = ? AND run_id = ?"
-            " ORDER BY batch_id = ? DESC, batch_id DESC LIMIT 1"
-        )
-        found = self._one(find, self._key, delivery.run_id, delivery.batch_id)
-        return Delivery(delivery.run_id, *found) if found else None
-
     def last(self) -> Delivery | None:
         """Return the newest delivery that stands in the table, or None."""
         if self._connection is not None:
             with self._says_why():
-                return self._newest(self._connection)
+                return self._newest()
         if not self.file.is_file():
             return None
         with self._says_why():
-            connection = _connect(self.file)
+            self._connection = _connect(self.file)
             try:
-                return self._newest(connection)
+                return self._newest()
             finally:
-                connection.close()
+                self.close()
 
-    def _newest(self, connection: sqlite3.Connection) -> Delivery | None:
+    def _newest(self) -> Delivery | None:
         ours = "SELECT COUNT(*) FROM sqlite_master WHERE name IN ('_mblab_deliveries', ?) COLLATE NOCASE"
-        if connection.execute(ours, (self.table,)).fetchone()[0] < 2:
-            return None
-        newest = "SELECT run_id, batch_id, input_hash FROM _mblab_deliveries WHERE name = ? ORDER BY seq DESC LIMIT 1"
-        found = connection.execute(newest, (self._key,)).fetchone()
-        return Delivery(*found) if found else None
+        return self._markers.newest() if self._one(ours, self.table)[0] >= 2 else None
 
     # -- the database -------------------------------------------------------------------------------------------------
 
     @property
-    def _quoted(self) -> str:
-        return _quote(self.table)
-
-    @property
-    def _key(self) -> str:
-        return self.table.lower()
+    def _markers(self) -> MarkerTables:
+        return MarkerTables(self._opened().execute, self._key)
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise SinkError(f"{self.path} is not open; a run opens its sinks before it delivers.")
+            raise self._not_open()
         return self._connection
 
-    def _one(self, sql: str, *values: Any) -> Any:
+    def _one(self, sql: str, *values: str | int) -> Any:
         return self._opened().execute(sql, values).fetchone()
-
-    def _known(self) -> Known | None:
-        found = self._one("SELECT made_by, columns, sql FROM _mblab_tables WHERE name = ?", self._key)
-        return Known(found[0], json.loads(found[1]), found[2]) if found else None
 
     def _sql(self) -> str | None:
         """Return the definition of what has the table's name; a view has one too."""
         found = self._one("SELECT sql FROM sqlite_master WHERE name = ? COLLATE NOCASE", self.table)
         return str(found[0]) if found else None
 
-    def _is_in(self, run_id: str) -> bool:
-        """Return whether a run was here before: it made the table or delivered to it."""
-        made = self._one("SELECT COUNT(*) FROM _mblab_tables WHERE name = ? AND made_by = ?", self._key, run_id)
-        wrote = "SELECT COUNT(*) FROM _mblab_deliveries WHERE name = ? AND run_id = ?"
-        return bool(made[0] or self._one(wrote, self._key, run_id)[0])
-
-    def _last_seq(self) -> int:
-        return int(self._one("SELECT COALESCE(MAX(seq), 0) FROM _mblab_deliveries WHERE name = ?", self._key)[0])
-
-    def _remember(self, columns: dict[str, str]) -> None:
-        self._opened().execute(
-            "UPDATE _mblab_tables SET columns = ?, sql = ? WHERE name = ?",
-            (json.dumps(columns), self._sql(), self._key),
-        )
-
     def _still_ours(self) -> Known:
-        known = self._known()
+        known = self._markers.known()
         if known is None or known.made_by != self._made_by:
             raise SinkError(
                 f"{self.path} table {self.table!r} was replaced by another run; give each lab a table of its own."
@@ -387,14 +318,6 @@ class SqliteSink(FileSink):
                 f"{self.path} table {self.table!r} was changed by something else during the run; name another."
             )
         return known
-
-    def _refuse_moved(self) -> None:
-        try:
-            moved = self.file.stat().st_ino != self._inode
-        except OSError:
-            moved = True
-        if moved:
-            raise SinkError(f"{self.path} was moved or deleted during the run; start the run again.")
 
     def _set_durable(self, wanted: bool) -> None:
         """Make a commit wait for the disk, or not; without a checkpoint no run comes back after a power cut."""

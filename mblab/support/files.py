@@ -9,6 +9,7 @@ same code to see what a power cut leaves of it.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import sys
@@ -18,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Final, NoReturn, Protocol
+from typing import BinaryIO, Final, NoReturn, Protocol
 from uuid import uuid4
 
 __all__ = [
@@ -88,6 +89,10 @@ class Disk(Protocol):
 
     def content(self, file: Path) -> bytes:
         """Return all bytes of a file."""
+        ...
+
+    def reader(self, file: Path) -> BinaryIO:
+        """Open a file for a library that reads parts of it."""
         ...
 
     def names(self, folder: Path) -> list[str]:
@@ -199,6 +204,9 @@ class SystemDisk:
 
     def content(self, file: Path) -> bytes:
         return file.read_bytes()
+
+    def reader(self, file: Path) -> BinaryIO:
+        return file.open("rb")
 
     def names(self, folder: Path) -> list[str]:
         return sorted(os.listdir(folder))  # noqa: PTH208 - the names alone
@@ -482,6 +490,9 @@ class MemoryDisk:
     def content(self, file: Path) -> bytes:
         node = self._find(file)
         return bytes(node.data) if isinstance(node, _File) else _fail(errno.EISDIR, file)
+
+    def reader(self, file: Path) -> BinaryIO:
+        return io.BytesIO(self.content(file))
 
     def names(self, folder: Path) -> list[str]:
         return sorted(self._folder(folder).names)
