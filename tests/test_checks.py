@@ -612,7 +612,7 @@ def test_history_is_bounded_and_says_what_is_gone():
         lab.rerun(-1)
     with pytest.raises(SettingError, match="needs a run"):
         summing_lab("not run").rerun(0)
-    with pytest.raises(SettingError, match="history must be at least 1"):
+    with pytest.raises(SettingError, match="history must be a whole number, at least 1"):
         Lab(rows_at([0]), history=0)
 
 

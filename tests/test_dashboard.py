@@ -359,7 +359,7 @@ def test_each_control_calls_the_lab_and_shows_its_line(page):
         ("interval", "5", "interval='5' has no unit; write '5s' or a plain number of seconds."),
         ("interval", None, "interval needs a value."),
         ("speedup", "fast", "speedup must be a number, got 'fast'."),
-        ("max_rows_per_batch", "0", "max_rows_per_batch must be at least 1"),
+        ("max_rows_per_batch", "0", "max_rows_per_batch must be a whole number of rows, at least 1"),
         ("target", "soon", "p95 target='soon' is no duration"),
         ("pause", None, "pause() needs a run that is on"),
         ("plai", None, "'plai' is no control: did you mean 'play'?"),

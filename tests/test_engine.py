@@ -90,6 +90,45 @@ def test_the_backlog_is_what_arrived_and_was_not_taken(arrivals, interval, cost,
     assert s.oldest_backlog_age_s == pytest.approx(2.0 - left[0]) if left else math.isnan(s.oldest_backlog_age_s)
 
 
+@given(times, intervals, policies, st.one_of(st.none(), st.integers(1, 20)), costs)
+@laws
+def test_waiting_rows_are_what_arrived_and_was_not_delivered_at_a_batch_s_end(arrivals, interval, policy, cap, cost):
+    """Under any policy and cap: rows with A < end_s less those of this batch and the ones before."""
+    cap = None if policy == "queue" else cap
+    b = lab_on(arrivals, interval, policy, cap).run("2s", clock="virtual", cost=cost).batches
+    arrived = np.searchsorted(np.rint(np.array(arrivals) * 1e9), np.rint(b.end_s * 1e9))
+
+    assert (b.waiting_rows == arrived - b.num_input_rows.cumsum()).all()
+    assert b.max_rows_per_batch.tolist() == ([cap] * len(b) if cap else pytest.approx([math.nan] * len(b), nan_ok=True))
+
+
+def test_the_rows_of_a_failed_batch_wait():
+    """They have arrived and are not delivered, though no later batch will cut them."""
+    lab = Lab(rows_at([0.1, 0.2, 1.1, 5.0]), interval="1s")
+    lab.batch(lambda batch: 1 / 0, name="broken")
+    with pytest.raises(BatchError):
+        lab.run("3s", clock="virtual")
+
+    assert lab.last_run.batches[["status", "num_input_rows", "backlog_rows", "waiting_rows"]].to_numpy().tolist() == [
+        ["failed", 2, 0, 2]
+    ]
+
+
+def test_a_batch_names_the_version_that_made_it():
+    """A step that is replaced while a batch is in hand makes the batches after it."""
+    lab = Lab(rows_at([0.5, 1.5]), interval="1s")
+
+    @lab.batch
+    def one(batch):
+        lab.batch(lambda batch: 2, name="one")
+        return 1
+
+    run = lab.run(clock="virtual", cost=0)
+
+    assert run.output.one.tolist() == [1, 2]
+    assert run.batches.version.tolist() == [1, 2]
+
+
 @given(st.integers(0, 2**32), intervals, intervals)
 @laws
 def test_rows_do_not_depend_on_the_interval(seed, one, other):

@@ -77,6 +77,22 @@ def test_the_interval_moves_while_the_run_is_on():
     assert virtual.batches.num_input_rows.tolist() == run.batches.num_input_rows.tolist()
 
 
+def test_what_a_lab_shows_is_what_its_run_goes_by():
+    """The knobs are held once: whoever moves them, and where a change is refused nothing has moved."""
+    lab, clock = counting_lab("once"), ManualClock()
+    run = lab.start("400ms", clock=clock, cost=0)
+    lab.change(interval="40ms", policy="skip")
+    lab._control.driver.change({"interval_ns": 50_000_000})
+    with pytest.raises(SettingError, match="policy='queue' gives each trigger exactly its own rows"):
+        lab.change(interval="10ms", policy="queue", max_rows_per_batch=3)
+    assert (lab.interval, lab.policy, lab.max_rows_per_batch) == (0.05, "skip", None)
+    while not run.wait(0.001):
+        clock.advance(0.01)
+
+    assert {*run.batches.interval_s} == {lab.interval}
+    assert {*run.batches.policy} == {lab.policy}
+
+
 def test_a_wall_run_cuts_at_the_nominal_start_however_late_it_wakes():
     """`start_s` is on the grid to the nanosecond; the lateness stands in `wake_delay_s` and in the latency."""
     run = counting_lab("nominal").run("300ms")

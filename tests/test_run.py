@@ -18,8 +18,11 @@ def record(k, arrival_ns, end_ns, start_ns=None):
     n = len(arrival_ns)
     start = end_ns if start_ns is None else start_ns
     return BatchRecord(
-        k, 1, "ok", 10**9, "asap", 1, start, start, 0, end_ns, n, n, 0, 0, 0, 0, 0, None, "", arrival_ns, None
-    )
+        batch_id=k, attempt=1, status="ok", interval_ns=10**9, policy="asap", version=1, due_ns=start, start_ns=start,
+        wake_ns=0, end_ns=end_ns, num_input_rows=n, num_output_rows=n, backlog_rows=0, waiting_rows=0,
+        max_rows_per_batch=None, processing_ns=0, sink_ns=0, commit_ns=0, cpu_ns=0, state_bytes=None, error="",
+        arrival_ns=arrival_ns, groups=None,
+    )  # fmt: skip
 
 
 def test_what_if_replays_the_run_s_own_arrivals_and_costs_elsewhere():

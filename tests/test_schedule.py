@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mblab import Lab, SettingError
 from mblab.testing import rows_at
-from mblab.timing.schedule import POLICIES, Timetable, first_after, first_from, follow
+from mblab.timing.policies import POLICIES
+from mblab.timing.schedule import Timetable, first_after, first_from, follow
 
 NS = 10**9
 laws = settings(max_examples=500, deadline=None)

@@ -11,6 +11,7 @@ import pytest
 
 from mblab.errors import StepError
 from mblab.steps.state import NAN, StateStore, savepoint, size_bytes, tidy_key
+from mblab.steps.step import make_step
 
 
 def poke_frame(f):
@@ -95,15 +96,30 @@ def test_every_missing_key_is_the_same_key(key):
 
 def test_states_of_single_keys_are_put_back_alone():
     """A failed batch restores its own keys; a key that was new is gone again."""
-    store = StateStore()
-    store.keyed(1).update(a={"n": 1}, b={"n": 2})
-    saved = store.save_keys(1, ["a", "c"])
-    store.keyed(1)["a"]["n"] = 10
-    store.keyed(1)["b"]["n"] = 20
-    store.keyed(1)["c"] = {"n": 30}
-    store.restore_keys(1, saved)
+    store, step = StateStore(), make_step(lambda batch, state: None, "batch", key="device")
+    store.of(step).update(a={"n": 1}, b={"n": 2})
+    saved = store.snapshot(step, ["a", "c"])
+    store.of(step)["a"]["n"] = 10
+    store.of(step)["b"]["n"] = 20
+    store.of(step)["c"] = {"n": 30}
+    store.restore(step, saved)
 
-    assert store.keyed(1) == {"a": {"n": 1}, "b": {"n": 20}}
+    assert store.of(step) == {"a": {"n": 1}, "b": {"n": 20}}
+
+
+@pytest.mark.parametrize("key", [None, "device"])
+def test_a_snapshot_can_be_gone_back_to_again(key):
+    """What is done after `restore` does not reach the snapshot, of one dict or of one a key."""
+    store, step = StateStore(), make_step(lambda batch, state: None, "batch", key=key)
+    store.of(step)["a"] = {"seen": [1]}
+    saved = store.snapshot(step)
+    for _ in range(2):
+        store.restore(step, saved)
+        store.of(step)["a"]["seen"].append(2)
+        assert store.of(step) == {"a": {"seen": [1, 2]}}
+    store.restore(step, saved)
+
+    assert store.of(step) == saved == {"a": {"seen": [1]}}
 
 
 def test_sizes_are_of_the_right_order():

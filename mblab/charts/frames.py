@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mblab.errors import SettingTypeError, missing_column, shown
+from mblab.metrics import COLUMNS
 from mblab.support.arguments import whole
 from mblab.timing.durations import format_s
 
@@ -26,8 +27,11 @@ Floats = npt.NDArray[np.float64]
 MARK_KINDS: Final = ("interval", "version", "failed", "retried", "dead_lettered")
 MARK_COLUMNS: Final = ("start_s", "batch_id", "kind", "label", "detail")
 PEAKS: Final = ("latency_p99_s", "num_input_rows", "backlog_rows", "load")
-TEXTS: Final = ("status", "policy", "error", "regime", "kind", "label", "detail", "side", "reason")
-COUNTS: Final = ("batch_id", "attempt", "version", "num_input_rows", "num_output_rows", "backlog_rows")
+TEXTS: Final = (
+    *(name for name, column in COLUMNS.items() if column.kind == "text"),
+    "regime", "kind", "label", "detail", "side", "reason",
+)  # fmt: skip
+COUNTS: Final = tuple(name for name, column in COLUMNS.items() if column.kind == "whole")
 TIMES: Final = ("due_s", "start_s", "end_s")
 
 MIN_POINTS = 10

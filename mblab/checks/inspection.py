@@ -14,7 +14,6 @@ from mblab.charts import markup
 from mblab.checks.rerun import remembered
 from mblab.engine.engine import Engine
 from mblab.errors import SettingError, shown
-from mblab.steps.state import savepoint
 from mblab.timing.durations import format_s
 
 __all__ = ["Inspection", "inspect_batch"]
@@ -103,18 +102,12 @@ def inspect_batch(
         batch_id = ids[0]
     found = remembered(engine, batch_id, "inspect")
     mine = batches[batches.batch_id == batch_id]
-    states = {}
-    for step, saved in found.saved:
-        keyed = step.kind == "keyed"
-        states[step.name] = (
-            {k: None if s is None else savepoint(s) for k, s in saved.items()} if keyed else savepoint(saved)
-        )
     return Inspection(
         batch_id=batch_id,
         rows=found.cut.rows(),
         arrival_s=found.cut.arrival_ns / 1e9,
         output=pd.DataFrame() if found.output is None else found.output.copy(deep=False),
-        state_before=states,
+        state_before=found.states,
         facts={} if mine.empty else dict(mine.iloc[-1]),
         error=error if engine.failed is not None and engine.failed.batch_id == batch_id else None,
     )

@@ -25,7 +25,6 @@ from mblab.checks.verdict import CHANGES, SAME, Emissions, Verdict, compare_emis
 from mblab.engine.pipeline import Pipeline
 from mblab.errors import BatchError, SettingError, shown
 from mblab.steps.chain import names_of
-from mblab.steps.state import savepoint
 from mblab.steps.step import Step
 from mblab.tables.values import as_python
 
@@ -116,11 +115,7 @@ def _outcome(pipeline: Pipeline, recording: Recording, ends: Sequence[int], shar
         if rows is not None:
             emissions.append((end, rows.copy(deep=False)))
         if end in common:
-            states[end] = {
-                s.name: savepoint(trial.engine.states.of(s.uid, keyed=s.kind == "keyed"))
-                for s in pipeline.steps
-                if "state" in s.parameters
-            }
+            states[end] = {s.name: trial.state(s) for s in pipeline.steps if "state" in s.parameters}
         low = end
     return _Outcome(emissions, states)
 

@@ -1,6 +1,6 @@
 """A batch again: the same rows and the state it had, with the steps as they are today.
 
-history -> trial -> [rerun] -> lab
+history -> runner -> [rerun] -> lab
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import pandas as pd
 
 from mblab.charts import markup
 from mblab.checks.equality import equal, named_once
-from mblab.checks.trial import Recording, Trial
+from mblab.checks.trial import call_again
 from mblab.engine.engine import Engine
 from mblab.engine.history import Remembered
 from mblab.engine.pipeline import Pipeline
+from mblab.engine.runner import StepsRunner
 from mblab.errors import BatchError, HistoryGone, SettingError, shown
-from mblab.steps.state import StateStore, savepoint
 from mblab.tables.values import as_python
 
-__all__ = ["DIFF_COLUMNS", "Rerun", "check_batch_id", "difference", "put_back", "remembered", "run_again"]
+__all__ = ["DIFF_COLUMNS", "Rerun", "check_batch_id", "difference", "remembered", "run_again"]
 
 DIFF_COLUMNS: Final = ("row", "column", "recorded", "output")
 
@@ -117,26 +117,15 @@ def run_again(pipeline: Pipeline, engine: Engine, batch_id: int) -> Rerun:
         SettingError: There was no such batch.
     """
     found = remembered(engine, batch_id, "rerun")
-    cut = found.cut
-    trial = Trial(pipeline, Recording(cut.rows(), cut.arrival_ns, engine.feed.event_time), engine.run_id)
-    put_back(trial.engine.states, found)
+    runner = StepsRunner(pipeline.steps)
+    runner.undo(found.saved)
     recorded = pd.DataFrame() if found.output is None else found.output
     try:
-        rows = trial.call(cut, found.trigger, batch_id, found.attempt + 1)
+        rows = call_again(runner, found, engine.run_id, found.attempt + 1)
     except BatchError as error:
         return Rerun(batch_id, pd.DataFrame(), recorded, _no_difference(), error)
     output = pd.DataFrame() if rows is None else rows
     return Rerun(batch_id, output, recorded, difference(recorded, output))
-
-
-def put_back(states: StateStore, batch: Remembered) -> None:
-    """Give a store copies of the states that a batch found."""
-    for step, saved in batch.saved:
-        if step.kind == "keyed":
-            keys = {key: None if state is None else savepoint(state) for key, state in saved.items()}
-            states.restore_keys(step.uid, keys)
-        else:
-            states.restore_whole(step.uid, savepoint(saved))
 
 
 def difference(recorded: pd.DataFrame, output: pd.DataFrame, most: int = 100_000) -> pd.DataFrame:

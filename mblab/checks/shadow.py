@@ -5,7 +5,7 @@ of their own. The run's output, state and sinks never see it. It works in the ru
 that functions that share something are never called at once; on the real clock a slow shadow makes the next batch late,
 and no other figure changes.
 
-    listeners -> history -> trial -> [shadow] -> lab
+    listeners -> history -> runner -> [shadow] -> lab
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from mblab.checks.rerun import difference, put_back
-from mblab.checks.trial import Recording, Trial
+from mblab.checks.rerun import difference
+from mblab.checks.trial import call_again
 from mblab.engine.engine import Engine
 from mblab.engine.listeners import Listeners
 from mblab.engine.pipeline import Pipeline
 from mblab.engine.records import BatchRecord
+from mblab.engine.runner import StepsRunner
 from mblab.errors import BatchError
 from mblab.timing.durations import NS, format_s
 
@@ -82,13 +83,13 @@ class Shadow:
         self._cells: list[pd.DataFrame] = []
         self._cells_held = 0
         self._engine: Engine | None = None
-        self._trial: Trial | None = None
+        self._runner: StepsRunner | None = None
         listeners.watch(self._watch)
 
     def stop(self) -> None:
         """End it; what it found stays readable."""
         self._listeners.unwatch(self._watch)
-        self._engine = self._trial = None
+        self._engine = self._runner = None
 
     def adopt(self) -> None:
         """End it, and let the new version replace the old from the next batch on; the run's own state stays."""
@@ -144,18 +145,16 @@ class Shadow:
         recipe = self._recipe()
         if batch is None or recipe is None:
             return
-        trial = self._trial
-        if trial is None or self._engine is not engine:  # a run it has not seen: begin with the state before this batch
-            empty = Recording(batch.cut.rows().iloc[:0], batch.cut.arrival_ns[:0], engine.feed.event_time)
-            trial = Trial(recipe, empty, engine.run_id)
-            trial.engine.states = engine.states.copy()
-            put_back(trial.engine.states, batch)
-            self._engine, self._trial = engine, trial
-        trial.adopt(recipe)
+        runner = self._runner
+        if runner is None or self._engine is not engine:  # a run it has not seen: from the state before this batch on
+            runner = StepsRunner(recipe.steps, engine.states.copy())
+            runner.undo(batch.saved)
+            self._engine, self._runner = engine, runner
+        runner.steps = recipe.steps
         error, rows = "", None
         began = time.perf_counter()
         try:
-            rows = trial.call(batch.cut, batch.trigger, batch.batch_id, batch.attempt)
+            rows = call_again(runner, batch, engine.run_id, batch.attempt)
         except BatchError as failure:
             error = str(failure).partition("\n")[0]
         took = time.perf_counter() - began

@@ -1,27 +1,35 @@
 """The steps on rows that are at hand, with a state of their own; nothing is delivered, no run is touched.
 
-pipeline + rows -> [trial] -> recut, rerun, shadow, spectrum
+pipeline + rows -> runner -> [trial] -> recut, rerun, shadow, spectrum
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from mblab.engine.engine import Engine
-from mblab.engine.feed import Cut, Feed
+from mblab.engine.feed import Feed
+from mblab.engine.history import Remembered
 from mblab.engine.invoke import BatchContext
 from mblab.engine.pipeline import Pipeline
-from mblab.sinks.memory import MemorySink
+from mblab.engine.runner import StepsRunner
+from mblab.engine.watermark import Mark, Watermark
 from mblab.sources.base import Block, Position, Source
-from mblab.timing.clock import VirtualClock
-from mblab.timing.schedule import Trigger
+from mblab.sources.live.base import Live
+from mblab.steps.state import State
+from mblab.steps.step import Step
+from mblab.timing.clock import WallClock
+from mblab.timing.schedule import Timetable, Trigger
 from mblab.timing.times import Times
 
-__all__ = ["Recording", "Trial", "recall", "record"]
+__all__ = ["Recording", "Trial", "call_again", "recall", "record", "try_first"]
+
+NO_RUN: Final = "0" * 12  # what steps see as `ctx.run_id` where there is no run
 
 
 @dataclass(frozen=True)
@@ -67,33 +75,52 @@ def recall(engine: Engine, rows: int) -> Recording:
     cuts = [batch.cut for batch in engine.history.batches]
     frame = pd.concat([cut.rows() for cut in cuts], ignore_index=True).iloc[:rows]
     arrival = np.concatenate([cut.arrival_ns for cut in cuts])[:rows]
-    return Recording(frame, arrival, engine.feed.event_time, engine.pipeline.source.name)
+    source = engine.pipeline.source
+    return Recording(frame, arrival, source.event_time, source.name)
+
+
+def try_first(pipeline: Pipeline, rows: int) -> pd.DataFrame:
+    """Return what the steps make of a source's first rows, as one batch, from an empty state.
+
+    Raises:
+        BatchError: A step failed.
+    """
+    settings, source = pipeline.settings, pipeline.source
+    feed = Feed(source, settings.speedup, WallClock().now_ns if isinstance(source, Live) else None)
+    try:
+        feed.hold(rows)
+        cut = feed.take(min(rows, feed.held))
+        trigger = Timetable(settings.interval_ns, settings.policy).peek()
+        context = BatchContext(0, 1, NO_RUN, trigger, cut, Mark())
+        found = StepsRunner(pipeline.steps).call(cut.rows(), context).rows
+        return pd.DataFrame() if found is None else found
+    finally:
+        feed.close()
+
+
+def call_again(runner: StepsRunner, batch: Remembered, run_id: str, attempt: int) -> pd.DataFrame | None:
+    """Return what steps make of a batch that a run remembers, None for no rows.
+
+    Raises:
+        BatchError: A step failed; the runner's state is as before.
+    """
+    context = BatchContext(batch.batch_id, attempt, run_id, batch.trigger, batch.cut, batch.mark)
+    return runner.call(batch.cut.rows(), context).rows
 
 
 class Trial:
-    """The steps of a pipeline, called batch by batch on a recording.
+    """The steps of a pipeline, called batch by batch on a recording, from an empty state.
 
     Args:
         pipeline: The recipe; its source and sinks are left alone.
         recording: The rows.
-        run_id: What the steps see as `ctx.run_id`.
     """
 
-    def __init__(self, pipeline: Pipeline, recording: Recording, run_id: str = "0" * 12) -> None:
-        self._recording = recording
-        self.engine = Engine(
-            self._recipe(pipeline), VirtualClock(), run_id=run_id, note=lambda _: None, output=MemorySink(1)
-        )
+    def __init__(self, pipeline: Pipeline, recording: Recording) -> None:
+        self._feed, self._watermark = Feed(recording), Watermark(recording.event_time)
+        self._runner = StepsRunner(pipeline.steps)
+        self._interval_ns = pipeline.settings.interval_ns
         self._batches = 0
-
-    def _recipe(self, pipeline: Pipeline) -> Pipeline:
-        settings = replace(pipeline.settings, speedup=None)  # the recording is on the run's clock already
-        return replace(pipeline, source=self._recording, sinks=(), settings=settings)
-
-    def adopt(self, pipeline: Pipeline) -> None:
-        """Go on with another recipe's steps."""
-        if pipeline.steps != self.engine.pipeline.steps:
-            self.engine.pipeline = self._recipe(pipeline)
 
     def next(self, rows: int) -> pd.DataFrame | None:
         """Return what the steps make of the next rows as one batch, None for no rows.
@@ -101,16 +128,14 @@ class Trial:
         Raises:
             BatchError: A step failed; the state is as before.
         """
-        cut = self.engine.feed.take(rows)
-        interval = self.engine.pipeline.settings.interval_ns
+        cut, interval = self._feed.take(rows), self._interval_ns
         start = (int(cut.arrival_ns[-1]) // interval + 1) * interval if rows else interval
         trigger = Trigger(start, start, interval, start, start)
-        result = self.call(cut, trigger, self._batches, 1)
+        context = BatchContext(self._batches, 1, NO_RUN, trigger, cut, self._watermark.follow(cut))
+        found = self._runner.call(cut.rows(), context).rows
         self._batches += 1
-        return result
+        return found
 
-    def call(self, cut: Cut, trigger: Trigger, batch_id: int, attempt: int) -> pd.DataFrame | None:
-        """Return what the steps make of a batch that was cut elsewhere."""
-        engine = self.engine
-        context = BatchContext(batch_id, attempt, engine.run_id, trigger, cut, engine.feed.event_time)
-        return engine.call_steps(cut.rows(), context)
+    def state(self, step: Step) -> State:
+        """Return a copy of what a step remembers."""
+        return self._runner.states.snapshot(step)

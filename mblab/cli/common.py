@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from mblab.errors import MblabError, SettingError
+from mblab.timing import policies
 
 if TYPE_CHECKING:
     from mblab.lab.control import Knobs
@@ -63,7 +64,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 Target = Annotated[Path, typer.Argument(metavar="FILE", help="A script (.py) or a notebook (.ipynb).")]
 Duration = Annotated[str | None, typer.Option(metavar="TIME", help="How long, such as 20s; default: as it is written.")]
 Clock = Annotated[Literal["wall", "virtual"] | None, typer.Option(help="The real clock, or one that skips idle time.")]
-Policy = Annotated[Literal["asap", "skip", "queue"] | None, typer.Option(help="What an overrun does.")]
+Policy = Annotated[policies.Policy | None, typer.Option(help="What an overrun does.")]
 Cap = Annotated[
     int | None, typer.Option("--max-rows-per-batch", parser=_rows, metavar="ROWS", help="Cap on a batch's rows.")
 ]
@@ -131,16 +132,16 @@ def checked_knobs(interval: str | None, policy: Policy, max_rows_per_batch: int 
     Raises:
         SettingError: One breaks its rule.
     """
-    from mblab.engine.pipeline import check_speedup
+    from mblab.engine.settings import check_speedup
     from mblab.timing.durations import interval_ns
 
     if interval is not None:
         interval_ns(interval, "--interval")
     if speedup is not None:
         check_speedup(speedup)
-    if policy == "queue" and max_rows_per_batch is not None:
+    if policy is not None and max_rows_per_batch is not None and not policies.RULES[policy].caps:
         raise SettingError(
-            f"--policy queue gives each trigger exactly its own rows, so --max-rows-per-batch {max_rows_per_batch} "
+            f"--policy {policy} gives each trigger exactly its own rows, so --max-rows-per-batch {max_rows_per_batch} "
             "cannot hold; leave one of them out."
         )
     given = {"interval": interval, "policy": policy, "max_rows_per_batch": max_rows_per_batch, "speedup": speedup}

@@ -8,30 +8,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 
-from mblab.engine.records import ENDED, Status
+from mblab.engine.records import ENDED, STATUSES
 from mblab.errors import MblabError
 from mblab.lab import Lab
-from mblab.metrics import BATCH_COLUMNS
+from mblab.metrics import COLUMNS as BATCHES
 from mblab.runs.run import Run
 from mblab.sources.live.base import Live
-from mblab.timing.schedule import POLICIES
+from mblab.timing.policies import POLICIES
 
 __all__ = ["CODES", "COLUMNS", "EXACT", "error_text", "parts_of", "rows_message", "state_of"]
 
-CODES: Final[dict[str, tuple[str, ...]]] = {
-    "status": get_args(Status),
-    "policy": POLICIES,
-}
-DERIVED: Final = ("scheduling_delay_s", "batch_duration_s", "load", "processed_rows_per_second", "error")
-# numbers that grow with the run keep all their digits; of the others a page shows three
-EXACT: Final = (
-    "batch_id", "due_s", "start_s", "end_s", "num_input_rows", "num_output_rows", "backlog_rows", "state_bytes",
-)  # fmt: skip
-COLUMNS: Final = (*EXACT, *(name for name in BATCH_COLUMNS if name not in (*DERIVED, *EXACT)))  # others are computed
+CODES: Final[dict[str, tuple[str, ...]]] = {"status": STATUSES, "policy": POLICIES}
+EXACT: Final = tuple(name for name, column in BATCHES.items() if column.page == "exact")
+COLUMNS: Final = (*EXACT, *(name for name, column in BATCHES.items() if column.page == "short"))
 ROW_BYTES: Final = 8 * len(EXACT) + 4 * (len(COLUMNS) - len(EXACT))
 PART_BYTES = 900  # what else is in a message takes about as much, and 2 kB are the measure
 PARTS = 10  # who is further behind than so many messages gets one that holds all

@@ -1,9 +1,10 @@
 """What turns the engine: a thread of its own, or the caller's; on real, virtual or manual time.
 
-The loop is the same for all: ask for the next nominal start, wait for it on the run's clock, run the batch. It waits on
-one event, so that stop, pause and a moved knob are noticed at once. Only this room knows threads and signals.
+The loop is the same for all: ask for the next nominal start, wait for it on the run's clock, run the batch. Orders come
+from any thread through one door: one at a time, and the loop, which waits on one event, looks at them at once when it
+waits and else at the next boundary. Only this file knows threads and signals.
 
-    engine + clock -> [drivers] -> lab
+    engine + clock, orders -> [driver] -> lab
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mblab.engine.engine import Engine
-from mblab.engine.listeners import Listeners
+from mblab.engine.listeners import Listeners, Row
 from mblab.engine.pipeline import Pipeline
 from mblab.engine.records import ENDED, BatchRecord, RunStatus
+from mblab.engine.settings import Change
 from mblab.errors import MblabError
 from mblab.steps.chain import names_of
 from mblab.support import jupyter
@@ -71,7 +73,7 @@ class Driver:
         engine: Engine,
         clock: Clock,
         listeners: Listeners | None = None,
-        progress: Callable[[], dict[str, Any] | None] = lambda: None,
+        progress: Callable[[], Row | None] = lambda: None,
     ) -> None:
         self.engine = engine
         self.recipes = [engine.pipeline]
@@ -104,63 +106,70 @@ class Driver:
         """Whether no thread is turning the engine."""
         return self._turner is None
 
-    def request(self, change: Mapping[str, Any]) -> None:
-        """Move knobs now."""
-        self.engine.request(change)
-        self._log(logging.INFO, "moved %s", change)
+    @contextlib.contextmanager
+    def _door(self) -> Iterator[None]:
+        """Take an order: one at a time, and the loop looks at what it left at the next boundary."""
+        with self._changed:
+            yield
+            self._changed.notify_all()
         self._wake.set()
+
+    def change(self, change: Change, at_ns: int | None = None) -> None:
+        """Move knobs now, or at a time of the run's clock that has passed.
+
+        Raises:
+            SettingError: What the change would leave breaks a rule; nothing has moved.
+        """
+        with self._door():
+            self.engine.changes.accept(change, at_ns)
+        self._log(logging.INFO, "moved %s", change)
 
     def adopt(self, pipeline: Pipeline) -> None:
         """Go on with another recipe from the next batch on."""
-        self.engine.pipeline = pipeline
-        if pipeline.steps != self.recipes[-1].steps:
-            self.recipes.append(pipeline)
+        with self._door():
+            self.engine.pipeline = pipeline
+            replaced = pipeline.steps != self.recipes[-1].steps
+            if replaced:
+                self.recipes.append(pipeline)
+        if replaced:
             self._log(logging.INFO, "steps are now %s (version %d)", names_of(pipeline.steps), pipeline.version)
 
     def stop(self, *, wait: bool = True) -> None:
         """End the run after the batch in hand."""
-        with self._changed:
+        with self._door():
             self._stop = True
             if not self.ended and self.status != "created":
                 self.status = "stopping"
-            self._changed.notify_all()
-        self._wake.set()
         if self.idle:
             self._end("stopped")
-        elif wait and not self._mine():
+        elif wait and not self._is_driver_thread():
             self._join()
 
     def pause(self) -> None:
         """Freeze the run's clock after the batch in hand."""
-        with self._changed:
-            if self.ended or self.status == "halted":
-                return
-            self._paused = True
-        self._wake.set()
+        with self._door():
+            if not self.ended and self.status != "halted":
+                self._paused = True
 
     def resume(self) -> None:
         """End a pause or a halt; the batch that failed is run again."""
-        with self._changed:
+        with self._door():
             self._paused = False
             self.error = None
             if not self.ended:
                 self.status = "running"
-            self._changed.notify_all()
-        self._wake.set()
         if self.idle and not self.ended:
             self.run()
 
     def step(self, count: int) -> list[BatchRecord]:
         """Run the next `count` batches at once, one after the other, and pause again; return their records."""
-        with self._changed:
+        with self._door():
             self._paused = True
             self._stepped = []
             self._steps = count
             self.error = None
             if not self.ended:
                 self.status = "paused"
-            self._changed.notify_all()
-        self._wake.set()
         if self.idle:
             self.start()
         with self._changed:
@@ -174,7 +183,7 @@ class Driver:
         """Return True when the run has ended, False when the time is up or the run halted."""
         with self._changed:
             self._changed.wait_for(lambda: self.ended or self.status == "halted", timeout_s)
-        if self.ended and not self._mine():
+        if self.ended and not self._is_driver_thread():
             self._join()
         return self.ended
 
@@ -267,14 +276,14 @@ class Driver:
             clock.thaw()
         while True:
             wake.clear()
-            if not self._may_go():
+            if not self._ready():
                 if self.status != "halted" or self._stop:
                     self._end("stopped")
                 return
             try:
                 start = engine.next_start_ns()
                 if start is None:
-                    if self._seen_out():
+                    if self._wait_for_end():
                         self._end("finished")
                         return
                     continue
@@ -291,9 +300,9 @@ class Driver:
                 self._halt(error)
                 continue
             if record is not None:
-                self._passed(record, stepping)
+                self._after_batch(record, stepping)
 
-    def _seen_out(self) -> bool:
+    def _wait_for_end(self) -> bool:
         """Let a run of given length last that long; return False when an order came in meanwhile."""
         duration = self.engine.duration_ns
         if duration is None or self.clock.now_ns() >= duration:
@@ -303,7 +312,7 @@ class Driver:
             return True
         return self.clock.wait_until(duration, self._wake)
 
-    def _passed(self, record: BatchRecord, stepping: bool) -> None:
+    def _after_batch(self, record: BatchRecord, stepping: bool) -> None:
         if logger.isEnabledFor(logging.DEBUG):
             self._log(
                 logging.DEBUG, "batch %d %s: %d rows in, %d out, %.6f s",
@@ -311,7 +320,7 @@ class Driver:
                 (record.end_ns - record.start_ns) / 1e9,
             )  # fmt: skip
         if self._listeners is not None:
-            self._listeners.tell(self.engine, record, self._progress)
+            self._listeners.call(self.engine, record, self._progress)
         if self._ticks is not None:
             self._ticks()
         if stepping:
@@ -322,7 +331,7 @@ class Driver:
                     self.clock.freeze()
                     self._changed.notify_all()
 
-    def _may_go(self) -> bool:
+    def _ready(self) -> bool:
         """Hold while paused or halted; return False to leave the loop."""
         if self._stop:
             return False
@@ -330,10 +339,10 @@ class Driver:
             return self._hold()
         if self._paused and not self._steps:
             self.clock.freeze()
-            self._tell("paused")
+            self._set_status("paused")
             return self._hold()
         if self.status not in ("running", "paused"):
-            self._tell("running")
+            self._set_status("running")
         return True
 
     def _hold(self) -> bool:
@@ -345,7 +354,7 @@ class Driver:
             return False
         if not self._steps:
             self.clock.thaw()
-            self._tell("running")
+            self._set_status("running")
         return True
 
     def _halt(self, error: MblabError) -> None:
@@ -372,9 +381,9 @@ class Driver:
             engine.close()
         except MblabError as error:
             self.error = self.error or error
-        self._tell(status)
+        self._set_status(status)
 
-    def _tell(self, status: RunStatus) -> None:
+    def _set_status(self, status: RunStatus) -> None:
         with self._changed:
             changed = self.status != status and (self.status != "stopping" or status in ENDED)
             if changed:
@@ -387,7 +396,7 @@ class Driver:
         engine = self.engine
         logger.log(level, "run %s of %s: " + text, engine.run_id, engine.pipeline.settings.name, *values)
 
-    def _mine(self) -> bool:
+    def _is_driver_thread(self) -> bool:
         return self._turner == threading.get_ident()
 
     def _join(self) -> None:

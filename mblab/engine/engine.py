@@ -1,82 +1,44 @@
-"""One batch after the other: cut, call the steps, deliver, note what it cost.
+"""One batch after the other, each in five phases.
 
-`step(now)` runs the batch that is due and returns its record. There is no thread, no sleep and no display here; drivers
-bring those. The clock is only read. A batch that fails stays planned: its state is put back, and the next `step` runs
-the same rows again.
+    PLAN      cut the rows that belong to the batch that is due
+    PROCESS   call the steps on them; one that fails undoes what the steps did to the state
+    PREPARE   put output, new state and what becomes of them together; from here on the steps are not needed again
+    DELIVER   hand the output to every sink; one that refuses makes all of them give it back, and undoes the state
+    COMMIT    note what it cost, and go on to the next
 
-    schedule + feed -> [engine]: plan → process → deliver → commit -> records
+`step(now)` takes the batch that is due through them and returns its record. There is no thread, no sleep and no display
+here; drivers bring those. The clock is only read. A batch that fails in any phase stays planned, and the next `step`
+runs the same rows again.
+
+    schedule + feed -> [engine] -> records
 """
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-import numpy as np
-import pandas as pd
-
-from mblab.engine.feed import NO_TIMES, Cut, Feed
+from mblab.engine.backlog import Backlog
+from mblab.engine.batch import Planned, Prepared, Try
+from mblab.engine.changes import Changes
+from mblab.engine.cost import Cost, cost_ns
+from mblab.engine.delivery import DeliverySet
+from mblab.engine.feed import NO_TIMES, Feed
 from mblab.engine.history import History, Remembered
-from mblab.engine.invoke import BatchContext, Saved, call_all, put_back
 from mblab.engine.pipeline import Pipeline
-from mblab.engine.records import Attempt, BatchRecord, Control, Group
-from mblab.errors import MblabError, SettingError, SettingTypeError, SinkError, shown
-from mblab.sinks.base import Delivery, Savepoint, Sink
+from mblab.engine.records import Attempt, BatchRecord, record_of
+from mblab.engine.runner import Called, StepsRunner
+from mblab.engine.settings import Control, CurrentSettings
+from mblab.engine.watermark import Watermark
+from mblab.sinks.base import Delivery, Sink
 from mblab.sources.live.base import refuse_speedup
-from mblab.steps.results import tidy
-from mblab.steps.state import StateStore, savepoint, size_bytes
+from mblab.steps.state import StateStore, size_bytes
 from mblab.timing.clock import Clock
-from mblab.timing.durations import NS
 from mblab.timing.schedule import Timetable, Trigger
 from mblab.timing.times import Times
 
-__all__ = ["Cost", "Engine", "check_cost"]
-
-Cost = Callable[[int], float]
-
-
-def check_cost(cost: object) -> Cost | None:
-    """Return a declared cost as a function of n, in seconds; None stays None."""
-    if cost is None:
-        return None
-    if callable(cost):
-        return cost
-    if isinstance(cost, bool) or not isinstance(cost, int | float | np.number):
-        raise SettingTypeError(
-            f"cost must be a number of seconds or a function of the batch's rows, got {shown(cost)}."
-        )
-    fixed = float(cost)
-    _cost_ns(lambda _: fixed, 1)
-    return lambda _: fixed
-
-
-def _cost_ns(cost: Cost, rows: int) -> int:
-    value = cost(rows)
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise SettingTypeError(f"cost({rows}) must be a number of seconds, got {shown(value)}.") from None
-    if not math.isfinite(number) or number < 0:
-        raise SettingError(f"cost({rows}) must be a finite number of seconds, 0 or more, got {shown(value)}.")
-    return round(number * NS)
-
-
-class _Planned:
-    """A batch that is cut but not committed."""
-
-    __slots__ = ("attempts", "backlog", "batch_id", "cut", "groups", "trigger", "wake_ns")
-
-    def __init__(
-        self, batch_id: int, trigger: Trigger, cut: Cut, backlog: int, groups: tuple[Group, ...] | None, wake_ns: int
-    ) -> None:
-        self.batch_id, self.trigger, self.cut = batch_id, trigger, cut
-        self.backlog, self.groups, self.wake_ns = backlog, groups, wake_ns
-        self.attempts = 0
+__all__ = ["Engine"]
 
 
 class Engine:
@@ -88,9 +50,10 @@ class Engine:
         run_id: 12 hex digits.
         note: Called with every record.
         output: The sink the run itself reads its output from.
+        current: The settings that changes move, where somebody else shows them; None makes its own of the pipeline's.
         duration_ns: Batches whose start (`queue`: grid point) is later are not run; None runs until all is taken.
         cost: Declared cost of n rows in seconds; replaces every measured time.
-        controls: Changes scripted beforehand, on the run's clock.
+        controls: Changes scripted beforehand, on the run's clock; they do not move `current`.
         effects: Whether sinks that reach outside the process take part.
         history: How many of the newest batches can be run again.
     """
@@ -103,6 +66,7 @@ class Engine:
         run_id: str,
         note: Callable[[BatchRecord], None],
         output: Sink,
+        current: CurrentSettings | None = None,
         duration_ns: int | None = None,
         cost: Cost | None = None,
         controls: tuple[Control, ...] = (),
@@ -116,47 +80,39 @@ class Engine:
         self.attempts: list[Attempt] = []
         self.failed: BatchRecord | None = None  # the batch that failed and is still planned
         self.controls: list[Control] = []
-        self.states = StateStore()
         self.history = History(history)
-        settings = pipeline.settings
+        current = CurrentSettings(pipeline.settings) if current is None else current
+        settings = current.settings
+        self.changes = Changes(current, clock, controls)
         self.timetable = Timetable(settings.interval_ns, settings.policy)
-        self.max_rows_per_batch = settings.max_rows_per_batch
+        self._cap = settings.max_rows_per_batch  # of the next batch, as interval and policy are in the timetable
         self._note = note
-        self._output = output
         self._cost = cost
-        self._effects = effects
-        self._calls = itertools.count()
-        self._pending: list[tuple[int, int, Control]] = []
-        for control in sorted(controls, key=lambda c: c.at_ns):
-            self._pending.append((control.at_ns, next(self._calls), control))
         self._batch_id = 0
-        self._planned: _Planned | None = None
-        self._groups: deque[Group] = deque()  # untaken rows by the batch at which they became available
-        self._grouped = 0  # rows, from the start of the stream, that `_groups` and earlier batches cover
-        self._sinks: tuple[Sink, ...] = ()
-        self._adopted: tuple[Sink, ...] = ()  # the pipeline's sinks that `_sinks` was made from
+        self._planned: Planned | None = None
+        self._backlog = Backlog()
+        self._runner = StepsRunner(pipeline.steps)
+        self._deliveries = DeliverySet(run_id, output, effects=effects)
         self._sampled_s = -math.inf
         self.last_end_ns = 0
         if settings.speedup is not None or any("speedup" in c.change for c in controls):
             refuse_speedup(pipeline.source)
         self.feed = Feed(pipeline.source, settings.speedup, None if clock.virtual else clock.now_ns)
+        self._watermark = Watermark(pipeline.source.event_time)
 
     def open(self) -> None:
         """Get the sinks ready; the source's first block is decoded already."""
-        self._adopt_sinks()
-        self._output.open(self.run_id)
+        self._deliveries.open(self.pipeline.sinks)
 
     def close(self) -> None:
-        """Close the sinks; the last one is closed even if an earlier one fails."""
+        """Stop listening and close the sinks."""
         self.feed.close()
-        failures = []
-        for sink in (*self._sinks, self._output):
-            try:
-                sink.close()
-            except MblabError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        self._deliveries.close()
+
+    @property
+    def states(self) -> StateStore:
+        """What the steps remember."""
+        return self._runner.states
 
     @property
     def batches(self) -> int:
@@ -168,27 +124,25 @@ class Engine:
         """Arrivals of the rows of a batch that was cut and is not committed, in ns; empty when there is none."""
         return NO_TIMES if self._planned is None else self._planned.cut.arrival_ns
 
+    def remembered(self, batch_id: int) -> Remembered | None:
+        """Return a batch as it was, the one that failed included, or None when it is not kept."""
+        planned = self._planned
+        if planned is None or planned.batch_id != batch_id:
+            return self.history.find(batch_id)
+        saved = [(step, self.states.snapshot(step)) for step in self.pipeline.steps]
+        return Remembered.of(planned, saved, None)
+
     # -- the schedule ---------------------------------------------------------------------------------------------
-
-    def request(self, change: Mapping[str, Any], at_ns: int | None = None) -> None:
-        """Move knobs now; they act at the batch boundary that DESIGN section 2 gives. Safe from any thread.
-
-        Args:
-            change: Knob → value.
-            at_ns: When, on the run's clock, if not now: what decides on a batch's record moves knobs at its end.
-        """
-        control = Control(self.clock.now_ns() if at_ns is None else at_ns, dict(change))
-        bisect.insort(self._pending, (control.at_ns, next(self._calls), control))
 
     def next_start_ns(self) -> int | None:
         """Return the nominal start of the next batch, or None when the run is over."""
         if self._planned is not None:
             return self._planned.trigger.start_ns
         trigger = self.timetable.peek()
-        while self._pending and self._pending[0][0] < trigger.start_ns:
+        while self.changes.before(trigger.start_ns):
             if self._is_over(trigger) and self.duration_ns is None:
                 return None
-            self._apply(self._pending.pop(0)[2])
+            self._apply(self.changes.take())
             trigger = self.timetable.peek()
         return None if self._is_over(trigger) else trigger.start_ns
 
@@ -202,57 +156,12 @@ class Engine:
         speedup = change.get("speedup")
         if speedup is not None and speedup != self.feed.speedup:
             self.feed.change_speed(control.at_ns, speedup)
-        policy = change.get("policy")
-        if "interval_ns" in change or policy is not None:
-            self.timetable.change(control.at_ns, interval_ns=change.get("interval_ns"), policy=policy)
+        interval, policy = change.get("interval_ns"), change.get("policy")
+        if interval is not None or policy is not None:
+            self.timetable.change(control.at_ns, interval_ns=interval, policy=policy)
         if "max_rows_per_batch" in change:
-            self.max_rows_per_batch = change["max_rows_per_batch"]
+            self._cap = change["max_rows_per_batch"]
         self.controls.append(control)
-
-    def trial(self, rows: int) -> pd.DataFrame:
-        """Return what the steps make of the first rows, as one batch; nothing is delivered or remembered."""
-        self.feed.hold(rows)
-        cut = self.feed.take(min(rows, self.feed.held))
-        context = BatchContext(0, 1, self.run_id, self.timetable.peek(), cut, self.feed.event_time)
-        result = self.call_steps(cut.rows(), context)
-        return pd.DataFrame() if result is None else result
-
-    def call_steps(self, rows: pd.DataFrame, context: BatchContext) -> pd.DataFrame | None:
-        """Return what the steps make of some rows; the state is changed as in a run, nothing is delivered.
-
-        Raises:
-            BatchError: A step failed; the state is put back.
-        """
-        saved: Saved = []
-        try:
-            result = call_all(self.pipeline.steps, rows, self.states, context, saved)
-        except BaseException:
-            put_back(self.states, saved)
-            raise
-        return None if result is None else tidy(result)
-
-    def remembered(self, batch_id: int) -> Remembered | None:
-        """Return a batch as it was, the one that failed included, or None when it is not kept."""
-        planned = self._planned
-        if planned is None or planned.batch_id != batch_id:
-            return self.history.find(batch_id)
-        found = [(s, self.states.of(s.uid, keyed=s.kind == "keyed")) for s in self.pipeline.steps]
-        saved = [
-            (s, {k: savepoint(v) for k, v in st.items()} if s.kind == "keyed" else savepoint(st)) for s, st in found
-        ]
-        return Remembered(batch_id, planned.attempts, planned.trigger, planned.cut, saved, None)
-
-    def probe(self, rows: int) -> BatchRecord:
-        """Run the next held rows as one batch at once, whatever the time, and keep the state it leaves.
-
-        The tuner tries sizes with it, on a clock and a state of its own: the same way through steps, savepoints and
-        sinks as in a run.
-
-        Raises:
-            BatchError: A step failed.
-        """
-        cut = self.feed.take(min(rows, self.feed.held))
-        return self._process(_Planned(self._batch_id, self.timetable.peek(), cut, 0, None, 0), self.pipeline)
 
     # -- one batch ------------------------------------------------------------------------------------------------
 
@@ -260,140 +169,116 @@ class Engine:
         """Run the batch that is due, if its nominal start is not later than now.
 
         Raises:
-            BatchError: A step raised or returned what no sink takes; the batch stays planned, its state is put back.
+            BatchError: A step raised or returned what no sink takes; the batch stays planned, its state is as before.
             SinkError: A result could not be delivered; the same.
         """
-        planned = self._planned
+        planned, pipeline = self._planned or self._plan(now_ns), self.pipeline
         if planned is None:
-            trigger = self.timetable.peek()
-            if trigger.start_ns > now_ns:
-                return None
-            planned = self._plan(trigger, now_ns)
-        pipeline = self.pipeline
-        if len(planned.cut.arrival_ns) == 0 and not (pipeline.settings.run_empty and pipeline.steps):
-            return self._commit(planned, "empty", planned.trigger.start_ns)
-        return self._process(planned, pipeline)
+            return None
+        if not len(planned.cut.arrival_ns) and not (pipeline.settings.run_empty and pipeline.steps):
+            return self._commit(record_of(
+                planned, "empty", planned.trigger.start_ns, version=pipeline.version,
+                waiting_rows=self.feed.arrived(planned.trigger.start_ns), state_bytes=self._sample_state(),
+            ))  # fmt: skip
+        self._planned, self.failed = planned, None
+        tried = planned.begin(self.clock)
+        try:
+            called = self._process(planned, pipeline, tried)
+            prepared = self._prepare(planned, pipeline, called)
+            self._deliver(prepared)
+        except Exception as error:
+            self._fail(planned, pipeline, tried, error)
+            raise
+        except BaseException:  # it was aborted, not tried
+            planned.attempts -= 1
+            raise
+        return self._finish(planned, pipeline, prepared, tried)
 
-    def _plan(self, trigger: Trigger, now_ns: int) -> _Planned:
-        feed = self.feed
+    def _plan(self, now_ns: int) -> Planned | None:
+        """PLAN: cut the rows that belong to the next batch; None when it is not due yet."""
+        trigger, feed, cap = self.timetable.peek(), self.feed, self._cap
+        if trigger.start_ns > now_ns or self.changes.before(trigger.start_ns):
+            return None
         available = feed.waiting(trigger.cut_ns)
-        cap = self.max_rows_per_batch
         count = available if cap is None or available < cap else cap
-        groups = None
-        if self.timetable.policy == "queue":
-            self._groups.clear()
-            self._grouped = feed.taken + count
-        elif self._groups or count < available:
-            groups = self._group(trigger, count, feed.taken + available)
-        else:
-            self._grouped = feed.taken + available
+        groups = self._backlog.take(trigger, count, feed.taken, available, merge=self.timetable.rule.every_trigger)
         cut = feed.take(count)
         backlog = available - count if trigger.cut_ns == trigger.start_ns else feed.waiting(trigger.start_ns)
-        wake = now_ns - trigger.start_ns if self._cost is None else 0
-        return _Planned(self._batch_id, trigger, cut, backlog, groups, wake)
-
-    def _group(self, trigger: Trigger, count: int, available: int) -> tuple[Group, ...]:
-        """Note at which batch the waiting rows became available, and return that of the `count` oldest."""
-        if available > self._grouped:
-            self._groups.append(Group(available - self._grouped, trigger.due_ns, trigger.start_ns))
-            self._grouped = available
-        taken = []
-        while count:
-            group = self._groups.popleft()
-            part = min(count, group.rows)
-            taken.append(group._replace(rows=part))
-            if part < group.rows:
-                self._groups.appendleft(group._replace(rows=group.rows - part))
-            count -= part
-        return tuple(taken)
-
-    def _process(self, planned: _Planned, pipeline: Pipeline) -> BatchRecord:
-        planned.attempts += 1
-        self._planned, self.failed = planned, None
-        saved: Saved = []
-        marks: list[tuple[Sink, Savepoint | None]] = []
-        tried_ns = self.clock.now_ns() if planned.attempts > 1 else planned.trigger.start_ns + planned.wake_ns
-        cpu = time.thread_time_ns()
-        begun = time.perf_counter_ns()
-        try:
-            batch = planned.cut.rows()
-            context = BatchContext(
-                planned.batch_id, planned.attempts, self.run_id, planned.trigger, planned.cut, self.feed.event_time
-            )
-            rows = call_all(pipeline.steps, batch, self.states, context, saved)
-            processed = time.perf_counter_ns()
-            declared = None if self._cost is None else self._declared_ns(len(planned.cut.arrival_ns))
-            if rows is not None:
-                self._deliver(rows, planned, marks)
-            delivered = time.perf_counter_ns()
-        except BaseException as error:
-            put_back(self.states, saved)
-            for target, mark in marks:
-                target.rollback(mark)
-            if isinstance(error, Exception):
-                self._note_failure(planned, tried_ns, error)
-            else:
-                planned.attempts -= 1
-            raise
-        end = self.clock.now_ns()
-        processing, sink = processed - begun, delivered - processed
-        if declared is not None:
-            processing, sink = declared, 0
-            end = planned.trigger.start_ns + declared
-        elif end < planned.trigger.start_ns + planned.wake_ns:
-            end = planned.trigger.start_ns + planned.wake_ns
-        self.history.keep(Remembered(planned.batch_id, planned.attempts, planned.trigger, planned.cut, saved, rows))
-        if planned.attempts > 1:
-            self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried_ns, end - tried_ns, ""))
-        return self._commit(
-            planned,
-            "retried" if planned.attempts > 1 else "ok",
-            end,
-            output_rows=0 if rows is None else len(rows),
-            processing_ns=processing,
-            sink_ns=sink,
-            cpu_ns=time.thread_time_ns() - cpu,
-        )
-
-    def _declared_ns(self, rows: int) -> int:
-        assert self._cost is not None
-        return _cost_ns(self._cost, rows) if rows else 0
-
-    def _commit(
-        self,
-        planned: _Planned,
-        status: Any,
-        end_ns: int,
-        *,
-        output_rows: int = 0,
-        processing_ns: int = 0,
-        sink_ns: int = 0,
-        cpu_ns: int = 0,
-    ) -> BatchRecord:
-        timetable, trigger = self.timetable, planned.trigger
-        arrival = planned.cut.arrival_ns
-        record = BatchRecord(
-            planned.batch_id, planned.attempts or 1, status, trigger.interval_ns, timetable.policy,
-            self.pipeline.version, trigger.due_ns, trigger.start_ns, planned.wake_ns, end_ns, len(arrival),
-            output_rows, planned.backlog, processing_ns, sink_ns, 0, cpu_ns, self._sample_state(), "", arrival,
-            planned.groups,
+        return Planned(
+            self._batch_id, trigger, cut, policy=self.timetable.policy, cap=cap, mark=self._watermark.follow(cut),
+            backlog=backlog, groups=groups, wake_ns=now_ns - trigger.start_ns if self._cost is None else 0,
         )  # fmt: skip
-        timetable.taken(end_ns)
+
+    def _process(self, planned: Planned, pipeline: Pipeline, tried: Try) -> Called:
+        """PROCESS: call the steps."""
+        self._runner.steps = pipeline.steps
+        called = self._runner.call(planned.cut.rows(), planned.context(self.run_id))
+        tried.processed_ns = time.perf_counter_ns()
+        return called
+
+    def _prepare(self, planned: Planned, pipeline: Pipeline, called: Called) -> Prepared:
+        """PREPARE: put together what the batch leaves behind, before any of it is delivered.
+
+        It is held in memory. Where a checkpoint holds it, here it is written, and from then on neither the rows nor the
+        steps are needed again.
+        """
+        rows, count = called.result, len(planned.cut.arrival_ns)
+        try:
+            cost = None if self._cost is None else cost_ns(self._cost, count)
+            if rows is not None:
+                self._deliveries.adopt(pipeline.sinks)
+                rows = called.rows if len(self._deliveries) else rows
+        except BaseException:
+            self._runner.undo(called.saved)
+            raise
+        delivery = Delivery(self.run_id, planned.batch_id, "", planned.attempts > 1, count)
+        return Prepared(rows, called.saved, delivery, cost)
+
+    def _deliver(self, prepared: Prepared) -> None:
+        """DELIVER: hand the output to every sink, or to none."""
+        if prepared.rows is None:
+            return
+        try:
+            self._deliveries.deliver(prepared.rows, prepared.delivery)
+        except BaseException:
+            self._runner.undo(prepared.saved)
+            raise
+
+    def _finish(self, planned: Planned, pipeline: Pipeline, prepared: Prepared, tried: Try) -> BatchRecord:
+        """Take the stamps of a batch that was delivered, remember it, and commit it."""
+        delivered, end, rows = time.perf_counter_ns(), self.clock.now_ns(), prepared.rows
+        began = planned.trigger.start_ns + planned.wake_ns
+        processing, sink = tried.processed_ns - tried.begun_ns, delivered - tried.processed_ns
+        if prepared.cost_ns is not None:
+            processing, sink, end = prepared.cost_ns, 0, planned.trigger.start_ns + prepared.cost_ns
+        elif end < began:
+            end = began
+        self.history.keep(Remembered.of(planned, prepared.saved, rows))
+        if planned.attempts > 1:
+            self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried.at_ns, end - tried.at_ns, ""))
+        return self._commit(record_of(
+            planned, "retried" if planned.attempts > 1 else "ok", end, version=pipeline.version,
+            waiting_rows=self.feed.arrived(end), output_rows=0 if rows is None else len(rows), processing_ns=processing,
+            sink_ns=sink, cpu_ns=time.thread_time_ns() - tried.cpu_ns, state_bytes=self._sample_state(),
+        ))  # fmt: skip
+
+    def _commit(self, record: BatchRecord) -> BatchRecord:
+        """COMMIT: from here on the batch has been."""
+        self.timetable.taken(record.end_ns)
         self._planned = None
         self._batch_id += 1
-        self.last_end_ns = end_ns
+        self.last_end_ns = record.end_ns
         self._note(record)
         return record
 
-    def _note_failure(self, planned: _Planned, tried_ns: int, error: Exception) -> None:
-        ended = max(tried_ns, self.clock.now_ns())
-        self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried_ns, ended - tried_ns, str(error)))
-        trigger = planned.trigger
-        self.failed = BatchRecord(
-            planned.batch_id, planned.attempts, "failed", trigger.interval_ns, self.timetable.policy,
-            self.pipeline.version, trigger.due_ns, trigger.start_ns, planned.wake_ns, ended,
-            len(planned.cut.arrival_ns), 0, planned.backlog, ended - tried_ns, 0, 0, 0, None, str(error),
-            planned.cut.arrival_ns, planned.groups,
+    def _fail(self, planned: Planned, pipeline: Pipeline, tried: Try, error: Exception) -> None:
+        """Note a try that failed; its batch stays planned, and none of its rows is delivered."""
+        ended = max(tried.at_ns, self.clock.now_ns())
+        took = ended - tried.at_ns
+        self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried.at_ns, took, str(error)))
+        self.failed = record_of(
+            planned, "failed", ended, version=pipeline.version, processing_ns=took, error=str(error),
+            waiting_rows=self.feed.arrived(ended) + len(planned.cut.arrival_ns),
         )  # fmt: skip
 
     def _sample_state(self) -> int | None:
@@ -402,33 +287,3 @@ class Engine:
             return None
         self._sampled_s = now
         return size_bytes(self.states.everything())
-
-    # -- sinks ----------------------------------------------------------------------------------------------------
-
-    def _adopt_sinks(self) -> None:
-        wanted = tuple(s for s in self.pipeline.sinks if self._effects or not s.effects)
-        for sink in self._sinks:
-            if sink not in wanted:
-                sink.close()
-        for sink in wanted:
-            if sink not in self._sinks:
-                sink.open(self.run_id)
-        self._sinks, self._adopted = wanted, self.pipeline.sinks
-
-    def _deliver(self, rows: pd.DataFrame, planned: _Planned, marks: list[tuple[Sink, Savepoint | None]]) -> None:
-        if self.pipeline.sinks is not self._adopted:
-            self._adopt_sinks()
-        delivery = Delivery(self.run_id, planned.batch_id, "", planned.attempts > 1, len(planned.cut.arrival_ns))
-        if self._sinks:
-            rows = tidy(rows)
-        for sink in self._sinks:
-            marks.append((sink, sink.savepoint()))
-            try:
-                sink.deliver(rows, delivery)
-            except MblabError:
-                raise
-            except Exception as error:
-                raise SinkError(
-                    f"{sink.target} refused batch {planned.batch_id}: {type(error).__name__}: {error}"
-                ) from error
-        self._output.deliver(rows, delivery)

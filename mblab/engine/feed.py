@@ -2,9 +2,9 @@
 
 The feed turns source time into the run's time (`A = round(arrival / speedup)`), holds the rows that are decoded but not
 taken, and cuts the next n of them. Cutting is `searchsorted` on arrival times and one slice of a frame, whatever
-the batch's size.
+the batch's size. Of event time it knows nothing: that is the watermark's.
 
-    sources -> [feed] -> engine
+    sources -> [feed] -> cut -> watermark, engine
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,6 @@ class _Held:
     rows: pd.DataFrame
     arrival_ns: Times
     taken: int = 0
-    watermarks: Any = None
 
 
 def _nested_columns(rows: pd.DataFrame) -> frozenset[int]:
@@ -60,14 +59,12 @@ class Cut(NamedTuple):
         arrival_ns: int64, one a row, on the run's clock.
         first: Number of the first row, counted from the start of the stream.
         pieces: (frame, low, high): where the rows stand in what was decoded.
-        before: (newest event time of the blocks let go, the block being cut), for the watermark.
         nested: Numbers of the columns that hold lists, dicts or arrays, which a step might change.
     """
 
     arrival_ns: Times
     first: int
     pieces: tuple[tuple[pd.DataFrame, int, int], ...]
-    before: tuple[Any, _Held | None]
     nested: frozenset[int] = frozenset()
 
     def rows(self) -> pd.DataFrame:
@@ -88,18 +85,6 @@ class Cut(NamedTuple):
             return rows
         return pd.concat([frame.iloc[low:high] for frame, low, high in self.pieces], ignore_index=True)
 
-    def watermark(self, event_time: str | None) -> Any:
-        """Return the newest event time among all rows of earlier batches, None before there is one."""
-        peak, held = self.before
-        if event_time is None or held is None or event_time not in held.rows:
-            return peak
-        low = self.pieces[0][1]
-        if low:
-            if held.watermarks is None:
-                held.watermarks = held.rows[event_time].cummax().ffill()  # a missing time takes nothing back
-            peak = _newer(peak, held.watermarks.iloc[low - 1])
-        return peak
-
 
 class Feed:
     """The rows of one run, in arrival order, on the run's clock.
@@ -115,7 +100,6 @@ class Feed:
 
     def __init__(self, source: Source, speedup: float | None = None, now_ns: Callable[[], int] | None = None) -> None:
         self.taken = 0
-        self.event_time = source.event_time
         self.speedup = speedup or source.speedup
         self._pace = self.speedup
         self._changes: list[tuple[int, float, float]] = []
@@ -133,7 +117,6 @@ class Feed:
         self._failure: Exception | None = None
         self._empty: pd.DataFrame | None = None
         self._nested: frozenset[int] = frozenset()
-        self._peak: Any = None  # newest event time of the blocks that were let go
         try:
             self._decode()
         except BaseException:
@@ -202,8 +185,14 @@ class Feed:
         """Return how many untaken rows have A < time_ns."""
         if self._last_ns < time_ns:
             self.reach(time_ns)
+        return self.arrived(time_ns)
+
+    def arrived(self, time_ns: int) -> int:
+        """Return how many untaken rows have A < time_ns, of those that are decoded by now."""
         count = 0
         for held in self._held:
+            if held.arrival_ns[held.taken] >= time_ns:  # a look is cheaper than a search
+                break
             upto = int(held.arrival_ns.searchsorted(time_ns))
             count += upto - held.taken
             if upto < len(held.arrival_ns):
@@ -227,15 +216,14 @@ class Feed:
         """Take the next `count` rows; they must be held (see `waiting`)."""
         self._spent_s = 0.0
         first, held = self.taken, self._held[0] if self._held else None
-        before = (self._peak, held)
         if count == 0 or held is None:
             empty = self._empty if self._empty is not None else pd.DataFrame()
-            return Cut(NO_TIMES, first, ((empty, 0, 0),), (self.watermark(), None))
+            return Cut(NO_TIMES, first, ((empty, 0, 0),))
         self.taken += count
         low, high = held.taken, held.taken + count
         if high <= len(held.arrival_ns):
             self._note_taken(held, high)
-            return Cut(held.arrival_ns[low:high], first, ((held.rows, low, high),), before, self._nested)
+            return Cut(held.arrival_ns[low:high], first, ((held.rows, low, high),), self._nested)
         pieces, arrivals = [], []
         while count:
             held = self._held[0]
@@ -244,23 +232,12 @@ class Feed:
             arrivals.append(held.arrival_ns[low:high])
             count -= high - low
             self._note_taken(held, high)
-        return Cut(np.concatenate(arrivals), first, tuple(pieces), before, self._nested)
+        return Cut(np.concatenate(arrivals), first, tuple(pieces), self._nested)
 
     def _note_taken(self, held: _Held, upto: int) -> None:
         held.taken = upto
         if upto == len(held.arrival_ns):
-            if self.event_time is not None and self.event_time in held.rows:
-                self._peak = _newer(self._peak, held.rows[self.event_time].max())
             self._held.popleft()
-
-    def watermark(self) -> Any:
-        """Return the newest event time among the rows taken so far, None before there is one."""
-        held = self._held[0] if self._held else None
-        if held is None or not held.taken:
-            return self._peak
-        return Cut(NO_TIMES, self.taken, ((held.rows, held.taken, held.taken),), (self._peak, held)).watermark(
-            self.event_time
-        )
 
     def change_speed(self, at_ns: int, speedup: float) -> None:
         """Let a future arrival A become `at + (A − at)·old/new`."""
@@ -275,16 +252,10 @@ class Feed:
         try:
             count = self.waiting(time_ns)
         except MblabError:
-            count = sum(int(h.arrival_ns.searchsorted(time_ns)) - h.taken for h in self._held)
+            count = self.arrived(time_ns)
         return count, self.next_arrival_ns if count else None
 
 
 def _rescaled(arrival: Times, at_ns: int, old: float, new: float) -> Times:
     first = int(arrival.searchsorted(at_ns, side="right"))
     return np.concatenate([arrival[:first], at_ns + scale_ns(arrival[first:] - at_ns, old, new)])
-
-
-def _newer(one: Any, other: Any) -> Any:
-    if other is None or other is pd.NaT or other != other:  # noqa: PLR0124
-        return one
-    return other if one is None or other > one else one

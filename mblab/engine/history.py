@@ -1,7 +1,7 @@
 """What a run can still do again: the newest batches with their rows, the state they found, and what came of them.
 
-Nothing is copied for it: rows stay where they were decoded, and the savepoint that the engine takes before it calls a
-step is kept instead of dropped. Memory is bounded three ways, by batches, by rows and by the bytes of the savepoints.
+Nothing is copied for it: rows stay where they were decoded, and the snapshot of a step's state that is taken before it
+is called is kept instead of dropped. Memory is bounded three ways, by batches, rows and the bytes of the snapshots.
 
     engine -> [history] -> checks
 """
@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pandas as pd
 
+from mblab.engine.batch import Planned
 from mblab.engine.feed import Cut
+from mblab.engine.invoke import Saved
+from mblab.engine.watermark import Mark
 from mblab.steps.results import tidy
-from mblab.steps.state import size_bytes
-from mblab.steps.step import Step
+from mblab.steps.state import State, StateStore, size_bytes
 from mblab.timing.schedule import Trigger
 
 __all__ = ["History", "Remembered"]
 
 ROWS_LIMIT: Final = 1_000_000
 BYTES_LIMIT: Final = 256_000_000
-LARGE_BYTES: Final = 1_000_000  # savepoints of this size are weighed one by one, smaller ones once a second
+LARGE_BYTES: Final = 1_000_000  # snapshots of this size are weighed one by one, smaller ones once a second
 
 
 class Remembered(NamedTuple):
@@ -35,7 +37,8 @@ class Remembered(NamedTuple):
         attempt: Which try it was.
         trigger: When it was due and started.
         cut: Its rows.
-        saved: (step, savepoint of its state before the batch); of a keyed step key → savepoint, None for a new key.
+        mark: Where the watermark stood before it.
+        saved: (step, snapshot of its state before the batch); of a keyed step key → state, None for a new key.
         result: What the last step gave, None for no rows.
     """
 
@@ -43,8 +46,19 @@ class Remembered(NamedTuple):
     attempt: int
     trigger: Trigger
     cut: Cut
-    saved: list[tuple[Step, Any]]
+    mark: Mark
+    saved: Saved
     result: pd.DataFrame | None
+
+    @classmethod
+    def of(cls, planned: Planned, saved: Saved, result: pd.DataFrame | None) -> Remembered:
+        """Return what is kept of a batch."""
+        return cls(planned.batch_id, planned.attempts, planned.trigger, planned.cut, planned.mark, saved, result)
+
+    @property
+    def states(self) -> dict[str, State]:
+        """A copy of what the steps that were called remembered before it, by their names."""
+        return {step.name: StateStore.copied(step, state) for step, state in self.saved}
 
     @property
     def output(self) -> pd.DataFrame | None:
@@ -61,7 +75,7 @@ class History:
 
     def __init__(self, batches: int) -> None:
         self._most = batches
-        self._held: deque[tuple[Remembered, int, int]] = deque()  # (batch, its rows, bytes of its savepoints)
+        self._held: deque[tuple[Remembered, int, int]] = deque()  # (batch, its rows, bytes of its snapshots)
         self._rows = 0
         self._bytes = 0
         self._each = 0

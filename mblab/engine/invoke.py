@@ -1,28 +1,28 @@
 """How a step is called: what it is given, once a batch or once a key, and what is said when it fails.
 
-cut, steps, state -> [calls] -> engine
+cut, step, state -> [invoke] -> runner
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mblab.engine.feed import Cut
+from mblab.engine.watermark import Mark
 from mblab.errors import BatchError, MblabError, did_you_mean, shown
 from mblab.steps.results import Part, as_rows, joined, part_of, tidy
-from mblab.steps.state import StateStore, tidy_key
+from mblab.steps.state import State, StateStore, tidy_key
 from mblab.steps.step import Step, user_line
 from mblab.timing.durations import NS
 from mblab.timing.schedule import Trigger
 
-__all__ = ["BatchContext", "Saved", "call_all", "put_back"]
+__all__ = ["BatchContext", "Saved", "call_step"]
 
-Saved = list[tuple[Step, Any]]  # (step, savepoint of its state before the batch; of a keyed step key → savepoint)
+Saved = list[tuple[Step, State]]  # the steps that were called, each with a snapshot of its state before the batch
 
 
 class BatchContext:
@@ -37,11 +37,9 @@ class BatchContext:
         replay: Whether this batch is run again.
     """
 
-    __slots__ = ("_cut", "_event_time", "attempt", "batch_id", "interval_s", "replay", "run_id", "start_s")
+    __slots__ = ("_cut", "_mark", "attempt", "batch_id", "interval_s", "replay", "run_id", "start_s")
 
-    def __init__(
-        self, batch_id: int, attempt: int, run_id: str, trigger: Trigger, cut: Cut, event_time: str | None
-    ) -> None:
+    def __init__(self, batch_id: int, attempt: int, run_id: str, trigger: Trigger, cut: Cut, mark: Mark) -> None:
         self.batch_id = batch_id
         self.attempt = attempt
         self.run_id = run_id
@@ -49,7 +47,7 @@ class BatchContext:
         self.start_s = trigger.start_ns / NS
         self.replay = attempt > 1
         self._cut = cut
-        self._event_time = event_time
+        self._mark = mark
 
     @property
     def arrivals(self) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -59,52 +57,35 @@ class BatchContext:
     @property
     def watermark(self) -> Any:
         """Newest event time among the rows of all earlier batches; None before there is one."""
-        return self._cut.watermark(self._event_time)
+        return self._mark.value
 
     def __repr__(self) -> str:
         return f"BatchContext(batch_id={self.batch_id}, attempt={self.attempt}, start_s={self.start_s})"
 
 
-def call_all(
-    steps: Iterable[Step], rows: pd.DataFrame, states: StateStore, context: BatchContext, saved: Saved
-) -> pd.DataFrame | None:
-    """Return what the steps make of a batch, one after the other, or None for no rows.
-
-    Args:
-        steps: In order.
-        rows: The batch.
-        states: Changed in place by the steps.
-        context: What they may know of the batch.
-        saved: Takes a savepoint of each step's state, before the step is called.
-
-    Raises:
-        BatchError: A step failed; `put_back` undoes what the steps did to the state.
-    """
-    for step in steps:
-        result = _call(step, rows, states, context, saved)
-        if result is None:
-            return None
-        rows = result
-    return rows if len(rows) else None
-
-
-def put_back(states: StateStore, saved: Saved) -> None:
-    """Let every step remember what it remembered before the batch."""
-    for step, state in saved:
-        (states.restore_keys if step.kind == "keyed" else states.restore_whole)(step.uid, state)
-
-
-def _call(
+def call_step(
     step: Step, rows: pd.DataFrame, states: StateStore, context: BatchContext, saved: Saved
 ) -> pd.DataFrame | None:
+    """Return what a step makes of some rows, None for no rows.
+
+    Args:
+        step: Whose function is called.
+        rows: What the step before it gave.
+        states: Changed in place by the step.
+        context: What it may know of the batch.
+        saved: Takes a snapshot of the step's state before it is called.
+
+    Raises:
+        BatchError: It failed.
+    """
     rows = tidy(rows)
     try:
         if step.kind == "keyed":
             return _call_by_key(step, rows, states, context, saved)
         arguments: tuple[Any, ...] = (rows, context)[: len(step.parameters)]
         if "state" in step.parameters:
-            saved.append((step, states.save_whole(step.uid)))
-            arguments = (rows, states.whole(step.uid), context)[: len(step.parameters)]
+            saved.append((step, states.snapshot(step)))
+            arguments = (rows, states.of(step), context)[: len(step.parameters)]
         return as_rows(step.fn(*arguments), step.name)
     except Exception as error:
         raise _batch_error(error, step, context.batch_id, rows) from error
@@ -114,8 +95,8 @@ def _call_by_key(
     step: Step, rows: pd.DataFrame, states: StateStore, context: BatchContext, saved: Saved
 ) -> pd.DataFrame | None:
     groups = _by_key(step, rows)
-    by_key = states.keyed(step.uid)
-    saved.append((step, states.save_keys(step.uid, [key for key, _ in groups])))
+    by_key = states.of(step)
+    saved.append((step, states.snapshot(step, [key for key, _ in groups])))
     parts: list[Part] = []
     for key, rows_of_key in groups:
         roles: dict[str, Any] = {"batch": rows_of_key, "ctx": context}

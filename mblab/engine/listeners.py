@@ -3,22 +3,23 @@
 They are called in the thread that turns the run, after the batch is delivered and before the next one, so what they
 read stands still. One that raises is logged and called again next time; the run goes on.
 
-    drivers -> [listeners] -> the user's function
+    driver -> [listeners] -> the user's function
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from mblab.engine.engine import Engine
 from mblab.engine.records import BatchRecord
 from mblab.errors import SettingTypeError, shown
 
-__all__ = ["Listeners", "Watcher"]
+__all__ = ["Listeners", "Row", "Watcher"]
 
 Watcher = Callable[[Engine, BatchRecord], None]
+Row = dict[str, Any]  # of `run.batches`
 logger = logging.getLogger("mblab")
 
 
@@ -26,7 +27,7 @@ class Listeners:
     """The functions to call after each batch of a lab's runs, by name."""
 
     def __init__(self) -> None:
-        self._functions: dict[object, Callable[[dict[str, Any]], Any]] = {}
+        self._functions: dict[Hashable, Callable[[Row], object]] = {}
         self._watchers: tuple[Watcher, ...] = ()
 
     def add(self, fn: object) -> None:
@@ -50,12 +51,12 @@ class Listeners:
         """Stop calling it."""
         self._watchers = tuple(w for w in self._watchers if w != watcher)
 
-    def tell(self, engine: Engine, record: BatchRecord, progress: Callable[[], dict[str, Any] | None]) -> None:
+    def call(self, engine: Engine, record: BatchRecord, progress: Callable[[], Row | None]) -> None:
         """Call everyone.
 
         Args:
             engine: What ran the batch.
-            record: Its facts.
+            record: What it cost.
             progress: Returns them as a row of `run.batches`; made only if a function wants it.
         """
         for watcher in self._watchers:

@@ -1,73 +1,158 @@
-"""What may be set on a lab, checked before anything moves: the knobs, scripted changes, clocks.
+"""What may be set on a lab, checked before anything moves: settings, the knobs among them, scripted changes, clocks.
 
-what a cell typed -> [knobs] -> lab
+The knobs are held once, in `CurrentSettings`: the lab shows what the run that is on goes by from its next boundary on.
+Each value of a change is checked when it is typed, and all together when the change is accepted, against what it would
+leave.
+
+    what a cell typed -> [settings] -> pipeline, lab, engine
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypedDict
 
-from mblab.engine.pipeline import Settings, check_speedup
-from mblab.engine.records import Control
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
+from mblab.support import arguments
 from mblab.timing.clock import Clock, VirtualClock, WallClock
 from mblab.timing.durations import duration_ns, interval_ns
-from mblab.timing.schedule import check_cap, check_policy
+from mblab.timing.policies import POLICIES, RULES, Policy
 
-__all__ = ["checked_change", "checked_controls", "clock_of", "settings_after", "whole_number"]
+__all__ = [
+    "KNOBS", "ON_ERROR", "Change", "Control", "CurrentSettings", "OnError", "Settings", "check_cap", "check_policy",
+    "check_speedup", "checked_change", "checked_controls", "clock_of",
+]  # fmt: skip
 
+OnError = Literal["halt"]
+ON_ERROR: Final[tuple[OnError, ...]] = ("halt",)
 KNOBS: Final = ("interval", "policy", "max_rows_per_batch", "speedup")
 
 
-def whole_number(value: object, knob: str) -> int:
-    """Return a whole number of at least 1, or raise `SettingError`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise SettingTypeError(f"{knob} must be a whole number, got {shown(value)}.")
-    if value < 1:
-        raise SettingError(f"{knob} must be at least 1, got {value}.")
-    return value
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a pipeline is run with.
+
+    Attributes:
+        interval_ns: Time between two triggers, in nanoseconds of the run's clock.
+        policy: What an overrun does: asap, skip or queue.
+        max_rows_per_batch: Cap on a batch's rows, or None.
+        name: The lab's name.
+        on_error: What a failing step does: "halt".
+        run_empty: Whether steps are called for a batch with no rows.
+        speedup: Source seconds in one second of the run; None leaves it to the source.
+    """
+
+    interval_ns: int
+    policy: Policy = "asap"
+    max_rows_per_batch: int | None = None
+    name: str = "lab"
+    on_error: OnError = "halt"
+    run_empty: bool = False
+    speedup: float | None = None
+
+    def __post_init__(self) -> None:
+        check_policy(self.policy)
+        check_cap(self.max_rows_per_batch, self.policy)
+        arguments.name(self.name, hint="; it is what a re-created lab is recognised by")
+        arguments.one_of(self.on_error, "on_error", ON_ERROR)
+        arguments.flag(self.run_empty, "run_empty")
+        if self.speedup is not None:
+            check_speedup(self.speedup)
 
 
-def clock_of(clock: object) -> Clock:
-    """Return the clock that `wall`, `virtual` or an object stands for."""
-    if isinstance(clock, str):
-        if clock not in ("wall", "virtual"):
-            raise SettingError(
-                f"clock must be 'wall' or 'virtual', got {shown(clock)}{did_you_mean(clock, ('wall', 'virtual'))}"
-            )
-        return WallClock() if clock == "wall" else VirtualClock()
-    if not hasattr(clock, "wait_until"):
-        raise SettingTypeError(f"clock must be 'wall', 'virtual' or a clock, got {shown(clock)}.")
-    return clock  # type: ignore[return-value]
+class Change(TypedDict, total=False):
+    """CurrentSettings that move at the same moment, checked and in the engine's units; those that are left out stay."""
+
+    interval_ns: int
+    policy: Policy
+    max_rows_per_batch: int | None
+    speedup: float
 
 
-def checked_change(knobs: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return knobs in the engine's units, checked together against the settings they would leave."""
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A change of knobs on a run's clock.
+
+    Attributes:
+        at_ns: When.
+        change: What moves.
+    """
+
+    at_ns: int
+    change: Change
+
+
+class CurrentSettings:
+    """The settings as they stand, held once for a lab and the run that is on; any thread may move them.
+
+    Attributes:
+        settings: What the run goes by from its next boundary on.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lock = threading.Lock()
+
+    def move(self, change: Change) -> None:
+        """Move some knobs.
+
+        Raises:
+            SettingError: What the change would leave breaks a rule; nothing has moved.
+        """
+        with self._lock:
+            self.settings = replace(self.settings, **change)
+
+
+def check_policy(value: object) -> Policy:
+    """Return the policy, or raise `SettingError`.
+
+    >>> check_policy("asap")
+    'asap'
+    """
+    return arguments.one_of(value, "policy", POLICIES)
+
+
+def check_cap(value: object, policy: Policy = "asap") -> int | None:
+    """Return `max_rows_per_batch`, or raise `SettingError`, also where the policy gives each trigger its own rows."""
+    if value is None:
+        return None
+    cap = arguments.whole(value, "max_rows_per_batch", least=1, of="rows", hint="; None means no cap")
+    if not RULES[policy].caps:
+        raise SettingError(
+            f"policy={policy!r} gives each trigger exactly its own rows, so max_rows_per_batch={cap} cannot hold; "
+            "use policy='asap' or set max_rows_per_batch=None in the same change."
+        )
+    return cap
+
+
+def check_speedup(value: object) -> float:
+    """Return a speed-up as a float, or raise `SettingError`."""
+    return arguments.number(value, "speedup", hint="; 60 plays an hour in a minute")
+
+
+def checked_change(knobs: object) -> Change:
+    """Return knobs in the engine's units, each checked on its own.
+
+    >>> checked_change({"interval": "500ms", "max_rows_per_batch": None})
+    {'interval_ns': 500000000, 'max_rows_per_batch': None}
+    """
     if not isinstance(knobs, Mapping):
         raise SettingTypeError(f"a change must be a dict of knobs such as {{'interval': '500ms'}}, got {shown(knobs)}.")
     unknown = [k for k in knobs if k not in KNOBS]
     if unknown:
         raise SettingError(f"{shown(unknown[0])} is no knob; there are {list(KNOBS)}{did_you_mean(unknown[0], KNOBS)}")
-    change: dict[str, Any] = {}
+    change: Change = {}
     if "interval" in knobs:
         change["interval_ns"] = interval_ns(knobs["interval"])
-    policy = settings.policy
     if "policy" in knobs:
-        policy = change["policy"] = check_policy(knobs["policy"])
-    cap = knobs.get("max_rows_per_batch", settings.max_rows_per_batch)
-    checked = check_cap(cap, policy)
+        change["policy"] = check_policy(knobs["policy"])
     if "max_rows_per_batch" in knobs:
-        change["max_rows_per_batch"] = checked
+        change["max_rows_per_batch"] = check_cap(knobs["max_rows_per_batch"])
     if "speedup" in knobs:
         change["speedup"] = check_speedup(knobs["speedup"])
     return change
-
-
-def settings_after(settings: Settings, change: Mapping[str, Any]) -> Settings:
-    """Return the settings that a change in the engine's units leaves."""
-    return replace(settings, **change)
 
 
 def checked_controls(controls: object, settings: Settings) -> tuple[Control, ...]:
@@ -81,7 +166,16 @@ def checked_controls(controls: object, settings: Settings) -> tuple[Control, ...
     timed = sorted(((duration_ns(at, "controls"), knobs) for at, knobs in controls.items()), key=lambda pair: pair[0])
     checked = []
     for at, knobs in timed:
-        change = checked_change(knobs, settings)
-        settings = settings_after(settings, change)
+        change = checked_change(knobs)
+        settings = replace(settings, **change)
         checked.append(Control(at, change))
     return tuple(checked)
+
+
+def clock_of(clock: str | Clock) -> Clock:
+    """Return the clock that `wall`, `virtual` or an object stands for."""
+    if not isinstance(clock, str):
+        if not hasattr(clock, "wait_until"):
+            raise SettingTypeError(f"clock must be 'wall', 'virtual' or a clock, got {shown(clock)}.")
+        return clock
+    return WallClock() if arguments.one_of(clock, "clock", ("wall", "virtual")) == "wall" else VirtualClock()

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mblab.engine.pipeline import Pipeline, Settings
+from mblab.engine.pipeline import Pipeline
+from mblab.engine.settings import Settings
 from mblab.errors import ExportError, shown
 from mblab.export.capture import (
     MAX_TABLE_BYTES,

@@ -14,16 +14,17 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, TypeVar
 
 import pandas as pd
 
+from mblab.engine.cost import Cost, check_cost
 from mblab.engine.driver import Driver
-from mblab.engine.engine import Cost, Engine, check_cost
+from mblab.engine.engine import Engine
 from mblab.engine.listeners import Listeners, Watcher
-from mblab.engine.pipeline import Pipeline, Settings
-from mblab.engine.settings import checked_change, checked_controls, clock_of, settings_after
+from mblab.engine.pipeline import Pipeline
+from mblab.engine.settings import CurrentSettings, Settings, checked_change, checked_controls, clock_of
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
 from mblab.lab.inspect import diagnose, what_if
 from mblab.metrics import RunLog
@@ -40,7 +41,7 @@ from mblab.support.arguments import whole
 from mblab.support.progress import Progress
 from mblab.timing.clock import Clock
 from mblab.timing.durations import NS, Duration, duration_ns
-from mblab.timing.schedule import Policy
+from mblab.timing.policies import Policy
 
 __all__ = ["ClockName", "Control", "Controls", "Knobs", "Limits", "RunRequest", "check_source", "stop_all"]
 
@@ -130,7 +131,6 @@ class Control:
 
     Attributes:
         source: Where rows come from.
-        settings: The knobs as they stand.
         chain: The steps.
         sinks: Where the last step's rows go.
         listeners: Who hears of every batch.
@@ -140,7 +140,7 @@ class Control:
 
     def __init__(self, source: Source, settings: Settings, limits: Limits) -> None:
         self.source = source
-        self.settings = settings
+        self._current = CurrentSettings(settings)
         self.sinks: tuple[Sink, ...] = ()
         self.listeners = Listeners()
         self.driver: Driver | None = None
@@ -159,6 +159,11 @@ class Control:
         if before is not None and before.stop():
             jupyter.say(f"mblab: stopped the run of the earlier lab {name!r}.")
         _controls[name] = self
+
+    @property
+    def settings(self) -> Settings:
+        """The knobs as they stand; a run that is on goes by them from its next boundary on."""
+        return self._current.settings
 
     # -- the recipe -------------------------------------------------------------------------------------------------
 
@@ -211,18 +216,16 @@ class Control:
         if "speedup" in knobs:
             refuse_speedup(self.source)
         with self._lock:
-            change = checked_change(knobs, self.settings)
-            self.settings = settings_after(self.settings, change)
-            if (driver := self.active) is not None:
-                driver.request(change)
-                driver.adopt(self.pipeline)
+            change, driver = checked_change(knobs), self.active
+            if driver is not None:
+                driver.change(change)
+            else:
+                self._current.move(change)
 
-    def move_interval(self, engine: Engine, to_ns: int, at_ns: int) -> None:
+    def move_interval(self, to_ns: int, at_ns: int) -> None:
         """Set the interval at a time of a run's clock: what the autopilot does, in the thread that turns the engine."""
-        with self._lock:
-            self.settings = replace(self.settings, interval_ns=to_ns)
-            engine.request({"interval_ns": to_ns}, at_ns)
-            engine.pipeline = self.pipeline
+        assert self.driver is not None
+        self.driver.change({"interval_ns": to_ns}, at_ns)
 
     def steer_by(self, pilot: Watcher) -> None:
         """Let an autopilot hear of every batch, in place of the one before it."""
@@ -280,7 +283,8 @@ class Control:
         Args:
             pipeline: The recipe.
             request: How long, on which clock.
-            listeners: Who hears of every batch; a run without them is not the lab's own and remembers no batch.
+            listeners: Who hears of every batch; a run without them is not the lab's own: the lab's knobs do not move
+                it, and it remembers no batch.
         """
         clock, cost = clock_of(request.clock), check_cost(_drawn(request.cost))
         if cost is not None and request.clock == "wall":
@@ -294,6 +298,7 @@ class Control:
             run_id=secrets.token_hex(6),
             note=log.note,
             output=output,
+            current=None if listeners is None else self._current,
             duration_ns=request.length_ns,
             cost=cost,
             controls=checked_controls(request.controls, pipeline.settings),

@@ -16,18 +16,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from mblab.engine.driver import Driver
-from mblab.engine.engine import Engine
 from mblab.engine.listeners import Listeners
 from mblab.engine.pipeline import Pipeline
+from mblab.engine.settings import check_cap, check_policy
 from mblab.errors import SettingError
 from mblab.runs.run import Run
-from mblab.sinks.memory import MemorySink
 from mblab.sources.live.base import Live
 from mblab.steps.chain import Chain
 from mblab.support.arguments import whole
-from mblab.timing.clock import VirtualClock, WallClock
 from mblab.timing.durations import Duration, duration_ns, format_s, seconds
-from mblab.timing.schedule import check_cap, check_policy
 
 if TYPE_CHECKING:
     from mblab.checks.inspection import Inspection
@@ -79,15 +76,9 @@ def describe(pipeline: Pipeline, last_run: Run | None) -> Description:
 
 def try_batch(pipeline: Pipeline, n: int) -> pd.DataFrame:
     """Return what the steps make of the source's first n rows, from an empty state."""
-    rows = whole(n, "n", least=1)
-    clock = WallClock() if isinstance(pipeline.source, Live) else VirtualClock()
-    engine = Engine(
-        replace(pipeline, sinks=()), clock, run_id="0" * 12, note=lambda _: None, output=MemorySink(1)
-    )  # fmt: skip
-    try:
-        return engine.trial(rows)
-    finally:
-        engine.feed.close()
+    from mblab.checks.trial import try_first
+
+    return try_first(pipeline, whole(n, "n", least=1))
 
 
 def rerun(pipeline: Pipeline, driver: Driver | None, k: int) -> Rerun:

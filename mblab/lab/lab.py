@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack, overload
 
 import pandas as pd
 
-from mblab.engine.pipeline import OnError, Pipeline, Settings
-from mblab.engine.settings import KNOBS
+from mblab.engine.pipeline import Pipeline
+from mblab.engine.settings import KNOBS, OnError, Settings
 from mblab.errors import SettingError, did_you_mean
 from mblab.lab import inspect, tune
 from mblab.lab.control import ClockName, Control, Controls, Knobs, Limits, RunRequest, check_source
@@ -31,14 +31,14 @@ from mblab.support import jupyter
 from mblab.support.arguments import flag, whole
 from mblab.timing.clock import Clock
 from mblab.timing.durations import Duration, format_s, interval_ns, seconds
-from mblab.timing.schedule import Policy
+from mblab.timing.policies import Policy
 
 if TYPE_CHECKING:
     from mblab.checks.inspection import Inspection
     from mblab.checks.recut import CutCheck
     from mblab.checks.rerun import Rerun
     from mblab.checks.shadow import Shadow
-    from mblab.engine.engine import Cost
+    from mblab.engine.cost import Cost
     from mblab.tuning.advice import Advice
     from mblab.tuning.cost import CostModel
     from mblab.tuning.ensemble import Price

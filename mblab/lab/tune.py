@@ -16,7 +16,7 @@ from mblab.sources.live.base import Live
 from mblab.timing.durations import Duration, duration_ns, interval_ns, seconds
 
 if TYPE_CHECKING:
-    from mblab.engine.engine import Cost
+    from mblab.engine.cost import Cost
     from mblab.tuning.advice import Advice
     from mblab.tuning.autopilot import Autopilot
     from mblab.tuning.cost import CostModel

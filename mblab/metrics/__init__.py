@@ -1,11 +1,21 @@
-"""Facts become frames: waits, quantiles, rates, the summary and its regime.
+"""Records become frames: waits, quantiles, rates, the summary and its regime.
 
 records -> waits, quantiles -> batches -> log -> summary -> charts, run
 """
 
-from mblab.metrics.batches import BATCH_COLUMNS
+from mblab.metrics.batches import BATCH_COLUMNS, COLUMNS
 from mblab.metrics.log import EXACT_LIMIT, RECORD_COLUMNS, RunLog
 from mblab.metrics.quantiles import LogBuckets
 from mblab.metrics.summary import Totals, regime, summarise
 
-__all__ = ["BATCH_COLUMNS", "EXACT_LIMIT", "RECORD_COLUMNS", "LogBuckets", "RunLog", "Totals", "regime", "summarise"]
+__all__ = [
+    "BATCH_COLUMNS",
+    "COLUMNS",
+    "EXACT_LIMIT",
+    "RECORD_COLUMNS",
+    "LogBuckets",
+    "RunLog",
+    "Totals",
+    "regime",
+    "summarise",
+]

@@ -1,39 +1,108 @@
 """Records of some hundred batches become columns: one array a column of `run.batches`.
 
-records -> waits -> [batches] -> log
+What a record holds becomes a column as `records.STAMPED` says; what is computed of it is said here, in `DERIVED`.
+
+    records -> waits -> [batches] -> log
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from mblab.engine.records import BatchRecord
-from mblab.metrics.quantiles import Floats, batch_quantiles
+from mblab.engine.records import DELIVERED, STAMPED, BatchRecord, Column
+from mblab.metrics.quantiles import Floats, Ints, batch_quantiles
 from mblab.metrics.waits import Rows, rows_of
 from mblab.timing.durations import NS
 
-__all__ = ["BATCH_COLUMNS", "Chunk", "batch_frame", "chunk_of"]
+__all__ = ["BATCH_COLUMNS", "COLUMNS", "Chunk", "Columns", "batch_frame", "chunk_of"]
 
-BATCH_COLUMNS: Final = (
-    "batch_id", "attempt", "status", "interval_s", "policy", "version", "due_s", "start_s", "wake_delay_s", "end_s",
-    "num_input_rows", "num_output_rows", "backlog_rows", "scheduling_delay_s", "processing_time_s", "sink_time_s",
-    "commit_time_s", "batch_duration_s", "latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s",
-    "latency_max_s", "batching_wait_s", "scheduling_wait_s", "backlog_wait_s", "freshness_s", "input_rows_per_second",
-    "processed_rows_per_second", "load", "cpu_time_s", "state_bytes", "error",
-)  # fmt: skip
-TEXTS: Final = ("status", "policy", "error")
-INTEGERS: Final = ("batch_id", "attempt", "version", "num_input_rows", "num_output_rows", "backlog_rows")
-STAMPS: Final = (
-    "batch_id", "attempt", "interval_ns", "version", "due_ns", "start_ns", "wake_ns", "end_ns", "num_input_rows",
-    "num_output_rows", "backlog_rows", "processing_ns", "sink_ns", "commit_ns", "cpu_ns",
-)  # fmt: skip
-_stamps = operator.attrgetter(*STAMPS)
+Columns = dict[str, npt.NDArray[Any]]  # of `run.batches`, by name
+INTEGERS: Final = tuple(c.field for c in STAMPED if c.kind in ("whole", "seconds"))
+_integers = operator.attrgetter(*INTEGERS)
+
+
+class _Stamps:
+    """The records of a chunk as arrays, and what several columns are computed of."""
+
+    def __init__(self, records: Sequence[BatchRecord], previous_start_ns: int) -> None:
+        table = np.array([_integers(r) for r in records], np.int64)
+        self.ns: dict[str, Ints] = dict(zip(INTEGERS, table.T.copy(), strict=True))
+        self.start, self.end, self.count = self.ns["start_ns"], self.ns["end_ns"], self.ns["num_input_rows"]
+        self.duration = self.end - self.start
+        self.gap = np.diff(np.concatenate([[previous_start_ns], self.start]))
+        # a failed batch delivered nothing: its rows have no latency
+        self.full = (self.count > 0) & np.array([r.status in DELIVERED for r in records])
+        self.rows = rows_of(records, self.ns, self.full)
+        self._sums = self.rows.sums_ns(len(records))
+        self._delivered = np.where(self.full, self.count, 0)
+
+    def mean(self, name: str) -> Floats:
+        """Return the mean latency of each batch's records, or that of one of their waits."""
+        return self._latency(self._sums[name] / self.count)
+
+    def quantile(self, q: float) -> Floats:
+        """Return a quantile of their latencies."""
+        return self._latency(batch_quantiles(self.rows.arrival_ns, self._delivered, self.end, q))
+
+    def _latency(self, values: Floats) -> Floats:
+        return np.where(self.full, values, np.nan) / NS
+
+
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    """A column that is computed, and how."""
+
+    column: Column
+    of: Callable[[_Stamps], Floats]
+
+
+def _derived(name: str, of: Callable[[_Stamps], Floats], *, on_page: bool = True) -> _Derived:
+    return _Derived(Column(name, page="short" if on_page else "no"), of)
+
+
+# by the stamped column that they stand before
+DERIVED: Final[Mapping[str, tuple[_Derived, ...]]] = {
+    "processing_time_s": (
+        _derived("scheduling_delay_s", lambda s: (s.start - s.ns["due_ns"]) / NS, on_page=False),
+    ),
+    "cpu_time_s": (
+        _derived("batch_duration_s", lambda s: s.duration / NS, on_page=False),
+        _derived("latency_mean_s", lambda s: s.mean("latency")),
+        _derived("latency_p50_s", lambda s: s.quantile(0.50)),
+        _derived("latency_p95_s", lambda s: s.quantile(0.95)),
+        _derived("latency_p99_s", lambda s: s.quantile(0.99)),
+        _derived("latency_max_s", lambda s: s.quantile(1.0)),
+        _derived("batching_wait_s", lambda s: s.mean("batching")),
+        _derived("scheduling_wait_s", lambda s: s.mean("scheduling")),
+        _derived("backlog_wait_s", lambda s: s.mean("backlog")),
+        _derived("freshness_s", lambda s: s.quantile(0.0)),
+        _derived(
+            "input_rows_per_second", lambda s: np.where(s.gap > 0, s.count / np.maximum(s.gap, 1) * NS, np.nan)
+        ),
+        _derived(
+            "processed_rows_per_second", lambda s: np.where(s.count > 0, s.count / (s.duration / NS), np.nan),
+            on_page=False,
+        ),
+        _derived("load", lambda s: s.duration / s.ns["interval_ns"], on_page=False),
+    ),
+}  # fmt: skip
+
+
+def _in_order() -> Iterator[Column]:
+    for stamped in STAMPED:
+        yield from (each.column for each in DERIVED.get(stamped.name, ()))
+        yield stamped
+
+
+COLUMNS: Final = {column.name: column for column in _in_order()}
+BATCH_COLUMNS: Final = tuple(COLUMNS)
 
 
 @dataclass(slots=True)
@@ -45,7 +114,7 @@ class Chunk:
         rows: Their rows; None once let go.
     """
 
-    columns: dict[str, Any]
+    columns: Columns
     rows: Rows | None
 
     def __len__(self) -> int:
@@ -59,72 +128,35 @@ class Chunk:
 
 def chunk_of(records: Sequence[BatchRecord], previous_start_ns: int) -> Chunk:
     """Turn records into columns; `previous_start_ns` is the start of the batch before them, 0 before the first."""
-    ns = dict(zip(STAMPS, np.array([_stamps(r) for r in records], np.int64).T.copy(), strict=True))
-    count, start, end = ns["num_input_rows"], ns["start_ns"], ns["end_ns"]
-    status = np.array([r.status for r in records], dtype=object)
-    full = (count > 0) & (status != "failed")  # a failed batch delivered nothing: its rows have no latency
-    rows = rows_of(records, ns, full)
-    sums = rows.sums_ns(len(records))
-    delivered = np.where(full, count, 0)
-    duration = end - start
-    gap = np.diff(np.concatenate([[previous_start_ns], start]))
-
-    def latency(values: Floats) -> Floats:
-        return np.where(full, values, np.nan) / NS
-
-    def mean(name: str) -> Floats:
-        return latency(sums[name] / count)
-
-    def quantile(q: float) -> Floats:
-        return latency(batch_quantiles(rows.arrival_ns, delivered, end, q))
-
+    stamps = _Stamps(records, previous_start_ns)
+    columns: Columns = {}
     with np.errstate(invalid="ignore", divide="ignore"):
-        columns: dict[str, Any] = {
-            "batch_id": ns["batch_id"],
-            "attempt": ns["attempt"],
-            "status": status,
-            "interval_s": ns["interval_ns"] / NS,
-            "policy": np.array([r.policy for r in records], dtype=object),
-            "version": ns["version"],
-            "due_s": ns["due_ns"] / NS,
-            "start_s": start / NS,
-            "wake_delay_s": ns["wake_ns"] / NS,
-            "end_s": end / NS,
-            "num_input_rows": count,
-            "num_output_rows": ns["num_output_rows"],
-            "backlog_rows": ns["backlog_rows"],
-            "scheduling_delay_s": (start - ns["due_ns"]) / NS,
-            "processing_time_s": ns["processing_ns"] / NS,
-            "sink_time_s": ns["sink_ns"] / NS,
-            "commit_time_s": ns["commit_ns"] / NS,
-            "batch_duration_s": duration / NS,
-            "latency_mean_s": mean("latency"),
-            "latency_p50_s": quantile(0.50),
-            "latency_p95_s": quantile(0.95),
-            "latency_p99_s": quantile(0.99),
-            "latency_max_s": quantile(1.0),
-            "batching_wait_s": mean("batching"),
-            "scheduling_wait_s": mean("scheduling"),
-            "backlog_wait_s": mean("backlog"),
-            "freshness_s": quantile(0.0),
-            "input_rows_per_second": np.where(gap > 0, count / np.maximum(gap, 1) * NS, np.nan),
-            "processed_rows_per_second": np.where(count > 0, count / (duration / NS), np.nan),
-            "load": duration / ns["interval_ns"],
-            "cpu_time_s": ns["cpu_ns"] / NS,
-            "state_bytes": np.array([np.nan if r.state_bytes is None else r.state_bytes for r in records]),
-            "error": np.array([r.error for r in records], dtype=object),
-        }
-    return Chunk(columns, rows)
+        for stamped in STAMPED:
+            columns |= {each.column.name: each.of(stamps) for each in DERIVED.get(stamped.name, ())}
+            columns[stamped.name] = _stamped(stamped, records, stamps)
+    return Chunk(columns, stamps.rows)
+
+
+def _stamped(column: Column, records: Sequence[BatchRecord], stamps: _Stamps) -> npt.NDArray[Any]:
+    """Return a field of the records as a column."""
+    if column.kind == "whole":
+        return stamps.ns[column.field]
+    if column.kind == "seconds":
+        return stamps.ns[column.field] / NS
+    values = map(operator.attrgetter(column.field), records)
+    if column.kind == "text":
+        return np.array(list(values), dtype=object)
+    return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def batch_frame(chunks: Sequence[Chunk]) -> pd.DataFrame:
     """Return the frame `run.batches` of some chunks, in order."""
-    columns: dict[str, Any] = {}
-    for name in BATCH_COLUMNS:
+    columns: dict[str, npt.NDArray[Any] | pd.Series[str]] = {}
+    for name, column in COLUMNS.items():
         parts = [c.columns[name] for c in chunks]
-        if name in TEXTS:
+        if column.kind == "text":
             columns[name] = pd.Series(np.concatenate(parts) if parts else np.empty(0, object), dtype="str")
         else:
-            kind = np.int64 if name in INTEGERS else np.float64
+            kind = np.int64 if column.kind == "whole" else np.float64
             columns[name] = np.concatenate(parts) if parts else np.empty(0, kind)
     return pd.DataFrame(columns)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mblab.engine.records import BatchRecord
-from mblab.metrics.batches import BATCH_COLUMNS, Chunk, batch_frame, chunk_of
+from mblab.metrics.batches import BATCH_COLUMNS, Chunk, Columns, batch_frame, chunk_of
 from mblab.metrics.quantiles import Floats, Ints, LogBuckets
 from mblab.metrics.summary import Totals
 from mblab.tables.values import as_python
@@ -144,7 +144,7 @@ class RunLog:
             return None
         return {name: as_python(chunk.columns[name][-1]) for name in BATCH_COLUMNS}
 
-    def after(self, batch_id: int, last: BatchRecord | None = None) -> dict[str, Any]:
+    def after(self, batch_id: int, last: BatchRecord | None = None) -> Columns:
         """Return the columns of the batches behind one, oldest first; costs by their number, not by the run's length.
 
         Args:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from mblab.engine.records import DELIVERED
 from mblab.metrics.quantiles import Floats, LogBuckets
 
 __all__ = ["Totals", "regime", "summarise"]
@@ -35,9 +37,9 @@ class Totals:
     staleness_max_s: float = float("nan")
     last_delivery_s: float = float("nan")
 
-    def add(self, columns: Mapping[str, Any]) -> None:
+    def add(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """Add some batches, in order."""
-        ran = np.isin(columns["status"], ("ok", "retried"))
+        ran = np.isin(columns["status"], DELIVERED)
         rows = columns["num_input_rows"]
         full = ran & (rows > 0)
         self.batches += len(rows)

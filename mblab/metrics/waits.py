@@ -79,8 +79,14 @@ class Rows:
     def sums_ns(self, batches: int) -> dict[str, Floats]:
         """Return each batch's sum of latency, batching, scheduling and backlog wait.
 
-        Arrivals are sorted, so a part falls into the rows before its due time and those after, and every sum follows
-        from the two sums of their ages.
+        Arrivals are sorted, so a part falls into `early` rows with A < d and `late` ones, with d the due time of the
+        batch at which the part became available, f its start, and s, c start and end of the part's own batch. Every sum
+        follows from the two sums of ages Σ(s − A), as s and d and f are the same for all rows of a part:
+
+            latency      Σ(c − A)            = early_age + late_age + n·(c − s)
+            batching     Σ max(0, d − A)     = early_age − early·(s − d)
+            scheduling   Σ(f − max(d, A))    = early·(f − d) + late_age − late·(s − f)
+            backlog      Σ(s − f)            = n·(s − f)
         """
         high = np.cumsum(self.count)
         low = high - self.count
@@ -105,9 +111,9 @@ class Rows:
 
 
 def _sums_of_ages(arrival: Ints, low: Ints, high: Ints, start: Ints) -> Floats:
-    """Return the sum of start − arrival over the rows from low to high of each part.
+    """Return the sum of start − arrival over the rows from low to high of each part: n·start − Σ arrival.
 
-    One pass over the rows as they are, in integers: a sum of arrivals may wrap around, that of their ages comes out
+    One pass over the rows as they are, in integers modulo 2⁶⁴: both terms may wrap around, their difference comes out
     right all the same unless it is itself beyond 64 bits, and then it is taken row by row.
     """
     count = high - low

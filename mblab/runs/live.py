@@ -12,12 +12,12 @@ import pandas as pd
 
 from mblab.engine.driver import Driver
 from mblab.engine.engine import Engine
-from mblab.engine.records import Control, RunStatus
+from mblab.engine.records import RunStatus
+from mblab.engine.settings import Control
 from mblab.metrics import RunLog
 from mblab.runs.provenance import provenance_of
 from mblab.runs.view import HowFar, Measured, Standing, summary_of
 from mblab.sinks.memory import MemorySink
-from mblab.steps.state import savepoint
 from mblab.timing.durations import NS, exact_text
 
 __all__ = ["LiveRun", "written_controls"]
@@ -32,7 +32,7 @@ def written_controls(controls: Iterable[Control]) -> dict[str, dict[str, Any]]:
     """Return knobs that were moved in the form `controls=` takes, with times to the nanosecond."""
     written: dict[str, dict[str, Any]] = {}
     for control in controls:
-        change = dict(control.change)
+        change: dict[str, Any] = {**control.change}
         if "interval_ns" in change:
             change["interval"] = exact_text(change.pop("interval_ns"))
         written.setdefault(exact_text(control.at_ns), {}).update(change)
@@ -64,11 +64,7 @@ class LiveRun:
         return self._output.frame()
 
     def state(self) -> dict[str, Any]:
-        found = {}
-        for step in self._engine.pipeline.steps:
-            state = self._engine.states.of(step.uid, keyed=step.kind == "keyed")
-            found[step.name] = {k: savepoint(v) for k, v in state.items()} if step.kind == "keyed" else savepoint(state)
-        return found
+        return {step.name: self._engine.states.snapshot(step) for step in self._engine.pipeline.steps}
 
     def attempts(self) -> pd.DataFrame:
         """Return every try: those of batches that took several, and the only one of each other batch."""

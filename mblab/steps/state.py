@@ -1,8 +1,9 @@
 """What a step remembers between batches, and how to go back to what it remembered.
 
-A batch step has one dict, a keyed step one dict a key. Before a step is called its state is saved; when the call fails
-the save is put back, so the same batch can be run again as if nothing had happened. A save shares what cannot change:
-numbers, texts, frames (copy on write); containers of such values are copied as a whole, anything else in depth.
+A batch step has one dict, a keyed step one dict a key; only the store knows which. Before a step is called the store
+takes a snapshot of its state; when the batch fails it goes back to that, so the same batch can be run again as if
+nothing had happened. A snapshot shares what cannot change: numbers, texts, frames (copy on write); containers of such
+values are copied as a whole, anything else in depth.
 
     batch -> steps + [state] -> sinks
 """
@@ -17,15 +18,16 @@ import sys
 import time
 import uuid
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mblab.errors import StepError, shown
+from mblab.steps.step import Step
 
-__all__ = ["NAN", "StateStore", "savepoint", "size_bytes", "tidy_key"]
+__all__ = ["NAN", "State", "StateStore", "savepoint", "size_bytes", "tidy_key"]
 
 COPY_TRIES = 20
 NAN = float("nan")  # one object for every missing key, so that a dict finds it again
@@ -38,6 +40,7 @@ PLAIN = frozenset(
 )  # fmt: skip
 DICTS = frozenset({dict, Counter, OrderedDict, defaultdict})
 LISTS = frozenset({list, set, deque})
+State = dict[Any, Any]  # what a step remembers, under names or keys of its own
 Memo = dict[int, Any]  # id → copy, of one savepoint: what was one object before is one afterwards
 
 
@@ -75,7 +78,7 @@ def _copy(value: Any, memo: Memo) -> Any:
     return made
 
 
-def savepoint(state: dict[Any, Any]) -> dict[Any, Any]:
+def savepoint(state: State) -> State:
     """Return a copy of a state that later changes in place do not reach.
 
     Raises:
@@ -89,7 +92,7 @@ def savepoint(state: dict[Any, Any]) -> dict[Any, Any]:
     """
     if PLAIN.issuperset(map(type, state.values())):
         return dict(state)
-    made: dict[Any, Any] = {}
+    made: State = {}
     memo: Memo = {id(state): made}
     for key, value in state.items():
         try:
@@ -139,41 +142,48 @@ class StateStore:
     """The state of every step of a run, by the step's uid."""
 
     def __init__(self) -> None:
-        self._whole: dict[int, dict[Any, Any]] = {}
-        self._keyed: dict[int, dict[Any, dict[Any, Any]]] = {}
+        self._whole: dict[int, State] = {}
+        self._keyed: dict[int, dict[Any, State]] = {}
 
-    def whole(self, uid: int) -> dict[Any, Any]:
-        """Return a batch step's state; the same object every time, to be changed in place."""
-        state = self._whole.get(uid)
+    def of(self, step: Step) -> State:
+        """Return a step's state as it stands, the same dict every time: its own, or key → dict of a keyed step."""
+        held = self._keyed if step.kind == "keyed" else self._whole
+        state = held.get(step.uid)
         if state is None:
-            state = self._whole[uid] = {}
+            state = held[step.uid] = {}
         return state
 
-    def keyed(self, uid: int) -> dict[Any, dict[Any, Any]]:
-        """Return a keyed step's states by key."""
-        return self._keyed.setdefault(uid, {})
+    def snapshot(self, step: Step, keys: Iterable[Hashable] | None = None) -> State:
+        """Return a copy of a step's state, which `restore` takes back.
 
-    def save_whole(self, uid: int) -> dict[Any, Any]:
-        """Return a savepoint of a batch step's state."""
-        return savepoint(self.whole(uid))
+        Args:
+            step: Whose.
+            keys: Of a keyed step only these; None stands for a key that is new.
+        """
+        state = self.of(step)
+        if step.kind != "keyed":
+            return savepoint(state)
+        return {k: savepoint(state[k]) if k in state else None for k in (list(state) if keys is None else keys)}
 
-    def save_keys(self, uid: int, keys: Iterable[Any]) -> dict[Any, dict[Any, Any] | None]:
-        """Return a savepoint of the given keys only; None stands for a key that is new."""
-        states = self.keyed(uid)
-        return {k: savepoint(states[k]) if k in states else None for k in keys}
-
-    def restore_whole(self, uid: int, saved: dict[Any, Any]) -> None:
-        """Put a batch step's state back."""
-        self._whole[uid] = saved
-
-    def restore_keys(self, uid: int, saved: dict[Any, dict[Any, Any] | None]) -> None:
-        """Put the states of the given keys back."""
-        states = self.keyed(uid)
-        for key, state in saved.items():
+    def restore(self, step: Step, saved: State) -> None:
+        """Go back to a snapshot, which stays as it is and can be gone back to again."""
+        kept = self.copied(step, saved)
+        if step.kind != "keyed":
+            self._whole[step.uid] = kept
+            return
+        states = self.of(step)
+        for key, state in kept.items():
             if state is None:
                 states.pop(key, None)
             else:
                 states[key] = state
+
+    @staticmethod
+    def copied(step: Step, saved: State) -> State:
+        """Return a copy of a snapshot, for whoever looks at it and may change it."""
+        if step.kind != "keyed":
+            return savepoint(saved)
+        return {key: None if state is None else savepoint(state) for key, state in saved.items()}
 
     def copy(self) -> StateStore:
         """Return a store that later changes in place do not reach, for trying a batch without consequences.
@@ -196,10 +206,6 @@ class StateStore:
         }
         return other
 
-    def everything(self) -> list[dict[Any, Any]]:
+    def everything(self) -> list[State]:
         """Return the states of all steps, for judging their size."""
         return [*self._whole.values(), *self._keyed.values()]
-
-    def of(self, uid: int, *, keyed: bool) -> dict[Any, Any]:
-        """Return a step's state as it stands: its own dict, or key → dict."""
-        return self.keyed(uid) if keyed else self.whole(uid)

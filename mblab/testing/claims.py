@@ -13,7 +13,8 @@ import pandas as pd
 
 from mblab.checks.recut import CutCheck, check_cuts, same_as_batch
 from mblab.checks.trial import Recording
-from mblab.engine.pipeline import Pipeline, Settings
+from mblab.engine.pipeline import Pipeline
+from mblab.engine.settings import Settings
 from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.steps.step import make_step
 from mblab.timing.durations import NS

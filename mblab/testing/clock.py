@@ -21,13 +21,12 @@ class ManualClock:
         self._now = 0
         self._moved = threading.Condition()
         self._waiting_for: int | None = None
-        self._started = False
         self._frozen = False
 
     def start(self) -> None:
         """Make now t = 0."""
         with self._moved:
-            self._now, self._started, self._frozen = 0, True, False
+            self._now, self._frozen = 0, False
 
     def now_ns(self) -> int:
         """Return nanoseconds since the start."""

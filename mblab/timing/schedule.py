@@ -1,10 +1,10 @@
 """When a batch starts, and which rows it may take.
 
-The grid and the three overrun policies live here and nowhere else: the engine, the virtual clock and the what-if
-simulator ask the same question of the same functions. Everything counts int64 nanoseconds on the run's clock; the
-functions take ints and int64 arrays alike.
+The grid lives here and nowhere else, and what an overrun does is asked of the policy's rule: the engine, the virtual
+clock and the what-if simulator ask the same question of the same functions. Everything counts int64 nanoseconds on the
+run's clock; the functions take ints and int64 arrays alike.
 
-    arrivals -> source -> [schedule] -> batch -> function + state -> sink
+    policies -> [schedule] -> trigger -> engine, tuning
 
 With interval T the grid is T, 2T, 3T, …: the first trigger is at T. A batch that is due at d, starts at s and ends at c
 is followed by one that is due at d' and starts at s':
@@ -20,58 +20,16 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeVar, get_args
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
+from mblab.timing.policies import RULES, Policy
 
-__all__ = [
-    "POLICIES",
-    "Policy",
-    "Timetable",
-    "Trigger",
-    "check_cap",
-    "check_policy",
-    "first_after",
-    "first_from",
-    "follow",
-]
+__all__ = ["Timetable", "Trigger", "first_after", "first_from", "follow"]
 
-Policy = Literal["asap", "skip", "queue"]
-POLICIES: Final[tuple[str, ...]] = get_args(Policy)
 Ns = TypeVar("Ns", int, npt.NDArray[np.int64])
-
-
-def check_policy(value: object) -> Policy:
-    """Return the policy, or raise `SettingError`.
-
-    >>> check_policy("asap")
-    'asap'
-    """
-    if not isinstance(value, str):
-        raise SettingTypeError(f"policy must be 'asap', 'skip' or 'queue', got {shown(value)}.")
-    if value not in POLICIES:
-        hint = did_you_mean(value, POLICIES)
-        raise SettingError(f"policy must be 'asap', 'skip' or 'queue', got {shown(value)}{hint}")
-    return value  # type: ignore[return-value]
-
-
-def check_cap(value: object, policy: Policy) -> int | None:
-    """Return `max_rows_per_batch`, or raise `SettingError`; `queue` refuses one: the grid fixes its rows."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise SettingTypeError(f"max_rows_per_batch must be a whole number of rows or None, got {shown(value)}.")
-    if value < 1:
-        raise SettingError(f"max_rows_per_batch must be at least 1 row, got {value}; None means no cap.")
-    if policy == "queue":
-        raise SettingError(
-            f"policy='queue' gives each trigger exactly its own rows, so max_rows_per_batch={value} cannot hold; "
-            "use policy='asap' or set max_rows_per_batch=None in the same change."
-        )
-    return int(value)
 
 
 def first_after(origin: Ns, interval: Ns, time: Ns) -> Ns:
@@ -104,13 +62,11 @@ def follow(policy: str, due: Ns, start: Ns, end: Ns, interval: Ns) -> tuple[Ns, 
     >>> follow("asap", 100, 100, 230, 100), follow("skip", 100, 100, 230, 100), follow("queue", 100, 100, 230, 100)
     ((200, 230), (300, 300), (200, 230))
     """
-    if policy == "asap":
-        next_due = first_after(due, interval, start)
-        return next_due, _later(end, next_due)
-    if policy == "skip":
-        next_due = _later(first_after(due, interval, start), first_from(due, interval, end))
+    rule = RULES[policy]
+    next_due = due + interval if rule.every_trigger else first_after(due, interval, start)
+    if rule.on_grid:
+        next_due = _later(next_due, first_from(due, interval, end))
         return next_due, next_due
-    next_due = due + interval
     return next_due, _later(end, next_due)
 
 
@@ -150,7 +106,7 @@ class Timetable:
 
     def __init__(self, interval_ns: int, policy: Policy) -> None:
         self.interval_ns = interval_ns
-        self.policy = policy
+        self.rule = RULES[policy]
         self.missed = 0
         self._origin = 0  # the grid is origin + j·interval …
         self._floor = 0  # … from the first point after this time on
@@ -158,6 +114,11 @@ class Timetable:
         self._start = -1
         self._end = 0
         self._next: Trigger | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy by which the next batch starts."""
+        return self.rule.name
 
     def peek(self) -> Trigger:
         """Return the next batch; the same one until `taken` or `change`."""
@@ -172,51 +133,55 @@ class Timetable:
             due, interval = kept.first, kept.step
         else:
             due = first_after(self._origin, interval, self._floor)
-            if self.policy == "skip":
+            if self.rule.on_grid:
                 # never before the origin: the new grid begins there
                 due = max(due, first_from(self._origin, interval, end), self._origin)
         start = max(end, due)
-        if self.policy == "queue":
+        if self.rule.every_trigger:
             return Trigger(due, start, interval, due, due)
         return Trigger(due, start, interval, start, start)
 
     def taken(self, end_ns: int) -> None:
         """Note that the batch that `peek` gave has run and ended."""
         due, start, interval, _, _ = self.peek()
-        queue = self.policy == "queue"
-        if not queue:
+        every = self.rule.every_trigger
+        if not every:
             self.missed += self._passed_over(due, start, interval)
         if self._kept:
             kept = self._kept[0]
-            if queue and kept.first < kept.last:
+            if every and kept.first < kept.last:
                 kept.first += kept.step
-            elif queue:
+            elif every:
                 self._kept.popleft()
             else:
                 self._kept.clear()
                 self._floor = max(self._floor, start)
         else:
             self._origin = due
-            self._floor = due if queue else start
+            self._floor = due if every else start
         self._start, self._end, self._next = start, end_ns, None
 
     def _passed_over(self, due: int, start: int, interval: int) -> int:
         """Count the grid points that get no batch of their own because this one came late (asap) or skipped (skip)."""
-        if self.policy == "asap":
+        if not self.rule.on_grid:
             return (start - due) // interval
         return 0 if self._kept else max(0, (due - 1 - max(self._floor, self._origin)) // interval)
 
     def missed_until(self, horizon_ns: int) -> int:
         """Return the grid points without a batch of their own, up to the end of a run that stops here."""
         due, start, interval, _, _ = self.peek()
-        if self.policy == "queue":
+        if self.rule.every_trigger:
             return self.missed
-        first = due if self.policy == "asap" else first_after(self._origin, interval, self._floor)
+        first = due if not self.rule.on_grid else first_after(self._origin, interval, self._floor)
         last = min(horizon_ns, start)
         return self.missed + ((last - first) // interval + 1 if first <= last and first <= horizon_ns else 0)
 
     def change(self, at_ns: int, *, interval_ns: int | None = None, policy: Policy | None = None) -> None:
         """Move a knob at a time that is before the next batch's nominal start.
+
+        With v = u while the engine waits, else v = c, the end of the batch in hand: due times (`queue`: grid points) of
+        the old grid ≤ v stay, o is the last due or kept one, and the new grid is o + T', o + 2T', … from the first
+        point > v on.
 
         Args:
             at_ns: When it was asked for.
@@ -225,30 +190,35 @@ class Timetable:
         """
         waiting = at_ns >= self._end
         moment = at_ns if waiting else self._end
-        new_policy = policy or self.policy
-        if new_policy == "skip":
+        rule = RULES[policy or self.policy]
+        if rule.on_grid:
             self.missed += self._never_to_run()
         self._keep_passed(moment)
-        if new_policy == "skip":
+        if rule.on_grid:
+            # the next start is the first point of the new grid > s, ≥ c and, when waiting, > u
             if self._kept and self._kept[-1].last == self._end > self._start:
                 self._kept = deque([_Kept(self._end, self._kept[-1].step, self._end)])
             else:
                 self._kept.clear()
             self._floor = at_ns if waiting else self._end - 1
         else:
-            if new_policy == "asap" and self._kept:
+            if not rule.every_trigger and self._kept:
                 kept = self._kept[0]  # what is pending merges into one batch, due when the oldest was
                 self._kept = deque([_Kept(kept.first, kept.step, kept.first)])
             self._floor = moment
         self.interval_ns = interval_ns or self.interval_ns
-        self.policy = new_policy
+        self.rule = rule
         self._next = None
 
     def _never_to_run(self) -> int:
-        """Count the points of the grid so far that came while the batch in hand ran, and that `skip` gives none."""
+        """Count the points of the grid so far that came while the batch in hand ran, and that `skip` gives none.
+
+        Of first, first + T, … there are (last − first) // T + 1 up to `last`; of o + T, o + 2T, … there are
+        (last − o) // T − (floor − o) // T behind `floor`.
+        """
         last = self._end - 1
         pending = sum(
-            ((min(last, kept.last) if self.policy == "queue" else last) - kept.first) // kept.step + 1
+            ((min(last, kept.last) if self.rule.every_trigger else last) - kept.first) // kept.step + 1
             for kept in self._kept
         )
         own = (last - self._origin) // self.interval_ns - max(self._floor - self._origin, 0) // self.interval_ns
@@ -257,7 +227,7 @@ class Timetable:
     def _keep_passed(self, moment: int) -> None:
         """Keep the due times (`queue`: all grid points) of the old grid that are not later than `moment`."""
         due, _, interval, _, _ = self.peek()
-        if self.policy != "queue":
+        if not self.rule.every_trigger:
             if due <= moment and not self._kept:
                 self._kept.append(_Kept(due, interval, due))
                 self._origin = due

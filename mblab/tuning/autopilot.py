@@ -187,11 +187,11 @@ class Autopilot:
         target: Limits and objective.
         low_ns: Shortest interval it may set.
         high_ns: Longest.
-        move: Called as move(engine, interval_ns, at_ns) to set the interval at a time of the run's clock.
+        move: Called as move(interval_ns, at_ns) to set the interval at a time of the run's clock.
     """
 
     def __init__(
-        self, model: CostModel, target: Target, low_ns: int, high_ns: int, move: Callable[[Engine, int, int], None]
+        self, model: CostModel, target: Target, low_ns: int, high_ns: int, move: Callable[[int, int], None]
     ) -> None:
         self.model, self._target, self._move = model, target, move
         self._grid = np.geomspace(low_ns / NS, high_ns / NS, 160)
@@ -249,7 +249,7 @@ class Autopilot:
         chosen = round(float(f"{best:.3g}") * NS)
         said = "; ".join(reasons) or f"{format_s(best)} is {'cheaper' if best > before else 'fresher'} at this rate"
         self._note(record, chosen / NS, before, rate, view, said)
-        self._move(engine, chosen, now)
+        self._move(chosen, now)
 
     def _note(
         self, record: BatchRecord, interval_s: float, before_s: float, rate: float, view: dict[str, float], reason: str

@@ -11,7 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from mblab.engine.pipeline import Pipeline, Settings
+from mblab.engine.pipeline import Pipeline
+from mblab.engine.settings import Settings
 from mblab.timing.durations import NS, Duration, format_s
 from mblab.tuning.advice import Advice
 from mblab.tuning.arrival_times import ArrivalTimes

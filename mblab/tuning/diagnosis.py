@@ -80,7 +80,7 @@ def _facts_of(run: Run) -> _Facts | None:
     batches = run.batches.tail(NEWEST)
     if not len(batches) or not (batches.num_input_rows > 0).any():
         return None
-    settings = batches[["interval_s", "policy"]]
+    settings = batches[["interval_s", "policy"]].assign(cap=batches.max_rows_per_batch.fillna(0))
     same = (settings == settings.iloc[-1]).all(axis=1).to_numpy()
     changed = np.flatnonzero(~same)
     stretch = batches.iloc[changed[-1] + 1 :] if len(changed) else batches
@@ -93,9 +93,7 @@ def _facts_of(run: Run) -> _Facts | None:
         return None
     whole = run.summary(max(since, 0.0), None) if since > 0 else run.summary()
     backlog = max(int(whole.backlog_rows), int(stretch.backlog_rows.max()))
-    full = stretch[stretch.backlog_rows > 0].num_input_rows
-    capped = len(full) > 0 and full.min() == full.max() and stretch.policy.iloc[-1] != "queue"
-    cap = int(full.max()) if capped else None  # no column holds it, but a cap that acts shows
+    cap = stretch.max_rows_per_batch.iloc[-1] if (stretch.backlog_rows > 0).any() else np.nan  # one that acts shows
     rate = len(arrivals) / (int(arrivals[-1]) + 1) * NS
     duration = stretch.batch_duration_s.sum()
     return _Facts(
@@ -103,7 +101,7 @@ def _facts_of(run: Run) -> _Facts | None:
         arrivals,
         float(stretch.interval_s.iloc[-1]),
         str(stretch.policy.iloc[-1]),
-        cap,
+        None if np.isnan(cap) else int(cap),
         rate,
         float(duration / stretch.interval_s.sum()),
         str(whole.regime),

@@ -1,6 +1,6 @@
 """A few seconds of trying: batches of many sizes, on real rows, through the real steps, with nothing left behind.
 
-pipeline -> engine -> [probe] -> cost
+pipeline + rows -> runner, delivery -> [probe] -> cost
 """
 
 from __future__ import annotations
@@ -18,14 +18,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mblab.engine.engine import Engine
+from mblab.checks.trial import NO_RUN
+from mblab.engine.batch import Planned
+from mblab.engine.delivery import DeliverySet
 from mblab.engine.feed import Feed
+from mblab.engine.invoke import BatchContext
 from mblab.engine.pipeline import Pipeline
+from mblab.engine.records import record_of
+from mblab.engine.runner import StepsRunner
+from mblab.engine.watermark import Watermark
 from mblab.errors import SettingError
+from mblab.sinks.base import Delivery
 from mblab.sinks.memory import MemorySink
 from mblab.steps.state import StateStore
-from mblab.timing.clock import VirtualClock
-from mblab.timing.durations import seconds
+from mblab.timing.durations import NS
+from mblab.timing.schedule import Timetable
 
 try:
     import resource
@@ -121,7 +128,7 @@ class _Rung:
 
 
 class Prober:
-    """Tries batches on an engine of its own; a context manager.
+    """Tries batches with the steps and sinks of a pipeline, as a run would; a context manager.
 
     Rows come from the beginning of the source, one slice after the other, and from its beginning again when they run
     out; the state grows from probe to probe as in a run.
@@ -143,17 +150,10 @@ class Prober:
         effects: bool = False,
         seed: int = 0,
     ) -> None:
-        self.clock = VirtualClock()
-        steps = tuple(replace(s, fn=self._counting(s.fn)) if s.kind == "keyed" else s for s in pipeline.steps)
-        self._engine = Engine(
-            replace(pipeline, steps=steps),
-            self.clock,
-            run_id="0" * 12,
-            note=lambda _: None,
-            output=MemorySink(10_000),
-            effects=effects,
-        )
+        self._steps = tuple(replace(s, fn=self._counting(s.fn)) if s.kind == "keyed" else s for s in pipeline.steps)
         self._pipeline, self._states, self._begin_rows = pipeline, states, seen_rows
+        self._trigger = Timetable(pipeline.settings.interval_ns, pipeline.settings.policy).peek()
+        self._deliveries = DeliverySet(NO_RUN, MemorySink(10_000), effects=effects)
         self._keyed_calls = 0
         self._ahead = 0  # rows to decode at once: as many as take a moment
         self._rng = np.random.default_rng(seed)
@@ -162,7 +162,6 @@ class Prober:
         self._read_rows, self._read_s = 0, 0.0
         self._longest_s = 0.0
         self._collections = _Collections()
-        self._never = threading.Event()
         self.warm_s: list[float] = []
         self.truncated = False
         self.spent_s = 0.0
@@ -170,7 +169,7 @@ class Prober:
         self._begin_again()
 
     def __enter__(self) -> Prober:
-        self._engine.open()
+        self._deliveries.open(self._pipeline.sinks)
         self._collections.__enter__()
         return self
 
@@ -178,7 +177,8 @@ class Prober:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._collections.__exit__(kind, error, trace)
-        self._engine.close()
+        self._feed.close()
+        self._deliveries.close()
 
     def _counting(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Return a keyed step's function that counts how often it is called: once a key and batch."""
@@ -193,36 +193,53 @@ class Prober:
     def _begin_again(self) -> None:
         """Go back to the first row and the state of the beginning."""
         self._rewind()
-        self._engine.states = self._states.copy() if self._states is not None else StateStore()
+        self._runner = StepsRunner(self._steps, self._states.copy() if self._states is not None else None)
         self.seen_rows = self._begin_rows
 
     def _rewind(self) -> None:
-        self._engine.feed = Feed(self._pipeline.source, self._pipeline.settings.speedup)
+        self._feed = Feed(self._pipeline.source, self._pipeline.settings.speedup)
+        self._watermark = Watermark(self._pipeline.source.event_time)
 
     def probe(self, rows: int, rest_s: float = 0.0) -> float:
         """Run the next rows as one batch, note it, and return its seconds."""
         begun = time.perf_counter()
-        engine, feed = self._engine, self._decoded(rows)
-        if not feed.held:
+        self._decode(rows)
+        if not self._feed.held:
             raise SettingError(f"{self._pipeline.source.name} has no rows, so there is nothing to try.")
         if rest_s:
             time.sleep(rest_s)
-        self.clock.wait_until(engine.timetable.peek().start_ns, self._never)
         collected, calls = self._collections.total_s, self._keyed_calls
         switches, cpu = _switches(), time.process_time()
-        asked = time.perf_counter()
-        record = engine.probe(rows)
-        around = time.perf_counter() - asked
+        started = time.perf_counter()
+        planned, output_rows = self._run(rows)
+        ended = time.perf_counter()
+        record_of(planned, "ok", round((ended - started) * NS), version=1, output_rows=output_rows)
+        self._turns.append(time.perf_counter() - ended)
         cpu, switches = time.process_time() - cpu, _switches() - switches
         collected = self._collections.total_s - collected
-        taken, took = record.num_input_rows, seconds(record.end_ns - record.start_ns)
+        taken, took = len(planned.cut.arrival_ns), ended - started
         keys = self._keyed_calls - calls
-        self._turns.append(around - took)
         self._probes.append((taken, self.seen_rows, took, cpu, collected, switches, rest_s, begun, keys))
         self.seen_rows += taken
         self._longest_s = max(self._longest_s, took)
         self.spent_s += time.perf_counter() - begun
         return took
+
+    def _run(self, rows: int) -> tuple[Planned, int]:
+        """Take the next rows through steps and sinks; return them as a batch, and how many rows came out."""
+        cut = self._feed.take(min(rows, self._feed.held))
+        mark, policy = self._watermark.follow(cut), self._pipeline.settings.policy
+        planned = Planned(self.count, self._trigger, cut, policy=policy, mark=mark)
+        called = self._runner.call(cut.rows(), BatchContext(self.count, 1, NO_RUN, self._trigger, cut, mark))
+        result = called.rows if len(self._deliveries) else called.result
+        if result is None:
+            return planned, 0
+        try:
+            self._deliveries.deliver(result, Delivery(NO_RUN, self.count, input_rows=len(cut.arrival_ns)))
+        except BaseException:
+            self._runner.undo(called.saved)
+            raise
+        return planned, len(result)
 
     @property
     def count(self) -> int:
@@ -239,26 +256,24 @@ class Prober:
         """Seconds that reading a row took."""
         return self._read_s / self._read_rows if self._read_rows else 0.0
 
-    def _decoded(self, rows: int) -> Feed:
-        """Return the feed with so many rows held, from the source's beginning where its end is too near.
+    def _decode(self, rows: int) -> None:
+        """Let the feed hold so many rows, from the source's beginning where its end is too near.
 
         Decoding comes in large portions with a rest after each, as in a run, where it is done while waiting: a process
         that has just computed is woken later by a busy machine, and that would be taken for the step's own time.
         """
-        feed = self._engine.feed
-        if feed.held >= rows:
-            return feed
-        begun, before = time.perf_counter(), feed.held
-        feed.hold(max(rows, self._ahead))
-        if feed.held < rows and feed.taken:
+        if self._feed.held >= rows:
+            return
+        begun, before = time.perf_counter(), self._feed.held
+        self._feed.hold(max(rows, self._ahead))
+        if self._feed.held < rows and self._feed.taken:
             self._rewind()
-            feed, before = self._engine.feed, 0
-            feed.hold(max(rows, self._ahead))
-        took, decoded = time.perf_counter() - begun, feed.held - before
+            before = 0
+            self._feed.hold(max(rows, self._ahead))
+        took, decoded = time.perf_counter() - begun, self._feed.held - before
         self._read_rows, self._read_s = self._read_rows + decoded, self._read_s + took
         self._ahead = min(AHEAD_ROWS, int(decoded / took * AHEAD_S)) if took > 0 else AHEAD_ROWS
         time.sleep(min(took, REST_S))
-        return feed
 
     def warm_up(self, rows: int, budget_s: float) -> None:
         """Call the steps until two calls agree within 30 %, and forget it: first calls compile, load and cache."""

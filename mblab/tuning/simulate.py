@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from mblab.metrics import regime
 from mblab.timing.durations import NS
+from mblab.timing.policies import RULES
 from mblab.timing.schedule import follow
 from mblab.tuning.arrays import Bools, Floats, Ints
 
@@ -121,7 +122,7 @@ def _step_all(
     """Step every run until its next start (`queue`: grid point) is past its horizon."""
     run = np.arange(len(intervals))
     due, taken = intervals.copy(), np.zeros(len(intervals), np.int64)
-    start, queue, step = due.copy(), policy == "queue", intervals
+    start, queue, step = due.copy(), RULES[policy].every_trigger, intervals
     steps: list[tuple[Ints, ...]] = []
     while True:
         going = (due if queue else start) <= horizon

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from mblab.engine.engine import check_cost
+from mblab.engine.cost import check_cost
 from mblab.engine.pipeline import Pipeline
 from mblab.errors import SettingError
 from mblab.steps.state import StateStore

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mblab.charts.display import Shown
-from mblab.engine.pipeline import Settings
+from mblab.engine.settings import Settings
 from mblab.runs.run import Run
 from mblab.timing.durations import NS, format_s
 from mblab.tuning.arrays import Floats, Ints

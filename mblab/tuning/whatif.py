@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from mblab.arrivals import Arrivals
-from mblab.engine.engine import check_cost
+from mblab.engine.cost import check_cost
+from mblab.engine.settings import check_cap, check_policy
 from mblab.errors import SettingError, SettingTypeError, shown
 from mblab.sources.base import Source
 from mblab.support.arguments import number, whole
 from mblab.timing.durations import NS, Duration, duration_ns
-from mblab.timing.schedule import Policy, check_cap, check_policy
+from mblab.timing.policies import Policy
 from mblab.tuning.arrays import Bools, Floats, Ints
 from mblab.tuning.arrival_times import arrival_times_of
 from mblab.tuning.cost import CostModel

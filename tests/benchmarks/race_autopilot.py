@@ -71,7 +71,7 @@ class FixedPoint:
                 wanted = (1 - self.r) * x1
         wanted = min(max(wanted, 0.01), 5.0)
         if abs(wanted / x - 1) > 0.01:
-            engine.request({"interval_ns": round(wanted * 1e9)}, record.end_ns)
+            engine.changes.accept({"interval_ns": round(wanted * 1e9)}, record.end_ns)
 
 
 class SparkPid:
@@ -92,7 +92,7 @@ class SparkPid:
         error = self.rate - processing
         historical = delay * processing / (record.interval_ns / 1e9)
         self.rate = max(self.rate - self.p * error - self.i * historical, self.least)
-        engine.request({"max_rows_per_batch": max(1, int(self.rate * record.interval_ns / 1e9))}, record.end_ns)
+        engine.changes.accept({"max_rows_per_batch": max(1, int(self.rate * record.interval_ns / 1e9))}, record.end_ns)
 
 
 def flown(seed, watcher=None, interval=None):

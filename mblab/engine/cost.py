@@ -1,0 +1,47 @@
+"""What a batch is declared to cost: a function of its rows that replaces every measured time.
+
+what a cell typed -> [cost] -> engine, tuning
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from mblab.errors import SettingError, SettingTypeError, shown
+from mblab.timing.durations import NS
+
+__all__ = ["Cost", "check_cost", "cost_ns"]
+
+Cost = Callable[[int], float]
+
+
+def check_cost(cost: object) -> Cost | None:
+    """Return a declared cost as a function of n, in seconds; None stays None."""
+    if cost is None:
+        return None
+    if callable(cost):
+        return cost
+    if isinstance(cost, bool) or not isinstance(cost, int | float | np.number):
+        raise SettingTypeError(
+            f"cost must be a number of seconds or a function of the batch's rows, got {shown(cost)}."
+        )
+    fixed = float(cost)
+    cost_ns(lambda _: fixed, 1)
+    return lambda _: fixed
+
+
+def cost_ns(cost: Cost, rows: int) -> int:
+    """Return what some rows cost, in ns; no rows cost nothing, and the function is not asked."""
+    if not rows:
+        return 0
+    value = cost(rows)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise SettingTypeError(f"cost({rows}) must be a number of seconds, got {shown(value)}.") from None
+    if not math.isfinite(number) or number < 0:
+        raise SettingError(f"cost({rows}) must be a finite number of seconds, 0 or more, got {shown(value)}.")
+    return round(number * NS)
