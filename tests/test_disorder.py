@@ -295,7 +295,10 @@ def test_a_modified_source_says_what_was_done():
         (lambda s: s.with_gaps(9, 1, "dealy"), "did you mean 'delay'?"),
         *[(lambda s, f=f: s.with_poison(f), "fraction must be") for f in (-0.1, 1.1, float("nan"), True, "5%", None)],
         (lambda s: s.with_poison(0.1, 3), "column must be the name of a column, got 3"),
-        *[(lambda s, x=x: s.with_poison(0.1, "id", x), "kind must be one of") for x in (None, "bad", 1)],
+        *[
+            (lambda s, x=x: s.with_poison(0.1, "id", x), "kind must be 'type', 'null' or 'range'")
+            for x in (None, "bad", 1)
+        ],
         (lambda s: s.with_poison(0.1, "id", "rnage"), "did you mean 'range'?"),
         (lambda s: s.with_poison(0.1, "id", seed=-1), "seed must be"),
         (lambda s: replay(s.frame, event_time="t").with_poison(0.1, "t"), "is the event time, which must stay a time"),
@@ -319,7 +322,7 @@ def seconds_of(source):
 def test_each_stretch_has_one_silence_and_no_row_in_it():
     """The k-th silence lies wholly within the k-th stretch, wherever the seed puts it."""
     source = TICKS.with_gaps(every=60, length=(5, 20))
-    silences = [source.silences(k) for k in range(17)]
+    silences = [source.modifiers[0].silences(k) for k in range(17)]
     arrival = whole(source)["arrival_ns"]
 
     for k, (begin, end) in enumerate(silences):
@@ -333,7 +336,7 @@ def test_after_an_outage_of_the_line_its_rows_arrive_at_once():
     """Held up, in their order, and the ledger says by how much."""
     source = TICKS.with_gaps(every="100s", length="10s")
     rows, ledger = whole(source), source.ledger
-    begin, end = source.silences(0)
+    begin, end = source.modifiers[0].silences(0)
 
     assert rows["id"].tolist() == list(range(10_000))
     assert (rows["arrival_ns"] == end).sum() == pytest.approx(100, abs=2)

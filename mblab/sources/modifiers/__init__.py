@@ -1,1 +1,1 @@
-"""What goes wrong on the way: late and double rows, silences, spoiled values."""
+"""What goes wrong on the way: late and double rows, silences, spoiled values; and the source that lets it happen."""

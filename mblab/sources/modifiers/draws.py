@@ -2,32 +2,28 @@
 
 A row's draw depends on the seed, the kind of draw and the row's number alone, not on how rows were cut into blocks.
 
-    seed, row numbers -> [chance] -> disorder, gaps, poison
+    seed, row numbers -> [draws] -> timing, gaps, poison
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from mblab.arrivals import BLOCK
 from mblab.errors import SettingError, shown
-from mblab.support.arguments import plain, whole
-from mblab.timing.durations import duration_ns, format_s, seconds
+from mblab.support.arguments import plain
+from mblab.timing.durations import Duration, duration_ns, format_s, seconds
 
-__all__ = ["Draws", "check_range", "check_seed", "draws", "plain_range", "range_ns", "told_range"]
+__all__ = ["Draws", "Range", "draws", "plain_range", "range_ns", "range_s", "told_range"]
 
 Draws = npt.NDArray[np.float64]
+Range: TypeAlias = float | tuple[float, float]  # seconds, or lo and hi of them
 
 
-def check_seed(modified: Any) -> None:
-    """Check the seed of a modifier under construction."""
-    object.__setattr__(modified, "seed", whole(modified.seed, "seed"))
-
-
-def check_range(value: Any, knob: str) -> float | tuple[float, float]:
+def range_s(value: Duration | tuple[Duration, Duration], knob: str) -> Range:
     """Return a duration, or (lo, hi) of two, in seconds."""
     lo, hi = value if isinstance(value, tuple | list) and len(value) == 2 else (value,) * 2
     lo_ns, hi_ns = duration_ns(lo, knob), duration_ns(hi, knob)
@@ -36,19 +32,19 @@ def check_range(value: Any, knob: str) -> float | tuple[float, float]:
     return seconds(lo_ns) if lo_ns == hi_ns else (seconds(lo_ns), seconds(hi_ns))
 
 
-def range_ns(value: Any) -> tuple[int, int]:
-    """Return what `check_range` gave as lo and hi in ns."""
+def range_ns(value: Range) -> tuple[int, int]:
+    """Return a range as lo and hi in ns."""
     lo, hi = value if isinstance(value, tuple) else (value, value)
     return duration_ns(lo), duration_ns(hi)
 
 
-def told_range(value: Any) -> str:
-    """Return what `check_range` gave for people."""
+def told_range(value: Range) -> str:
+    """Return a range for people."""
     return " to ".join(format_s(seconds(ns)) for ns in sorted(set(range_ns(value))))
 
 
-def plain_range(value: Any) -> str:
-    """Return what `check_range` gave as code, in seconds."""
+def plain_range(value: Range) -> str:
+    """Return a range as code, in seconds."""
     lo, hi = (plain(seconds(ns)) for ns in range_ns(value))
     return lo if lo == hi else f"({lo}, {hi})"
 

@@ -1,6 +1,6 @@
 """Silences: stretches of source time in which no row arrives.
 
-    replay, simulate -> [gaps] -> feed
+    draws -> [gaps] -> modified
 
 Exactly one silence lies in each stretch of `every`, drawn from the seed and the stretch's number, so that any of them
 is known without those before it, and the mean rate of silences is not a matter of luck.
@@ -8,30 +8,32 @@ is known without those before it, and the mean rate of silences is not a matter 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
-from mblab.sources.modifiers.draws import check_seed, draws, plain_range, range_ns, told_range
-from mblab.sources.modifiers.modified import Flags, Modified, deeds
-from mblab.support.arguments import plain
-from mblab.timing.durations import duration_ns, format_s
+from mblab.errors import SettingError
+from mblab.sources.base import Block
+from mblab.sources.modifiers.draws import Range, draws, plain_range, range_ns, range_s, told_range
+from mblab.sources.modifiers.modifier import Flags, History, Rows, delays, ledger_rows
+from mblab.support.arguments import one_of, plain, whole
+from mblab.timing.durations import Duration, duration_ns, format_s, seconds
 from mblab.timing.times import Times
 
 __all__ = ["Gaps", "RowsOfAGap"]
 
 GAPS_KEY = 8
 RowsOfAGap = Literal["delay", "drop"]
+FATES: tuple[RowsOfAGap, ...] = get_args(RowsOfAGap)
 
 
-@dataclass(frozen=True, repr=False)
-class Gaps(Modified):
-    """Silences in a stream; made by `source.with_gaps`.
+@dataclass(frozen=True, slots=True, init=False)
+class Gaps:
+    """Silences in a stream.
 
     Attributes:
         every: Seconds of source time; there is one silence in each stretch of it.
@@ -41,62 +43,57 @@ class Gaps(Modified):
     """
 
     every: float
-    length: float | tuple[float, float]
+    length: Range
     rows: RowsOfAGap
     seed: int
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self, every: Duration, length: Duration | tuple[Duration, Duration], rows: RowsOfAGap, seed: int
+    ) -> None:
+        object.__setattr__(self, "every", seconds(duration_ns(every, "every", minimum_ns=1)))
+        object.__setattr__(self, "length", range_s(length, "length"))
         if range_ns(self.length)[1] >= duration_ns(self.every):
             raise SettingError(
                 f"length must be below every={format_s(self.every)} so that rows come between two silences, "
                 f"got {told_range(self.length)}."
             )
-        if not isinstance(self.rows, str):
-            raise SettingTypeError(f"rows must be 'delay' or 'drop', got {shown(self.rows)}.")
-        if self.rows not in ("delay", "drop"):
-            hint = did_you_mean(self.rows, ("delay", "drop"))
-            raise SettingError(f"rows must be 'delay' or 'drop', got {shown(self.rows)}{hint}")
-        check_seed(self)
-
-    def describe(self) -> str:
-        """Return one line for people."""
-        fate = "held up" if self.rows == "delay" else "lost"
-        every = format_s(self.every)
-        return f"{self.source.describe()}, silent for {told_range(self.length)} every {every}, the rows {fate}"
+        object.__setattr__(self, "rows", one_of(rows, "rows", FATES))
+        object.__setattr__(self, "seed", whole(seed, "seed"))
 
     def silences(self, stretch: int) -> tuple[int, int]:
         """Return begin and end, in ns of source time, of the silence in a stretch, counted from 0."""
         return _silence(self.seed, duration_ns(self.every), *range_ns(self.length), stretch)
 
-    def _call(self) -> str:
-        every = plain(self.every)
-        return f".with_gaps({every}, {plain_range(self.length)}, {self.rows!r}, seed={self.seed})"
-
-    def _deed(self) -> str:
-        return "delayed" if self.rows == "delay" else "dropped"
-
-    def _changes(self, first: int, arrival_ns: Times) -> tuple[npt.NDArray[np.intp], Times, Flags]:  # noqa: ARG002
-        stretch = arrival_ns // duration_ns(self.every)
-        numbers, where = np.unique(stretch, return_inverse=True)
-        bounds = np.array([self.silences(int(k)) for k in numbers], np.int64).reshape(-1, 2)[where.reshape(-1)]
-        inside = (bounds[:, 0] <= arrival_ns) & (arrival_ns < bounds[:, 1])
+    def apply(self, rows: Rows) -> Rows:
+        """Return the rows, those in a silence at its end or not at all."""
+        inside, end_ns = self._silent(rows.arrival_ns)
         if self.rows == "drop":
-            kept = np.flatnonzero(~inside)
-            return kept, np.zeros(len(kept), np.int64), np.zeros(len(kept), np.bool_)
-        return np.arange(len(inside)), np.where(inside, bounds[:, 1] - arrival_ns, 0), inside
+            return rows.take(~inside)
+        return rows.delayed(np.where(inside, end_ns - rows.arrival_ns, 0), inside)
 
-    def _ledger(self, rows: int | None) -> pd.DataFrame:
-        known = super()._ledger(rows)
+    def _silent(self, arrival_ns: Times) -> tuple[Flags, Times]:
+        """Return which rows arrive within the silence of their stretch, and the end of it."""
+        stretches, where = np.unique(arrival_ns // duration_ns(self.every), return_inverse=True)
+        begin_ns, end_ns = np.array([self.silences(int(k)) for k in stretches], np.int64)[where.reshape(-1)].T
+        return (begin_ns <= arrival_ns) & (arrival_ns < end_ns), end_ns
+
+    def ledger(self, given: Iterator[Block], made: History) -> pd.DataFrame:
+        """Return the rows that were held up; or those that were lost, each where the next one stands."""
         if self.rows == "delay":
-            return known
-        number = self._history(rows)[0]
-        upto = int(number.max()) + 1 if len(number) else 0
-        if rows is None:
-            upto = sum(len(block.rows) for block in self.source.open())
-        lost = np.setdiff1d(np.arange(upto), number)
-        mine = deeds(np.searchsorted(number, lost), "dropped", np.zeros(len(lost)))
-        mine["original"] = pd.Series(lost.tolist(), dtype=object)
-        return pd.concat([known, mine]).sort_values("row", kind="stable", ignore_index=True)
+            return delays(made, "delayed")
+        lost = np.setdiff1d(np.arange(sum(len(block.rows) for block in given)), made.number)
+        # the rows that are left are in their order, so as many of them stand before a lost one as have lower numbers
+        noted = ledger_rows(np.searchsorted(made.number, lost), "dropped")
+        return noted.assign(original=pd.Series(lost.tolist(), dtype=object))
+
+    def describe(self) -> str:
+        """Return what goes wrong, in a phrase for people."""
+        fate = "held up" if self.rows == "delay" else "lost"
+        return f"silent for {told_range(self.length)} every {format_s(self.every)}, the rows {fate}"
+
+    def code(self) -> str:
+        """Return the call that modifies a source."""
+        return f".with_gaps({plain(self.every)}, {plain_range(self.length)}, {self.rows!r}, seed={self.seed})"
 
 
 @lru_cache(4096)

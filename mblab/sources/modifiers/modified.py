@@ -1,9 +1,9 @@
-"""What goes wrong on the way: rows that come late or twice, silences, spoiled values.
+"""What goes wrong on the way: a source around a source.
 
-A modifier is a source around a source. It gives rows a later arrival and puts the stream in order again; event times
-stay. What it did stands in the `ledger`, so a lesson or a test can compare what a step found with what was done.
+Rows get a later arrival, a copy or another value, some are lost, and the stream is put in order again; event times
+stay. What was done stands in the `ledger`, so a lesson or a test can compare what a step found with it.
 
-    replay, simulate -> [disorder] -> feed
+    replay, simulate -> [modified] -> feed
 
 Times and delays are source time. A row is drawn by its number (in blocks of 4,096 rows, from the seed), so the result
 does not depend on how the rows were cut into blocks, and a row is held back only until the stream has passed its new
@@ -14,40 +14,23 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from mblab.errors import SettingError
 from mblab.sources.base import Block, Position, Source
-from mblab.sources.modifiers.draws import Draws, check_range, check_seed, draws, plain_range, range_ns, told_range
-from mblab.support.arguments import number, plain
-from mblab.timing.durations import NS, Duration, duration_ns, seconds
-from mblab.timing.times import Times
+from mblab.sources.modifiers.gaps import Gaps, RowsOfAGap
+from mblab.sources.modifiers.modifier import History, Modifier, Rows, ledger_rows
+from mblab.sources.modifiers.poison import Poison, PoisonKind
+from mblab.sources.modifiers.timing import Duplicates, Late
+from mblab.timing.durations import Duration
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from mblab.sources.modifiers.gaps import Gaps, RowsOfAGap
-    from mblab.sources.modifiers.poison import Poison, PoisonKind
-
-__all__ = [
-    "Around",
-    "Duplicates",
-    "Flags",
-    "Late",
-    "Modifiable",
-    "Modified",
-    "deeds",
-]
-
-# spawn keys: modifiers of one seed draw apart from each other and from the arrivals; gaps and poison have 8 and 9
-LATE_KEY, DUPLICATES_KEY = 3, 4
-
-Flags = npt.NDArray[np.bool_]
+__all__ = ["Modifiable", "Modified"]
 
 
 class Modifiable(Source):
@@ -64,8 +47,13 @@ class Modifiable(Source):
         return None
 
     @property
+    def seed(self) -> int:
+        """The seed from which that of the next modifier is counted: 0 where nothing is drawn."""
+        return 0
+
+    @property
     def ledger(self) -> pd.DataFrame:
-        """What modifiers did to the rows, one row a deed, by row number.
+        """What modifiers did to the rows, one row a change, by row number.
 
         Columns: `row` (int64, number of the row in this source's own order, from 0), `kind` (str: late, duplicate,
         delayed, dropped or poison), `delay_s` (float64 source seconds that were added to its arrival), `column` and
@@ -75,7 +63,7 @@ class Modifiable(Source):
         It is computed when asked for. A source that ends is read through; one that is endless as far as its `open` has
         been read by anyone.
         """
-        return self._ledger(None)
+        return _nothing_done()
 
     @abstractmethod
     def code(self, input: str) -> str:  # noqa: A002  the word of the exported script's options
@@ -85,7 +73,9 @@ class Modifiable(Source):
             input: Expression for the file or frame it reads; a source that needs none ignores it.
         """
 
-    def with_late(self, fraction: float, delay: Duration | tuple[Duration, Duration], seed: int | None = None) -> Late:
+    def with_late(
+        self, fraction: float, delay: Duration | tuple[Duration, Duration], seed: int | None = None
+    ) -> Modified:
         """Return this source with some rows arriving late, drawn independently.
 
         Args:
@@ -93,9 +83,9 @@ class Modifiable(Source):
             delay: Source time by which they are late; (lo, hi) draws it evenly.
             seed: Whole number; None takes one more than the seed before it in the chain (0 for a replay).
         """
-        return Late(self, fraction, check_range(delay, "delay"), self._next_seed(seed))
+        return self._modified(Late(fraction, delay, self._next(seed)))
 
-    def with_duplicates(self, fraction: float, delay: Duration = 0, seed: int | None = None) -> Duplicates:
+    def with_duplicates(self, fraction: float, delay: Duration = 0, seed: int | None = None) -> Modified:
         """Return this source with some rows arriving twice, drawn independently.
 
         Args:
@@ -103,7 +93,7 @@ class Modifiable(Source):
             delay: Source time after which the copy arrives; with 0 it follows at once.
             seed: Whole number; None takes one more than the seed before it in the chain (0 for a replay).
         """
-        return Duplicates(self, fraction, seconds(duration_ns(delay, "delay")), self._next_seed(seed))
+        return self._modified(Duplicates(fraction, delay, self._next(seed)))
 
     def with_gaps(
         self,
@@ -111,7 +101,7 @@ class Modifiable(Source):
         length: Duration | tuple[Duration, Duration],
         rows: RowsOfAGap = "delay",
         seed: int | None = None,
-    ) -> Gaps:
+    ) -> Modified:
         """Return this source with silences: one in each stretch of `every`, at a random place within it.
 
         Args:
@@ -121,14 +111,11 @@ class Modifiable(Source):
                 line; `drop` loses them, as after an outage of the sender.
             seed: Whole number; None takes one more than the seed before it in the chain (0 for a replay).
         """
-        from mblab.sources.modifiers.gaps import Gaps
-
-        every_s = seconds(duration_ns(every, "every", minimum_ns=1))
-        return Gaps(self, every_s, check_range(length, "length"), rows, self._next_seed(seed))
+        return self._modified(Gaps(every, length, rows, self._next(seed)))
 
     def with_poison(
         self, fraction: float, column: str | None = None, kind: PoisonKind = "type", seed: int | None = None
-    ) -> Poison:
+    ) -> Modified:
         """Return this source with spoiled values in one column, drawn independently.
 
         Args:
@@ -139,75 +126,42 @@ class Modifiable(Source):
                 outside: the lowest one a number's dtype holds, or 1970-01-01 for a time.
             seed: Whole number; None takes one more than the seed before it in the chain (0 for a replay).
         """
-        from mblab.sources.modifiers.poison import Poison
+        poison = Poison(fraction, column, kind, self._next(seed))
+        if kind == "type" and column is not None and column == self.event_time:
+            raise SettingError(
+                f"column={column!r} is the event time, which must stay a time; use kind='null' or kind='range'."
+            )
+        return self._modified(poison)
 
-        return Poison(self, fraction, column, kind, self._next_seed(seed))
+    def _next(self, seed: int | None) -> int:
+        return self.seed + 1 if seed is None else seed
 
-    def _next_seed(self, seed: int | None) -> int:
-        return getattr(self, "seed", 0) + 1 if seed is None else seed
-
-    def _ledger(self, rows: int | None) -> pd.DataFrame:  # noqa: ARG002  nothing was done to any row
-        """Return the deeds on the first `rows` rows; None means as far as is known."""
-        return deeds(np.empty(0, np.int64), "", np.empty(0))
-
-
-def deeds(rows: Times, kind: str, delay_s: Draws) -> pd.DataFrame:
-    """Return rows of a ledger about arrivals."""
-    return pd.DataFrame(
-        {
-            "row": rows,
-            "kind": pd.Series([kind] * len(rows), dtype="str"),
-            "delay_s": delay_s,
-            "column": pd.Series([None] * len(rows), dtype="str"),
-            "original": pd.Series([None] * len(rows), dtype=object),
-        }
-    )
-
-
-class _Rows(NamedTuple):
-    """Rows on their way through a modifier.
-
-    Attributes:
-        frame: The rows.
-        arrival_ns: When they arrive now; never decreasing once `joined`.
-        number: Their numbers in the source that is modified.
-        delay_ns: What was added to their arrival.
-        touched: Whether the modifier did anything to them; a copy is touched, its original is not.
-    """
-
-    frame: pd.DataFrame
-    arrival_ns: Times
-    number: Times
-    delay_ns: Times
-    touched: Flags
-
-    def take(self, which: Any) -> _Rows:
-        """Return the rows at a slice, a mask or indices."""
-        return _Rows(self.frame.iloc[which], *(values[which] for values in self[1:]))
-
-    def joined(self, later: _Rows) -> _Rows:
-        """Return these rows and `later` ones in order of arrival; on a tie, lower numbers go first."""
-        frame = pd.concat([self.frame, later.frame]) if len(self.frame) else later.frame
-        both = _Rows(frame, *(np.concatenate(pair) for pair in zip(self[1:], later[1:], strict=True)))
-        return both.take(np.argsort(both.arrival_ns, kind="stable"))
+    def _modified(self, modifier: Modifier) -> Modified:
+        return Modified(self, (modifier,))
 
 
 class _Step(NamedTuple):
-    """One block on its way out, and where it stands."""
+    """Rows on their way out, and where the stream stands before them."""
 
-    rows: _Rows
+    rows: Rows
     position: dict[str, Any]
 
 
 @dataclass(frozen=True, repr=False)
-class Around(Modifiable):
-    """A source around a source.
+class Modified(Modifiable):
+    """A source to whose rows things happen, one after the other; made by `source.with_late` and its like.
+
+    Its position is one of the last modifier. That of a modifier holds the position, in the stream it modifies, of the
+    oldest block of which a row is still held back (`source`, whose first row is `row`), the number of the row that was
+    read next (`from_row`), and how far rows had been given out (up to the arrival `after_ns`, `out_row` of them).
 
     Attributes:
         source: The source that is modified.
+        modifiers: What happens to its rows, in this order.
     """
 
     source: Modifiable
+    modifiers: tuple[Modifier, ...]
     _read: list[int] = field(default_factory=lambda: [0], init=False, repr=False, compare=False)  # rows anyone has read
 
     @property
@@ -231,6 +185,11 @@ class Around(Modifiable):
         return self.source.event_time
 
     @property
+    def seed(self) -> int:
+        """The seed of the last modifier."""
+        return self.modifiers[-1].seed
+
+    @property
     def input_path(self) -> Path | None:
         """The file the rows come from, or None."""
         return self.source.input_path
@@ -240,70 +199,64 @@ class Around(Modifiable):
         """The frame the rows come from, unmodified, or None."""
         return self.source.frame
 
-    def code(self, input: str) -> str:  # noqa: A002
-        """Return the Python expression that makes this source again."""
-        return f"{self.source.code(input)}{self._call()}"
-
-    def __repr__(self) -> str:
-        """Return the calls that made it."""
-        return f"{self.source!r}{self._call()}"
-
-    @abstractmethod
-    def _call(self) -> str:
-        """Return the call that puts it around its source."""
-
     @property
     def ledger(self) -> pd.DataFrame:
         """What modifiers did to the rows; see `Modifiable.ledger`."""
-        return self._ledger(self._read[0] if self.endless else None)
-
-
-@dataclass(frozen=True, repr=False)
-class Modified(Around):
-    """A source whose rows arrive otherwise than those of the source it is around.
-
-    Its position holds the position of the oldest block of which a row is still held back (`source`, whose first row is
-    `row`), the block that was read next (`from_row`) and how far the rows had been given out (`after_ns`, `out_row`).
-    """
+        return self._ledger(len(self.modifiers), self._read[0] if self.endless else None)
 
     def open(self, position: Position | None = None) -> Iterator[Block]:
         """Return the blocks from a position on, in order of the new arrivals."""
-        for rows, where in self._steps(position):
-            self._read[0] = max(self._read[0], where["out_row"] + len(rows.frame))
+        for block in self._blocks(len(self.modifiers), position):
+            self._read[0] = max(self._read[0], block.position["out_row"] + len(block.rows))
+            yield block
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        return ", ".join([self.source.describe(), *(modifier.describe() for modifier in self.modifiers)])
+
+    def code(self, input: str) -> str:  # noqa: A002
+        """Return the Python expression that makes this source again."""
+        return self.source.code(input) + self._calls()
+
+    def __repr__(self) -> str:
+        """Return the calls that made it."""
+        return repr(self.source) + self._calls()
+
+    def _calls(self) -> str:
+        return "".join(modifier.code() for modifier in self.modifiers)
+
+    def _modified(self, modifier: Modifier) -> Modified:
+        return Modified(self.source, (*self.modifiers, modifier))
+
+    def _blocks(self, depth: int, position: Position | None = None) -> Iterator[Block]:
+        """Return the stream behind the first `depth` modifiers."""
+        if depth == 0:
+            yield from self.source.open(position)
+            return
+        for rows, where in self._steps(depth, position):
             yield Block(rows.frame.reset_index(drop=True), rows.arrival_ns, where)
 
-    @abstractmethod
-    def _deed(self) -> str:
-        """Return the kind that the ledger records."""
-
-    @abstractmethod
-    def _changes(self, first: int, arrival_ns: Times) -> tuple[npt.NDArray[np.intp], Times, Flags]:
-        """Return, for rows from number `first` on: which go out, with what delay in ns, which touched."""
-
-    def _steps(self, position: Position | None) -> Iterator[_Step]:
+    def _steps(self, depth: int, position: Position | None = None) -> Iterator[_Step]:
+        """Let the last of the first `depth` modifiers change the stream before it, and put that in order again."""
+        modifier = self.modifiers[depth - 1]
         start = position or {"source": None, "row": 0, "from_row": 0, "after_ns": -1, "out_row": 0}
         row, after_ns, out_row = start["row"], start["after_ns"], start["out_row"]
         begun: deque[tuple[int, Position]] = deque()  # blocks with rows that are held back
-        held: _Rows | None = None
+        held: Rows | None = None
 
         def where() -> dict[str, Any]:
-            return {
-                "source": begun[0][1],
-                "row": begun[0][0],
-                "from_row": row,
-                "after_ns": after_ns,
-                "out_row": out_row,
-            }
+            oldest, source = begun[0]
+            return {"source": source, "row": oldest, "from_row": row, "after_ns": after_ns, "out_row": out_row}
 
-        for block in self.source.open(start["source"]):
+        for block in self._blocks(depth - 1, start["source"]):
             if not len(block.rows):
                 continue
             begun.append((row, block.position))
-            new = self._modified(block, row)
+            new = modifier.apply(Rows.untouched(block, row))
             again = row < start["from_row"]  # read once more, for the rows of it that were still held back
             if again:
                 new = new.take(new.arrival_ns > after_ns)
-            held = held.joined(new) if held else new.take(np.argsort(new.arrival_ns, kind="stable"))
+            held = new.in_order() if held is None else held.joined(new)
             if not again:
                 newest = int(block.arrival_ns[-1])
                 passed = int(np.searchsorted(held.arrival_ns, newest, side="right"))
@@ -315,110 +268,51 @@ class Modified(Around):
         if held and len(held.number):
             yield _Step(held, where())
 
-    def _modified(self, block: Block, row: int) -> _Rows:
-        take, delay_ns, touched = self._changes(row, block.arrival_ns)
-        return _Rows(block.rows.iloc[take], block.arrival_ns[take] + delay_ns, row + take, delay_ns, touched)
-
-    def _ledger(self, rows: int | None) -> pd.DataFrame:
-        number, delay_ns, touched = self._history(rows)
-        out_row = np.arange(len(number))
-        mine = deeds(out_row[touched], self._deed(), delay_ns[touched] / NS)
-        upto = None if rows is None else int(number.max()) + 1 if len(number) else 0
-        inner = self.source._ledger(upto)  # noqa: SLF001  its own class
-        copies = touched if self._deed() == "duplicate" else np.zeros(len(number), np.bool_)
-        moved = pd.Series(out_row[~copies], index=number[~copies])
+    def _ledger(self, depth: int, rows: int | None) -> pd.DataFrame:
+        """Return what the first `depth` modifiers did to the first `rows` rows behind them; None means to all."""
+        if depth == 0:
+            return _nothing_done()
+        made = self._history(depth, rows)
+        upto = int(made.number.max()) + 1 if len(made.number) else 0
+        read = None if rows is None else upto
+        before = self._ledger(depth - 1, read)
+        mine = self.modifiers[depth - 1].ledger(_first(self._blocks(depth - 1), read), made)
+        # where the rows of the stream before it stand now; of a row and its copies, the row itself comes first
+        moved = pd.Series(np.arange(len(made.number)), index=made.number)[~pd.Index(made.number).duplicated()]
         if rows is None:  # rows that were dropped at the end stand before the one after the last
-            after = pd.Series([len(number)], index=[int(number.max()) + 1 if len(number) else 0])
-            moved = pd.concat([moved, after])
-        inner = inner[inner["row"].isin(moved.index)]
-        inner = inner.assign(row=moved.reindex(inner["row"]).to_numpy(np.int64))
-        return pd.concat([inner, mine]).sort_values("row", kind="stable", ignore_index=True)
+            moved = pd.concat([moved, pd.Series([len(made.number)], index=[upto])])
+        before = before[before["row"].isin(moved.index)]
+        before = before.assign(row=moved.reindex(before["row"]).to_numpy(np.int64))
+        return pd.concat([before, mine]).sort_values("row", kind="stable", ignore_index=True)
 
-    def _history(self, rows: int | None) -> tuple[Times, Times, Flags]:
-        """Return number, delay and whether touched of the first rows that are given out."""
-        seen = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))]
-        for step in self._steps(None) if rows != 0 else ():
-            seen.append((step.rows.number, step.rows.delay_ns, step.rows.touched))
+    def _history(self, depth: int, rows: int | None) -> History:
+        """Return what the last of `depth` modifiers has given out: `rows` rows, or all."""
+        seen = [History(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))]
+        for step in self._steps(depth) if rows != 0 else ():
+            seen.append(History(step.rows.number, step.rows.delay_ns, step.rows.touched))
             if rows is not None and step.position["out_row"] + len(step.rows.number) >= rows:
                 break
-        number, delay_ns, touched = (np.concatenate(parts)[:rows] for parts in zip(*seen, strict=True))
-        return number, delay_ns, touched
+        return History(*(np.concatenate(parts)[:rows] for parts in zip(*seen, strict=True)))
+
+
+def _nothing_done() -> pd.DataFrame:
+    return ledger_rows(np.empty(0, np.int64), "")
+
+
+def _first(blocks: Iterator[Block], rows: int | None) -> Iterator[Block]:
+    """Yield blocks up to the first `rows` rows; None means all of them."""
+    left = rows
+    for block in blocks if rows != 0 else ():
+        if left is None or len(block.rows) <= left:
+            yield block
+        else:
+            yield Block(block.rows.iloc[:left], block.arrival_ns[:left], block.position)
+        left = None if left is None else left - len(block.rows)
+        if left is not None and left <= 0:
+            return
 
 
 def _let_go(begun: deque[tuple[int, Position]], oldest: int) -> None:
     """Forget the blocks of which nothing from row `oldest` on is needed."""
     while len(begun) > 1 and begun[1][0] <= oldest:
         begun.popleft()
-
-
-@dataclass(frozen=True, repr=False)
-class Late(Modified):
-    """Some rows arrive late; made by `source.with_late`.
-
-    Attributes:
-        fraction: Share of the rows, from 0 to 1.
-        delay: Seconds of source time, or the (lo, hi) it is drawn from, evenly.
-        seed: Seed of the draws.
-    """
-
-    fraction: float
-    delay: float | tuple[float, float]
-    seed: int
-
-    def __post_init__(self) -> None:
-        _check(self)
-
-    def describe(self) -> str:
-        """Return one line for people."""
-        return f"{self.source.describe()}, {100 * self.fraction:.3g} % of its rows late by {told_range(self.delay)}"
-
-    def _call(self) -> str:
-        return f".with_late({plain(self.fraction)}, {plain_range(self.delay)}, seed={self.seed})"
-
-    def _deed(self) -> str:
-        return "late"
-
-    def _changes(self, first: int, arrival_ns: Times) -> tuple[npt.NDArray[np.intp], Times, Flags]:
-        chance, share = draws(self.seed, LATE_KEY, first, len(arrival_ns))
-        lo, hi = range_ns(self.delay)
-        late = chance < self.fraction
-        return np.arange(len(late)), np.where(late, lo + np.rint(share * (hi - lo)), 0).astype(np.int64), late
-
-
-@dataclass(frozen=True, repr=False)
-class Duplicates(Modified):
-    """Some rows arrive twice; made by `source.with_duplicates`.
-
-    Attributes:
-        fraction: Share of the rows, from 0 to 1.
-        delay: Seconds of source time from a row to its copy.
-        seed: Seed of the draws.
-    """
-
-    fraction: float
-    delay: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        _check(self)
-
-    def describe(self) -> str:
-        """Return one line for people."""
-        return f"{self.source.describe()}, {100 * self.fraction:.3g} % of its rows twice"
-
-    def _call(self) -> str:
-        return f".with_duplicates({plain(self.fraction)}, {plain(self.delay)}, seed={self.seed})"
-
-    def _deed(self) -> str:
-        return "duplicate"
-
-    def _changes(self, first: int, arrival_ns: Times) -> tuple[npt.NDArray[np.intp], Times, Flags]:
-        twice = draws(self.seed, DUPLICATES_KEY, first, len(arrival_ns))[0] < self.fraction
-        take = np.repeat(np.arange(len(twice)), 1 + twice)
-        copy = np.concatenate([[False], take[1:] == take[:-1]]) if len(take) else np.empty(0, np.bool_)
-        return take, np.where(copy, duration_ns(self.delay), 0), copy
-
-
-def _check(modified: Late | Duplicates) -> None:
-    object.__setattr__(modified, "fraction", number(modified.fraction, "fraction", zero=True, most=1))
-    check_seed(modified)
