@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mblab.errors import MblabError, SettingError
+from mblab.sources.live.base import Live
 from mblab.tables.values import as_json
 from mblab.timing.durations import duration_ns, format_s, interval_ns
 
@@ -73,14 +74,14 @@ class Options:
             _complain(str(error))
             return FAILED
         try:
-            self._report(run, live=getattr(lab.source, "live", False))
+            self._report(run, live=isinstance(lab.source, Live))
             sys.stdout.flush()
         except BrokenPipeError:  # whoever reads, such as `head`, has seen enough; the results stand
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
 
     def _start(self, lab: Any) -> Any:
-        live = getattr(lab.source, "live", False)
+        live = isinstance(lab.source, Live)
         if self.duration is None and lab.source.endless and (self.once or not live):
             raise SettingError("this source never ends by itself: give --duration, for example --duration 10min.")
         if self.once:

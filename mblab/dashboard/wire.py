@@ -18,6 +18,7 @@ from mblab.lab import Lab
 from mblab.metrics import COLUMNS as BATCHES
 from mblab.runs.run import Run
 from mblab.sources.live.base import Live
+from mblab.sources.replay import Replay
 from mblab.timing.policies import POLICIES
 
 __all__ = ["CODES", "COLUMNS", "EXACT", "error_text", "parts_of", "rows_message", "state_of"]
@@ -138,12 +139,7 @@ def progress_of(lab: Lab, run: Run | None) -> dict[str, Any]:
 
 def rows_known(lab: Lab) -> int | None:
     """Return how many rows the source has, if it says so."""
-    source: Any = lab.source
-    rows = getattr(getattr(source, "table", None), "num_rows", None)
-    limit = getattr(source, "limit", None)
-    if rows is None:
-        return None
-    return int(rows if limit is None else min(rows, limit))
+    return lab.source.num_rows if isinstance(lab.source, Replay) else None
 
 
 def finite(value: float) -> float | None:

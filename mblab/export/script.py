@@ -38,6 +38,7 @@ from mblab.export.files import MARK, checked_target, refuse_foreign, replace_fil
 from mblab.export.needs import Installed, header
 from mblab.export.steps import StepText, step_text
 from mblab.export.texts import world_of
+from mblab.sources.base import Exportable
 from mblab.steps.step import Step
 from mblab.timing.durations import UNIT_NS
 
@@ -148,12 +149,9 @@ def _compose(pipeline: Pipeline, target: Path) -> tuple[str, dict[str, Table]]:
 
 def _user_functions(pipeline: Pipeline) -> list[Callable[..., Any]]:
     """Return what the source and the sinks call of the user's."""
-    parts: list[Any] = [sink for sink in pipeline.sinks if sink.effects]
-    source: Any = pipeline.source
-    while source is not None:
-        parts.append(source)
-        source = getattr(source, "source", None)
-    found = [getattr(part, name, None) for part in parts for name in ("make_rows", "fn")]
+    found = [getattr(sink, "fn", None) for sink in pipeline.sinks if sink.effects]
+    if isinstance(pipeline.source, Exportable):
+        found.extend(pipeline.source.functions)
     return [f for f in found if callable(f) and not type(f).__module__.startswith("mblab.")]
 
 
@@ -225,13 +223,12 @@ def _table_line(name: str, table: Table, target: Path, files: dict[str, Table], 
 
 def _source(pipeline: Pipeline, target: Path, files: dict[str, Table], names: _Names) -> tuple[list[str], str]:
     """Return the argument that says where rows are read from, if any, and the expression that makes the source."""
-    source: Any = pipeline.source
-    code = getattr(source, "code", None)
-    if code is None:
+    source = pipeline.source
+    if not isinstance(source, Exportable):
         raise ExportError(
             f"the source {shown(source, 60)} cannot be written as code; use mblab.replay or mblab.simulate."
         )
-    path, frame = getattr(source, "input_path", None), getattr(source, "frame", None)
+    path, frame = source.input_path, source.frame
     given = []
     if path is not None:
         given = [f"input={_path_code(Path(path), target, names)}"]
@@ -241,7 +238,7 @@ def _source(pipeline: Pipeline, target: Path, files: dict[str, Table], names: _N
         file = f"{target.stem}_input.parquet"
         files[file] = frame.reset_index(drop=True)
         given = [f"input={names.runtime}.beside(__file__, {file!r})"]
-    return given, str(code(f"{names.options}.input"))
+    return given, str(source.code(f"{names.options}.input"))
 
 
 def _path_code(path: Path, target: Path, names: _Names) -> str:

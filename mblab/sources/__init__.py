@@ -3,11 +3,11 @@
 arrivals -> [sources] -> feed -> engine
 """
 
-from mblab.sources.base import Block, Source
+from mblab.sources.base import Block, Exportable, Source
 from mblab.sources.live.base import Live
 from mblab.sources.live.poll import poll
 from mblab.sources.live.watch import watch
 from mblab.sources.replay import SourceWarning, replay
 from mblab.sources.simulate import simulate
 
-__all__ = ["Block", "Live", "Source", "SourceWarning", "poll", "replay", "simulate", "watch"]
+__all__ = ["Block", "Exportable", "Live", "Source", "SourceWarning", "poll", "replay", "simulate", "watch"]

@@ -9,15 +9,17 @@ stream, before any speed-up (the engine's feed divides by `speedup`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
 from mblab.timing.times import Times
 
-__all__ = ["Block", "Position", "Source"]
+__all__ = ["Block", "Exportable", "Position", "Source"]
 
 Position = Mapping[str, Any]
 
@@ -69,3 +71,35 @@ class Source(Protocol):
     def describe(self) -> str:
         """Return one line for people: what it is, how many rows if known, at which pace."""
         ...
+
+
+@runtime_checkable
+class Exportable(Source, Protocol):
+    """A source that a script can make again; a class of one's own inherits it and adds `code`.
+
+    Attributes:
+        input_path: The file, or path with wildcards, that the rows come from, or None; a script takes it as `--input`.
+        frame: The frame that the rows come from, with all its columns in arrival order, or None; a script has it in a
+            file beside it.
+        functions: The user's functions that it calls; a script has them by name.
+    """
+
+    @property
+    def input_path(self) -> Path | None:
+        return None
+
+    @property
+    def frame(self) -> pd.DataFrame | None:
+        return None
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        return ()
+
+    @abstractmethod
+    def code(self, input: str) -> str:  # noqa: A002  the word of the script's options
+        """Return the Python expression that makes this source again.
+
+        Args:
+            input: Expression for the file or frame it reads; a source that needs none ignores it.
+        """

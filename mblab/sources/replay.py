@@ -106,6 +106,12 @@ class Replay(Modifiable):
         return self.data if isinstance(self.data, pd.DataFrame) else None
 
     @property
+    def num_rows(self) -> int | None:
+        """How many rows it has in one round; None when only reading tells."""
+        rows = self.table.num_rows
+        return rows if rows is None or self.limit is None else min(rows, self.limit)
+
+    @property
     def clock_column(self) -> str | None:
         """The column that tells when rows arrive; None with `rate`."""
         if self.rate is not None:
@@ -137,8 +143,7 @@ class Replay(Modifiable):
 
     def describe(self) -> str:
         """Return one line for people."""
-        rows = self.table.num_rows
-        known = "" if rows is None else f": {rows if self.limit is None else min(rows, self.limit):,} rows"
+        known = "" if self.num_rows is None else f": {self.num_rows:,} rows"
         by = "as recorded" if self.keeps_times else f"by {self.clock_column}"
         pace = f"{plain(self.rate)} rows/s" if self.rate else f"{by}, {plain(self.speedup)} times real speed"
         return f"replay of {self.name}{known}, {pace}{', over and over' if self.loop else ''}"

@@ -75,6 +75,11 @@ class Simulation(Modifiable):
         """Column with the time things happened."""
         return "event_time"
 
+    @property
+    def functions(self) -> tuple[MakeRows, ...]:
+        """The function that makes the rows, unless it is one of mblab's own."""
+        return () if isinstance(self.make_rows, Shape) else (self.make_rows,)
+
     def open(self, position: Position | None = None) -> Iterator[Block]:
         """Return the blocks from a position {"block": b} on.
 

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import threading
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pandas as pd
 
 from mblab.errors import MblabError, SettingError, SourceError
-from mblab.sources.base import Block, Position
+from mblab.sources.base import Block, Exportable, Position, Source
 
 __all__ = ["ROWS_AHEAD", "Find", "Listener", "Live", "Lookout", "refuse_ahead", "refuse_speedup"]
 
@@ -70,14 +70,8 @@ class Lookout(Protocol):
         ...
 
 
-class Live(ABC):
-    """A source that cannot be read ahead of time.
-
-    Attributes:
-        live: Tells it apart where this class is not known.
-    """
-
-    live: ClassVar[bool] = True
+class Live(Exportable):
+    """A source that cannot be read ahead of time."""
 
     @property
     @abstractmethod
@@ -245,7 +239,7 @@ class Listener:
                 self._nudge.wait(self._every_s)
 
 
-def refuse_ahead(source: object) -> None:
+def refuse_ahead(source: Source) -> None:
     """Raise when a source is live and its rows are needed ahead of time."""
     if isinstance(source, Live):
         raise SettingError(
@@ -254,7 +248,7 @@ def refuse_ahead(source: object) -> None:
         )
 
 
-def refuse_speedup(source: object) -> None:
+def refuse_speedup(source: Source) -> None:
     """Raise when a source is live, for its speed is not ours to set."""
     if isinstance(source, Live):
         raise SettingError(

@@ -53,6 +53,11 @@ class Poll(Live):
         """Column with the time things happened, or None."""
         return self.time_column
 
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """The function that brings the rows."""
+        return (self.fn,)
+
     def lookout(self, position: Position | None = None) -> _Caller:
         """Return what calls the function."""
         start = position or {"position": None, "row": 0}

@@ -12,9 +12,8 @@ arrival, so an endless source stays small.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from mblab.errors import SettingError
-from mblab.sources.base import Block, Position, Source
+from mblab.sources.base import Block, Exportable, Position
 from mblab.sources.modifiers.gaps import Gaps, RowsOfAGap
 from mblab.sources.modifiers.modifier import History, Modifier, Rows, ledger_rows
 from mblab.sources.modifiers.poison import Poison, PoisonKind
@@ -33,18 +32,8 @@ from mblab.timing.durations import Duration
 __all__ = ["Modifiable", "Modified"]
 
 
-class Modifiable(Source):
+class Modifiable(Exportable):
     """A source that can be disturbed, and written out as code."""
-
-    @property
-    def input_path(self) -> Path | None:
-        """The file the rows come from, or None."""
-        return None
-
-    @property
-    def frame(self) -> pd.DataFrame | None:
-        """The frame the rows come from, with all its columns in arrival order, or None."""
-        return None
 
     @property
     def seed(self) -> int:
@@ -64,14 +53,6 @@ class Modifiable(Source):
         been read by anyone.
         """
         return _nothing_done()
-
-    @abstractmethod
-    def code(self, input: str) -> str:  # noqa: A002  the word of the exported script's options
-        """Return the Python expression that makes this source again.
-
-        Args:
-            input: Expression for the file or frame it reads; a source that needs none ignores it.
-        """
 
     def with_late(
         self, fraction: float, delay: Duration | tuple[Duration, Duration], seed: int | None = None
@@ -198,6 +179,11 @@ class Modified(Modifiable):
     def frame(self) -> pd.DataFrame | None:
         """The frame the rows come from, unmodified, or None."""
         return self.source.frame
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """The user's functions that the source calls."""
+        return self.source.functions
 
     @property
     def ledger(self) -> pd.DataFrame:
