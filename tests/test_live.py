@@ -13,7 +13,7 @@ import pytest
 import mblab
 from mblab import Lab, SettingError, SourceChanged, SourceError
 from mblab.sources import Source
-from mblab.sources.live.base import Listener
+from mblab.sources.live.base import Collector
 from mblab.testing import ManualClock
 
 
@@ -242,10 +242,10 @@ def test_a_large_file_comes_in_pieces_of_one_arrival(tmp_path, monkeypatch):
         put(numbers(*range(10 * i, 10 * i + 10)), tmp_path / f"{i}.parquet")
         os.utime(tmp_path / f"{i}.parquet", (i, i))
     source = watch(tmp_path)
-    listener = source.listen(lambda: 7)
+    collector = source.collect(lambda: 7)
     blocks = []
-    until(lambda: (block := listener.next()) is None or blocks.append(block))
-    listener.close()
+    until(lambda: (block := collector.next()) is None or blocks.append(block))
+    collector.close()
 
     assert [len(b.rows) for b in blocks] == [4, 4, 2] * 3
     assert {int(a) for b in blocks for a in b.arrival_ns} == {7}
@@ -272,15 +272,15 @@ def test_a_file_that_changes_while_it_is_read_gives_no_row_of_a_mixture(tmp_path
     monkeypatch.setattr("mblab.tables.base.DECODE_ROWS", 4)
     (tmp_path / "a.csv").write_text("n\n" + "".join(f"{i}\n" for i in range(10)))
     os.utime(tmp_path / "a.csv", (1, 1))
-    listener = watch(tmp_path, "*.csv").listen(lambda: 0)
-    first = listener.next()
+    collector = watch(tmp_path, "*.csv").collect(lambda: 0)
+    first = collector.next()
     (tmp_path / "a.csv").write_text("n\n" + "".join(f"{i}\n" for i in range(50, 70)))
     with pytest.raises(SourceChanged, match="was rewritten while it was read, after 4 of its rows; the rest"):
-        listener.next()
+        collector.next()
     put(numbers(99), tmp_path / "b.csv")
     found = []
-    until(lambda: (block := listener.next()) is not None and (found.append(block) or True))
-    listener.close()
+    until(lambda: (block := collector.next()) is not None and (found.append(block) or True))
+    collector.close()
 
     assert first.rows["n"].tolist() == [0, 1, 2, 3]
     assert found[0].rows["n"].tolist() == [99]
@@ -521,9 +521,9 @@ def test_calls_begin_every_so_often_however_long_they_take():
             begun.append(time.monotonic())
             time.sleep(0.06)
 
-        listener = mblab.poll(ask, every=every).listen(lambda: 0)
+        collector = mblab.poll(ask, every=every).collect(lambda: 0)
         until(lambda: len(begun) == 6)
-        listener.close()
+        collector.close()
         gaps = np.diff(begun)
         assert gaps.min() > least
         assert np.median(gaps) < least + 0.06
@@ -571,14 +571,14 @@ def test_nobody_is_asked_while_a_million_rows_wait(monkeypatch):
         asked.append(position)
         return {"n": list(range(400))}, (position or 0) + 1
 
-    listener = mblab.poll(ask, every="1ms").listen(lambda: 0)
+    collector = mblab.poll(ask, every="1ms").collect(lambda: 0)
     until(lambda: len(asked) == 3)
     time.sleep(0.1)
     assert len(asked) == 3
-    while listener.next() is not None:
+    while collector.next() is not None:
         pass
     until(lambda: len(asked) > 3)
-    listener.close()
+    collector.close()
 
 
 def test_a_folder_full_of_files_is_not_decoded_at_once(tmp_path, monkeypatch):
@@ -606,7 +606,7 @@ def test_a_run_that_is_behind_notices_stop_and_pause(tmp_path, monkeypatch):
     assert run.batches.num_input_rows.max() <= 2
 
 
-def test_a_closed_listener_asks_no_more():
+def test_a_closed_collector_asks_no_more():
     """Its thread ends, also one that waits for somebody to mend the function."""
     calls = []
 
@@ -615,11 +615,11 @@ def test_a_closed_listener_asks_no_more():
         return 1 / 0
 
     before = threading.active_count()
-    listener = mblab.poll(ask, every="1ms").listen(lambda: 0)
-    listener.close()
+    collector = mblab.poll(ask, every="1ms").collect(lambda: 0)
+    collector.close()
     until(lambda: threading.active_count() <= before)
 
-    assert isinstance(listener, Listener)
+    assert isinstance(collector, Collector)
     assert len(calls) == 1
 
 

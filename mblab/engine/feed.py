@@ -22,7 +22,7 @@ import pandas as pd
 
 from mblab.errors import MblabError
 from mblab.sources.base import Block, Source
-from mblab.sources.live.base import ROWS_AHEAD, Listener, Live, refuse_ahead
+from mblab.sources.live.base import ROWS_AHEAD, Collector, Live, refuse_ahead
 from mblab.timing.times import Times, scale_ns
 
 __all__ = ["Cut", "Feed"]
@@ -103,13 +103,13 @@ class Feed:
         self.speedup = speedup or source.speedup
         self._pace = self.speedup
         self._changes: list[tuple[int, float, float]] = []
-        self._listener: Listener | None = None
+        self._collector: Collector | None = None
         self._spent_s = 0.0  # decoding what a live source brought, since the last batch was taken
         if now_ns is None:
             refuse_ahead(source)
         elif isinstance(source, Live):
-            self._listener = source.listen(now_ns)
-        self._blocks: Iterator[Block] = iter(()) if self._listener else source.open()
+            self._collector = source.collect(now_ns)
+        self._blocks: Iterator[Block] = iter(()) if self._collector else source.open()
         self._held: deque[_Held] = deque()
         self._decoded = 0  # rows decoded so far, taken ones included
         self._last_ns = -1  # arrival of the newest decoded row
@@ -128,7 +128,7 @@ class Feed:
         while not self._over:
             block = self._next_block()
             if block is None:
-                self._over = self._listener is None or self._listener.over
+                self._over = self._collector is None or self._collector.over
                 return False
             if self._empty is None:
                 self._empty = block.rows.iloc[:0].reset_index(drop=True)
@@ -144,13 +144,13 @@ class Feed:
         return False
 
     def _next_block(self) -> Block | None:
-        if self._listener is not None:
+        if self._collector is not None:
             # a folder full of files must not be decoded at once: memory would not hold it, and stop() not be noticed
             if self.held >= ROWS_AHEAD or self._spent_s > DECODE_S:
                 return None
             begun = time.perf_counter()
             try:
-                return self._listener.next(quiet=bool(self._held))  # rows that came before a failure are taken first
+                return self._collector.next(quiet=bool(self._held))  # rows that came before a failure are taken first
             finally:
                 self._spent_s += time.perf_counter() - begun
         if self._failure is not None:  # a generator that raised looks exhausted: that would lose rows silently
@@ -162,9 +162,9 @@ class Feed:
             raise
 
     def close(self) -> None:
-        """Stop listening to a live source; what it brought can still be taken."""
-        if self._listener is not None:
-            self._listener.close()
+        """Stop polling a live source; what it brought can still be taken."""
+        if self._collector is not None:
+            self._collector.close()
 
     def reach(self, time_ns: int) -> None:
         """Decode until every row with A < time_ns is held."""

@@ -127,22 +127,22 @@ def _read(source: Source, length: int | None) -> Iterator[tuple[Any, Times]]:
 def _heard(source: Live, length: int | None) -> Iterator[tuple[Any, Times]]:
     """Yield the rows of a live source as they come."""
     clock = WallClock()
-    listener = source.listen(clock.now_ns)
+    collector = source.collect(clock.now_ns)
     clock.start()
     try:
         while True:
             over = length is not None and clock.now_ns() >= length  # asked before the block, which is stamped
-            block: Block | None = listener.next()
+            block: Block | None = collector.next()
             if block is not None:
                 if length is not None and len(block.arrival_ns) and block.arrival_ns[0] >= length:
                     return
                 yield block.rows, block.arrival_ns
-            elif over or listener.over:
+            elif over or collector.over:
                 return
             else:
                 time.sleep(LOOK_S)
     finally:
-        listener.close()
+        collector.close()
 
 
 class _Writer:

@@ -1,10 +1,12 @@
 """Streams that are under way: a row arrives when the lab can first see it.
 
-A lookout is asked over and over what is new, in a thread of its own, for looking may take its time. What it finds is
-stamped with the run's clock and waits; the feed takes what is there and never waits for more. While a run is paused its
-clock stands, the lookout goes on, and what it finds arrives at the time of the pause.
+A poller is asked over and over what is new, in a thread of its own, for asking may take its time. A collector stamps
+what it finds with the run's clock and keeps it; the feed takes what is there and never waits for more. While a run is
+paused its clock stands, the poller goes on, and what it finds arrives at the time of the pause.
 
-    watch, poll -> [live] -> feed
+    watch, poll -> poller -> [live] -> feed
+
+A new kind of live source is one file beside this one: a `Live` with its poller, and the function that makes it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,29 +25,32 @@ import pandas as pd
 from mblab.errors import MblabError, SettingError, SourceError
 from mblab.sources.base import Block, Exportable, Position, Source
 
-__all__ = ["ROWS_AHEAD", "Find", "Listener", "Live", "Lookout", "refuse_ahead", "refuse_speedup"]
+__all__ = ["ROWS_AHEAD", "Arrival", "Collector", "Live", "Poller", "refuse_ahead", "refuse_speedup"]
 
-FIRST_LOOK_S: Final = 5.0  # how long opening waits for the first look, so that what is there already arrives at 0
-ROWS_AHEAD: Final = 1_000_000  # rows in memory that nobody has taken; the lookout rests until there are fewer
+FIRST_POLL_S: Final = 5.0  # how long opening waits for the first poll, so that what is there already arrives at 0
+ROWS_AHEAD: Final = 1_000_000  # rows in memory that nobody has taken; the poller rests until there are fewer
+
+
+What = TypeVar("What")
 
 
 @dataclass(slots=True)
-class Find:
+class Arrival(Generic[What]):
     """Something new.
 
     Attributes:
-        what: What the lookout needs to read it.
+        what: What the poller needs to read it.
         rows: How many of its rows are in memory already.
         given: How many of its rows were given out.
     """
 
-    what: Any
+    what: What
     rows: int = 0
     given: int = 0
 
 
-class Lookout(Protocol):
-    """Looks for what is new, and reads it."""
+class Poller(Protocol[What]):
+    """Finds what is new, and reads it."""
 
     @property
     def over(self) -> bool:
@@ -54,19 +59,19 @@ class Lookout(Protocol):
 
     @property
     def rest(self) -> float:
-        """How many times longer than a look the rest after it is at least; it matters when looking takes long."""
+        """How many times longer than a poll the rest after it is at least; it matters when polling takes long."""
         ...
 
-    def look(self) -> Sequence[Find | SourceError]:
-        """Return what is new since the last look, in order; called in the listener's thread.
+    def poll(self) -> Sequence[Arrival[What] | SourceError]:
+        """Return what is new since the last poll, in order; called in the collector's thread.
 
-        An error among the finds halts the run in its place, and looking goes on. One that is raised halts it behind
-        what was found before; the next look is when the run goes on.
+        An error among the arrivals halts the run in its place, and polling goes on. One that is raised halts it behind
+        what was found before; the next poll is when the run goes on.
         """
         ...
 
-    def read(self, find: Find) -> Iterator[tuple[pd.DataFrame, Position]]:
-        """Return the rows of a find from row `find.given` on, in pieces; called in the engine's thread."""
+    def read(self, arrival: Arrival[What]) -> Iterator[tuple[pd.DataFrame, Position]]:
+        """Return the rows of an arrival from row `arrival.given` on, in pieces; called in the engine's thread."""
         ...
 
 
@@ -81,7 +86,7 @@ class Live(Exportable):
     @property
     @abstractmethod
     def every_s(self) -> float:
-        """Seconds of real time from one look to the next."""
+        """Seconds of real time from one poll to the next."""
 
     @property
     @abstractmethod
@@ -99,55 +104,55 @@ class Live(Exportable):
         return True
 
     @abstractmethod
-    def lookout(self, position: Position | None = None) -> Lookout:
-        """Return what looks for rows, from a position on."""
+    def poller(self, position: Position | None = None) -> Poller[Any]:
+        """Return what finds rows, from a position on."""
 
     @abstractmethod
     def describe(self) -> str:
         """Return one line for people."""
 
     def open(self, position: Position | None = None) -> Iterator[Block]:
-        """Return the blocks that are there at one look, with arrivals of 0; a run listens instead."""
-        lookout = self.lookout(position)
-        for find in lookout.look():
-            if isinstance(find, SourceError):
-                raise find
-            for rows, where in lookout.read(find):
+        """Return the blocks that are there at one poll, with arrivals of 0; a run collects instead."""
+        poller = self.poller(position)
+        for arrival in poller.poll():
+            if isinstance(arrival, SourceError):
+                raise arrival
+            for rows, where in poller.read(arrival):
                 yield Block(rows, np.zeros(len(rows), np.int64), where)
 
-    def listen(self, now_ns: Callable[[], int], position: Position | None = None) -> Listener:
-        """Begin to look; arrivals are told by `now_ns`, the clock of a run."""
-        return Listener(self.lookout(position), self.every_s, now_ns)
+    def collect(self, now_ns: Callable[[], int], position: Position | None = None) -> Collector:
+        """Begin to poll; what is found arrives at `now_ns`, by the clock of a run."""
+        return Collector(self.poller(position), self.every_s, now_ns)
 
 
-class Listener:
-    """What one run hears of a live source.
+class Collector:
+    """What has arrived from a live source for one run.
 
     Args:
-        lookout: Finds rows.
-        every_s: Seconds of real time from one look to the next.
+        poller: Finds rows.
+        every_s: Seconds of real time from one poll to the next.
         now_ns: Tells the time on the run's clock; it never goes back.
     """
 
-    def __init__(self, lookout: Lookout, every_s: float, now_ns: Callable[[], int]) -> None:
-        self._lookout, self._every_s, self._now_ns = lookout, every_s, now_ns
+    def __init__(self, poller: Poller[Any], every_s: float, now_ns: Callable[[], int]) -> None:
+        self._poller, self._every_s, self._now_ns = poller, every_s, now_ns
         self._lock = threading.Lock()
-        self._finds: deque[tuple[int, Find | Exception]] = deque()
+        self._arrived: deque[tuple[int, Arrival[Any] | Exception]] = deque()
         self._rows = 0  # in memory
         self._last_ns = 0
         self._over = False
         self._closed = False
-        self._broken: Exception | None = None  # why the first find cannot be read
-        self._failed = False  # the last look failed and was told; the next one is when somebody asks again
-        self._looked, self._nudge, self._again = threading.Event(), threading.Event(), threading.Event()
+        self._broken: Exception | None = None  # why the first arrival cannot be read
+        self._failed = False  # the last poll failed and was told; the next one is when somebody asks again
+        self._polled, self._wake, self._again = threading.Event(), threading.Event(), threading.Event()
         self._reading: Iterator[tuple[pd.DataFrame, Position]] | None = None
-        threading.Thread(target=self._look_out, name="mblab-lookout", daemon=True).start()
-        self._looked.wait(FIRST_LOOK_S)
+        threading.Thread(target=self._poll, name="mblab-poller", daemon=True).start()
+        self._polled.wait(FIRST_POLL_S)
 
     @property
     def over(self) -> bool:
         """Whether everything there will ever be has been given out."""
-        return self._over and not self._finds
+        return self._over and not self._arrived
 
     def next(self, *, quiet: bool = False) -> Block | None:
         """Return the next block that is there, or None when there is none now.
@@ -156,7 +161,7 @@ class Listener:
             quiet: Whether to return None instead of raising; the failure is kept until somebody asks in earnest.
 
         Raises:
-            SourceError: The lookout failed, or what it found cannot be read; asked again it tries again, and no row is
+            SourceError: The poller failed, or what it found cannot be read; asked again it tries again, and no row is
                 lost or given twice.
         """
         if self._failed:
@@ -164,17 +169,17 @@ class Listener:
             self._again.set()
         while True:
             with self._lock:  # a stamp is put down before or after this moment, never across it
-                if not self._finds:
+                if not self._arrived:
                     return None
-                at_ns, find = self._finds[0]
-                if isinstance(find, Exception):
+                at_ns, arrival = self._arrived[0]
+                if isinstance(arrival, Exception):
                     if quiet:
                         return None
-                    self._finds.popleft()
+                    self._arrived.popleft()
                     self._failed = True
-                    raise find
+                    raise arrival
             if self._broken is None:
-                block = self._read(at_ns, find)
+                block = self._read(at_ns, arrival)
                 if block is not None:
                     return block
             if self._broken is not None:
@@ -184,37 +189,37 @@ class Listener:
                 raise error
 
     def close(self) -> None:
-        """Stop looking; what was found can still be read."""
+        """Stop polling; what was found can still be read."""
         with self._lock:
             self._closed = True
             self._again.set()
-        self._nudge.set()
+        self._wake.set()
 
-    def _read(self, at_ns: int, find: Find) -> Block | None:
-        """Return the next piece of a find, or None after its last one."""
+    def _read(self, at_ns: int, arrival: Arrival[Any]) -> Block | None:
+        """Return the next piece of an arrival, or None after its last one."""
         if self._reading is None:
-            self._reading = self._lookout.read(find)
+            self._reading = self._poller.read(arrival)
         try:
             rows, position = next(self._reading)
         except StopIteration:
             self._reading = None
             with self._lock:
-                self._finds.popleft()
-                self._rows -= find.rows
+                self._arrived.popleft()
+                self._rows -= arrival.rows
             return None
         except Exception as error:
-            self._reading = None  # the find stays; it is read on from the first row that was not given out
+            self._reading = None  # the arrival stays; it is read on from the first row that was not given out
             self._broken = error
             return None
-        find.given += len(rows)
+        arrival.given += len(rows)
         return Block(rows, np.full(len(rows), at_ns, np.int64), position)
 
-    def _look_out(self) -> None:
+    def _poll(self) -> None:
         while not self._closed:
             began = time.perf_counter()
-            found: list[Find | Exception] = []
+            found: list[Arrival[Any] | Exception] = []
             try:
-                found += self._lookout.look()
+                found += self._poller.poll()
                 failed = False
             except BaseException as error:  # a SystemExit too, or the thread would end without a word
                 said = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -223,20 +228,20 @@ class Listener:
             took_s = time.perf_counter() - began
             with self._lock:
                 self._last_ns = at_ns = max(self._last_ns, self._now_ns())
-                self._finds.extend((at_ns, find) for find in found)
+                self._arrived.extend((at_ns, new) for new in found)
                 if failed and not self._closed:
                     self._again.clear()
-                self._rows += sum(find.rows for find in found if isinstance(find, Find))
-                self._over = self._lookout.over
-            self._looked.set()
+                self._rows += sum(new.rows for new in found if isinstance(new, Arrival))
+                self._over = self._poller.over
+            self._polled.set()
             if self._over:
                 return
             if failed:
                 self._again.wait()
                 continue
-            self._nudge.wait(max(self._every_s - took_s, self._lookout.rest * took_s))
+            self._wake.wait(max(self._every_s - took_s, self._poller.rest * took_s))
             while self._rows > ROWS_AHEAD and not self._closed:
-                self._nudge.wait(self._every_s)
+                self._wake.wait(self._every_s)
 
 
 def refuse_ahead(source: Source) -> None:

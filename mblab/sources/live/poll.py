@@ -9,13 +9,13 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
 from mblab.errors import SettingError, SourceError, missing_column, shown
 from mblab.sources.base import Position
-from mblab.sources.live.base import Find, Live
+from mblab.sources.live.base import Arrival, Live
 from mblab.support.arguments import column_name, function, plain
 from mblab.tables.base import DECODE_ROWS, each_once
 from mblab.tables.rows import as_frame
@@ -58,7 +58,7 @@ class Poll(Live):
         """The function that brings the rows."""
         return (self.fn,)
 
-    def lookout(self, position: Position | None = None) -> _Caller:
+    def poller(self, position: Position | None = None) -> _Caller:
         """Return what calls the function."""
         start = position or {"position": None, "row": 0}
         return _Caller(self, start["position"], int(start["row"]))
@@ -77,6 +77,9 @@ class Poll(Live):
         return f"poll({self.name}, every={plain(self.every)}{event_time})"
 
 
+_Rows: TypeAlias = Arrival[tuple[pd.DataFrame, Position]]  # of one call, with the position before it
+
+
 class _Caller:
     """Calls the function, and remembers how far it came."""
 
@@ -89,7 +92,7 @@ class _Caller:
         self.over = False
         self.rest = 0.0  # a call mostly waits for somebody else
 
-    def look(self) -> Sequence[Find]:
+    def poll(self) -> Sequence[_Rows]:
         """Call the function once.
 
         Raises:
@@ -110,12 +113,12 @@ class _Caller:
             frame = self._in_columns(frame)
         before, self._position = self._position, position
         row, self._row = self._row, 0
-        return [Find((frame, {"position": before}), len(frame), row)] if len(frame) else []
+        return [Arrival((frame, {"position": before}), len(frame), row)] if len(frame) else []
 
-    def read(self, find: Find) -> Iterator[tuple[pd.DataFrame, Position]]:
+    def read(self, arrival: _Rows) -> Iterator[tuple[pd.DataFrame, Position]]:
         """Return the rows, in pieces of 100,000."""
-        frame, position = find.what
-        for low in range(find.given, len(frame), DECODE_ROWS):
+        frame, position = arrival.what
+        for low in range(arrival.given, len(frame), DECODE_ROWS):
             yield frame.iloc[low : low + DECODE_ROWS].reset_index(drop=True), {**position, "row": low}
 
     def _parted(self, got: Any) -> tuple[Any, Any]:

@@ -21,13 +21,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import pandas as pd
 
 from mblab.errors import SourceChanged, SourceError, missing_column
 from mblab.sources.base import Position
-from mblab.sources.live.base import Find, Live
+from mblab.sources.live.base import Arrival, Live
 from mblab.support.arguments import column_name, column_names, flag, plain, user_path
 from mblab.tables.base import each_once
 from mblab.tables.files import KINDS, natural, open_table, schema_difference
@@ -78,7 +78,7 @@ class Watch(Live):
 
     Attributes:
         pattern: Path with wildcards.
-        every: Seconds of real time from one look to the next.
+        every: Seconds of real time from one poll to the next.
         settle: Seconds for which a text file must not have been written to.
         columns: Columns the rows keep; None means all.
         time_column: Column with the time things happened, or None.
@@ -99,7 +99,7 @@ class Watch(Live):
 
     @property
     def every_s(self) -> float:
-        """Seconds of real time from one look to the next."""
+        """Seconds of real time from one poll to the next."""
         return self.every
 
     @property
@@ -112,7 +112,7 @@ class Watch(Live):
         """The path with wildcards."""
         return self.pattern
 
-    def lookout(self, position: Position | None = None) -> _Folder:
+    def poller(self, position: Position | None = None) -> _Folder:
         """Return what looks into the folder."""
         return _Folder(self, position)
 
@@ -139,6 +139,9 @@ class Watch(Live):
         return f"watch({', '.join([path, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
 
 
+_File: TypeAlias = Arrival[tuple[str, _Identity] | None]  # None once it is given up
+
+
 class _Folder:
     """Looks into the folder, and reads what is complete.
 
@@ -147,7 +150,7 @@ class _Folder:
     """
 
     over = False
-    rest = 9.0  # a look is work: at most a tenth of a core
+    rest = 9.0  # a poll is work: at most a tenth of a core
 
     def __init__(self, source: Watch, position: Position | None) -> None:
         self._source = source
@@ -161,16 +164,16 @@ class _Folder:
             self._known = {e[0]: _Known(_Identity(*e[1:5]), 0.0, True, e[5]) for e in self._done}
             self._resume = (position["file"], int(position["row"]))
 
-    def look(self) -> Sequence[Find | SourceError]:
+    def poll(self) -> Sequence[_File | SourceError]:
         """Return the files that have become complete, oldest first, and what has changed that was read before."""
         now_s, there = time.monotonic(), self._list()
         gone = [self._known.pop(name) for name in [*self._known] if name not in there]
         if gone:
             self._done = [e for e in self._done if e[0] in there]
         read = {k.identity: k.digest for k in (*gone, *self._known.values()) if k.found}
-        finds: list[Find | SourceError] = []
+        arrived: list[_File | SourceError] = []
         if self._resume is not None:
-            finds.append(self._resumed(there))
+            arrived.append(self._resumed(there))
         for name in sorted(there, key=lambda n: (there[n].changed_ns, natural(n))):
             identity, known = there[name], self._known.get(name)
             if known is None:
@@ -179,27 +182,27 @@ class _Folder:
                 known.digest = read.get(identity, "")
             elif known.found:
                 if identity != known.identity and (changed := self._changed(name, known, identity)):
-                    finds.append(changed)
+                    arrived.append(changed)
                 continue
             elif identity != known.identity:
                 known = self._known[name] = _Known(identity, now_s, told=known.told)
             if not known.found and self._is_complete(name, known, now_s):
                 known.found = True
-                finds.append(Find((name, identity)))
+                arrived.append(Arrival((name, identity)))
         self._skip = False
-        return finds
+        return arrived
 
-    def read(self, find: Find) -> Iterator[tuple[pd.DataFrame, Position]]:
+    def read(self, arrival: _File) -> Iterator[tuple[pd.DataFrame, Position]]:
         """Return the rows of a file from the first one that was not given out.
 
         Raises:
             SourceError: It cannot be read; asked again it is read again, as it is then.
             SourceChanged: It was written to while it was read.
         """
-        if find.what is None:  # given up
+        if arrival.what is None:  # given up
             return
-        name, identity = find.what
-        row, digest = find.given, _digest(name, identity.size)
+        name, identity = arrival.what
+        row, digest = arrival.given, _digest(name, identity.size)
         pieces = self._pieces(name, row) if _identity(name) == identity else iter(())
         while True:
             try:
@@ -209,7 +212,7 @@ class _Folder:
                     raise
                 rows = None
             if _identity(name) != identity:
-                self._lose(find, name, row)
+                self._lose(arrival, name, row)
                 return
             if rows is None:
                 break
@@ -226,9 +229,9 @@ class _Folder:
         for rows in table.read(there, row):
             yield rows if there == columns else rows.reindex(columns=columns)
 
-    def _lose(self, find: Find, name: str, row: int) -> None:
+    def _lose(self, arrival: _File, name: str, row: int) -> None:
         """Give a file up that was removed or rewritten before all of it was read."""
-        find.what = None
+        arrival.what = None
         if row == 0:  # nothing of it was given out: what is there now is seen anew
             self._known.pop(name, None)
             return
@@ -258,7 +261,7 @@ class _Folder:
             raise SourceError(f"{pattern.parent} cannot be looked into: {error.strerror}.") from None
         return there
 
-    def _resumed(self, there: dict[str, _Identity]) -> Find | SourceError:
+    def _resumed(self, there: dict[str, _Identity]) -> _File | SourceError:
         assert self._resume is not None
         entry, row = self._resume
         self._resume = None
@@ -268,7 +271,7 @@ class _Folder:
             what = "is gone" if found is None else "was rewritten"
             return SourceChanged(f"{name} {what} since its first {row:,} row(s) were read, so it cannot be read on.")
         self._known[name] = _Known(found, 0.0, found=True)
-        return Find((name, found), given=row)
+        return Arrival((name, found), given=row)
 
     def _changed(self, name: str, known: _Known, identity: _Identity) -> SourceChanged | None:
         """Return what to say about a file that was written to after it was found; nothing when it holds the same."""
@@ -396,8 +399,8 @@ def watch(
     Args:
         path: Path with wildcards, such as `"in/*.parquet"`; `**` takes folders below too. Parquet, CSV and JSONL are
             read, told by their endings; names with a leading dot or underscore are left alone, so a writer can use one
-            and rename. Files that become complete between two looks are read in the order of their last change.
-        every: Real time from one look to the next, at least 1 ms; when a look takes long, nine times as long as it.
+            and rename. Files that become complete between two polls are read in the order of their last change.
+        every: Real time from one poll to the next, at least 1 ms; when one takes long, nine times as long as it.
         settle: How long a CSV or JSONL file must not have been written to before it is read, if its last line is whole
             too; 0 when all writers rename their files into place. Parquet is read as soon as its footer is there.
         columns: Columns that the rows keep; None means all.
