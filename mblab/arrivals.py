@@ -201,6 +201,9 @@ class Bursts(Arrivals):
     def chunks(self, seed: int) -> Iterator[Seconds]:
         """Yield the sequence."""
         rows_on, rows_off = self.on * self.rate_on, self.off * self.rate_off
+        # row times of rate 1 are the integrated rate at which rows come: Λ(t) = e, so t = Λ⁻¹(e), cycle by cycle:
+        # t = cycle·(on + off) + rows/rate_on                        while rows < on·rate_on, else
+        # t = cycle·(on + off) + on + (rows − on·rate_on)/rate_off
         for expected in _candidates(_rng(seed), 1.0):
             cycle, rows = np.divmod(expected, rows_on + rows_off)
             burst = np.minimum(rows, rows_on) / (self.rate_on or math.inf)

@@ -1,21 +1,26 @@
 """What it takes to begin again: how long a round is, and how far its times move.
 
-replay <- [looping]
+rows of one round -> [looping] -> replay
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from mblab.errors import SourceError
+from mblab.tables.base import Dtype
 from mblab.tables.timestamps import UNITS
 from mblab.timing.times import Times
 
 __all__ = ["Extent", "Measure", "moved"]
+
+
+Step: TypeAlias = float | pd.Timedelta  # what is added to a column of numbers, or of times
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +35,34 @@ class Extent:
 
     rows: int
     period_ns: int
-    moved: dict[str, Any]
+    moved: dict[str, Step]
+
+
+class Looped(Protocol):
+    """What counts of a replay; see `Replay`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rate(self) -> float | None: ...
+    @property
+    def event_time(self) -> str | None: ...
+    @property
+    def clock_column(self) -> str | None: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def kept(self) -> list[str]: ...
 
 
 class Measure:
     """Measures a round while it is read.
 
     Args:
-        source: The replay: its name, rate, event_time, clock_column, unit and kept columns count.
+        source: The replay.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Looped) -> None:
         self._source = source
         self._rows = 0
         self._first = self._last = 0
@@ -78,6 +100,7 @@ class Measure:
         if source.rate is None:
             span = self._last - self._first
             gap = max(1, round(span / (self._rows - 1)))
+            # ⌈(span + gap)/unit⌉·unit with the coarsest unit, so that every column moves by a whole number of its own
             coarsest = max([1, *units.values()])
             period = -(-(span + gap) // coarsest) * coarsest
             return Extent(self._rows, period, {c: _step(frame[c].dtype, period, source.unit) for c in units})
@@ -88,32 +111,33 @@ class Measure:
         return Extent(self._rows, 0, {c: span + (gap if frame[c].dtype.kind != "i" else round(gap)) for c in units})
 
 
-def _is_time(dtype: Any) -> bool:
+def _is_time(dtype: Dtype) -> bool:
     return getattr(dtype, "kind", "O") in "Mmiuf"
 
 
-def _unit_of(dtype: Any) -> Any:
-    return getattr(dtype, "unit", None) or np.datetime_data(dtype)[0]
+def _unit_of(dtype: Dtype) -> Literal["s", "ms", "us", "ns"]:
+    unit: Literal["s", "ms", "us", "ns"] = getattr(dtype, "unit", None) or np.datetime_data(dtype)[0]  # type: ignore
+    return unit
 
 
-def _unit_ns(dtype: Any, unit: str) -> int:
+def _unit_ns(dtype: Dtype, unit: str) -> int:
     if dtype.kind in "Mm":
         return UNITS[_unit_of(dtype)]
     return 1 if dtype.kind == "f" else UNITS[unit]
 
 
-def _step(dtype: Any, period_ns: int, unit: str) -> Any:
+def _step(dtype: Dtype, period_ns: int, unit: str) -> Step:
     if dtype.kind in "Mm":
         return pd.Timedelta(period_ns, "ns")
     return period_ns / UNITS[unit] if dtype.kind == "f" else period_ns // UNITS[unit]
 
 
-def moved(rows: pd.DataFrame, by: dict[str, Any], turn: int) -> pd.DataFrame:
+def moved(rows: pd.DataFrame, by: Mapping[str, Step], turn: int) -> pd.DataFrame:
     """Return rows with their times moved on by so many rounds; dtypes stay."""
     later = {}
     for name, step in by.items():
         column, shift = rows[name], step * turn
-        if column.dtype.kind in "Mm":
+        if isinstance(shift, pd.Timedelta):
             shift = shift.as_unit(_unit_of(column.dtype))
         later[name] = column + shift
     return rows.assign(**later) if later else rows

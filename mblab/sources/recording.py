@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["ARRIVAL", "MARK", "Recording", "recording_in"]
 
@@ -30,7 +33,7 @@ class Recording:
     source: str
 
 
-def recording_in(schema: Any) -> Recording | None:
+def recording_in(schema: pa.Schema) -> Recording | None:
     """Return what an Arrow schema says about a recording, None when the file is none."""
     text = (schema.metadata or {}).get(MARK)
     return None if text is None else Recording(**json.loads(text))

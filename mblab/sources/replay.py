@@ -4,7 +4,7 @@ The arrival of a row is its arrival time minus the first one; a replay so begins
 are kept. Rows stay as they are, but for the times in them when a loop begins again. This room knows what a column of
 times means and how files are read, but no clock: `speedup` is carried to the feed.
 
-    frame, files, recording -> files, sorting, timestamps -> [replay] -> disorder -> feed
+    frame, files, recording -> tables -> [replay] -> modifiers -> feed
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,14 @@ from mblab.timing.durations import NS
 from mblab.timing.times import Times
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+
+    from mblab.tables.rows import ArrowStream
+
+    Data: TypeAlias = str | os.PathLike[str] | pd.DataFrame | pa.RecordBatch | ArrowStream
 
 __all__ = ["Replay", "SourceWarning", "replay"]
 
@@ -247,12 +254,14 @@ class Replay(Modifiable):
             measure.add(frame, times)
         return measure.extent()
 
-    def _first_ns(self, table: Table) -> Any:
+    def _first_ns(self, table: Table) -> int | None:
         if self.clock_column is None:
             return None
-        return self.times_of(next(table.read([self.clock_column])).iloc[:1])[0]
+        return int(self.times_of(next(table.read([self.clock_column])).iloc[:1])[0])
 
-    def _check_order(self, times: Times, shown_times: pd.Series, row: int, before: tuple[int, Any] | None) -> Any:
+    def _check_order(
+        self, times: Times, shown_times: pd.Series, row: int, before: tuple[int, object] | None
+    ) -> tuple[int, object]:
         """Return the last time, as ns and as it is written, or raise at the first one that steps back."""
         last = before or (int(times[0]), shown_times.iloc[0])
         back = np.flatnonzero(times < np.concatenate([[last[0]], times[:-1]]))  # a difference could overflow
@@ -267,7 +276,7 @@ class Replay(Modifiable):
 
 
 def replay(
-    data: Any,
+    data: Data,
     *,
     arrival: str | None = None,
     event_time: str | None = None,
@@ -348,7 +357,7 @@ def replay(
     return replace(source, data=frame)
 
 
-def _data(data: Any) -> Path | pd.DataFrame:
+def _data(data: Data) -> Path | pd.DataFrame:
     """Return the path, or the data as a frame of our own."""
     if isinstance(data, str | Path):
         return user_path(data, "data")
@@ -367,7 +376,7 @@ def _data(data: Any) -> Path | pd.DataFrame:
     )
 
 
-def _refuse_unnamed(data: object) -> None:
+def _refuse_unnamed(data: Data) -> None:
     """Raise when times are at hand, but in an index without a name."""
     index = data.index if isinstance(data, pd.DataFrame) else None
     if isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex) and index.name is None:
@@ -377,7 +386,7 @@ def _refuse_unnamed(data: object) -> None:
         )
 
 
-def _check_rate(rate: object, arrival: object, speedup: object, sort: object) -> None:
+def _check_rate(rate: float, arrival: str | None, speedup: float, sort: bool) -> None:
     for knob, given in (("arrival", arrival is not None), ("speedup", speedup != 1), ("sort", sort is True)):
         if given:
             raise SettingError(

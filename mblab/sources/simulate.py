@@ -3,7 +3,7 @@
 Rows are made for fixed blocks of 4,096 arrivals from the seed and the block's number, so they depend neither on the
 interval nor on who reads them, and a shorter simulation is the beginning of a longer one.
 
-    arrivals -> [simulate] -> disorder -> feed
+    arrivals, shapes -> [simulate] -> modifiers -> feed
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Simulation", "simulate"]
 
-MakeRows = Callable[[int, np.random.Generator, npt.NDArray[np.float64]], Any]
+MakeRows = Callable[[int, np.random.Generator, npt.NDArray[np.float64]], pd.DataFrame | Mapping[str, Any]]
 DAILY_SWING = 0.7  # of a shop's orders, around their mean
 BURST_S, LULL_S = 32, 88  # of requests: with no row in a lull, the gaps' coefficient of variation is about 13
 
@@ -331,7 +331,7 @@ def check_make_rows(make_rows: object) -> None:
         ) from None
 
 
-def start_time(start: object) -> pd.Timestamp:
+def start_time(start: str | dt.datetime) -> pd.Timestamp:
     """Return the event time at source time 0 as naive UTC with nanoseconds."""
     if not isinstance(start, str | dt.date | np.datetime64):
         raise SettingTypeError(f"start must be a date and time such as {START!r}, got {shown(start)}.")

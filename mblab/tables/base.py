@@ -12,22 +12,28 @@ import itertools
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionDtype
 
 from mblab.errors import ColumnError, SourceChanged, SourceError, shown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = [
     "DECODE_ROWS",
     "EXACT",
     "ArrowTable",
+    "Dtype",
     "FileTable",
     "FrameTable",
     "Table",
@@ -40,6 +46,8 @@ __all__ = [
     "recut",
     "tidy_frame",
 ]
+
+Dtype: TypeAlias = np.dtype[Any] | ExtensionDtype  # of a column
 
 DECODE_ROWS = 100_000
 EXACT = 2**53  # up to which float64 holds every whole number
@@ -97,7 +105,7 @@ class ArrowTable(Table):
 
     @property
     @abstractmethod
-    def schema(self) -> Any:
+    def schema(self) -> pa.Schema:
         """Return the Arrow schema that fits every row."""
 
     @property
@@ -111,7 +119,9 @@ class ArrowTable(Table):
         """Return how many rows there are; None when only reading them tells."""
 
     @abstractmethod
-    def arrow(self, columns: Sequence[str], start: int = 0, types: Mapping[str, Any] | None = None) -> Iterator[Any]:
+    def arrow(
+        self, columns: Sequence[str], start: int = 0, types: Mapping[str, pa.DataType] | None = None
+    ) -> Iterator[pa.Table]:
         """Return Arrow tables from row `start` on that end at multiples of 100,000 rows.
 
         Args:
@@ -128,7 +138,7 @@ class ArrowTable(Table):
     def wide(self, column: str) -> bool:
         """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
 
-    def dictionaries(self, column: str) -> Iterator[Any]:  # noqa: ARG002
+    def dictionaries(self, column: str) -> Iterator[pa.Array]:  # noqa: ARG002
         """Return the categories of a dictionary column, piece by piece."""
         return iter(())
 
@@ -142,7 +152,7 @@ class ArrowTable(Table):
         for table in itertools.chain([first], tables):
             yield frame_of(table.replace_schema_metadata(schema.metadata), dtypes)
 
-    def dtypes(self, columns: Sequence[str]) -> dict[str, Any]:
+    def dtypes(self, columns: Sequence[str]) -> dict[str, Dtype]:
         """Return each column's dtype for all rows.
 
         A null anywhere makes whole numbers float64, as in one piece, or Int64 where float64 would change them.
@@ -151,7 +161,7 @@ class ArrowTable(Table):
 
         whole = self.schema
         full, holed = _dtypes_of(pa.schema([whole.field(c) for c in columns], whole.metadata).serialize().to_pybytes())
-        found: dict[str, Any] = {}
+        found: dict[str, Dtype] = {}
         for name in columns:
             kind = whole.field(name).type
             if pa.types.is_dictionary(kind):
@@ -183,7 +193,7 @@ class FileTable(ArrowTable):
             raise SourceError(f"{self.path} cannot be read: {error.strerror}.") from None
         return found.st_size, found.st_mtime_ns
 
-    def unchanged(self, tables: Iterator[Any]) -> Iterator[Any]:
+    def unchanged(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         """Yield what is read of the file for as long as it stays what it was; none of it is of a mixture.
 
         Raises:
@@ -235,7 +245,7 @@ def reading(path: Path) -> Iterator[None]:
         raise SourceError(f"{path} cannot be read: {said(error)}.") from None
 
 
-def plain_index(schema: Any) -> Any:
+def plain_index(schema: pa.Schema) -> pa.Schema:
     """Return the schema as if its frame had no index, and text for names.
 
     Named levels are columns, an unnamed one is left out.
@@ -249,7 +259,7 @@ def plain_index(schema: Any) -> Any:
     return pa.schema([f for f in schema if not re.fullmatch(r"__index_level_\d+__", f.name)], metadata)
 
 
-def as_pandas(table: Any) -> pd.DataFrame:
+def as_pandas(table: pa.Table | pa.RecordBatch) -> pd.DataFrame:
     """Return an Arrow table as a frame.
 
     Raises:
@@ -269,7 +279,7 @@ def as_pandas(table: Any) -> pd.DataFrame:
     return frame
 
 
-def cast(table: Any, schema: Any, path: Path) -> Any:
+def cast(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
     """Return the table with the types of a schema.
 
     Raises:
@@ -296,7 +306,7 @@ def said(error: Exception) -> str:
     return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 
-def has_wide(column: Any) -> bool:
+def has_wide(column: pa.Array | pa.ChunkedArray) -> bool:
     """Return whether an Arrow column of whole numbers holds one that float64 cannot."""
     import pyarrow.compute as pc
 
@@ -314,14 +324,14 @@ def is_rounded(digits: str) -> bool:
     return int(nearest) != int(digits) and Decimal(repr(nearest)) != Decimal(digits)
 
 
-def each_once(names: Iterable[object], owner: object) -> None:
+def each_once(names: Iterable[Hashable], owner: str | Path) -> None:
     """Raise `ColumnError` when a name is there more than once."""
     columns = pd.Index(list(names), dtype=object)
     if twice := sorted({str(c) for c in columns[columns.duplicated()]}):
         raise ColumnError(f"{owner} must name each column once, but has {twice} more than once; rename them.")
 
 
-def recut(batches: Iterable[Any], first: int, start: int) -> Iterator[Any]:
+def recut(batches: Iterable[pa.RecordBatch], first: int, start: int) -> Iterator[pa.Table]:
     """Yield tables that begin with row `start` and end at multiples of `DECODE_ROWS`, whatever the batches.
 
     Args:
@@ -331,7 +341,7 @@ def recut(batches: Iterable[Any], first: int, start: int) -> Iterator[Any]:
     """
     import pyarrow as pa
 
-    held: list[Any] = []
+    held: list[pa.RecordBatch] = []
     row = first
     for batch in batches:
         rest = batch.slice(max(0, start - row))
@@ -348,27 +358,32 @@ def recut(batches: Iterable[Any], first: int, start: int) -> Iterator[Any]:
 
 
 @lru_cache(64)
-def _dtypes_of(schema: bytes) -> tuple[dict[Any, Any], dict[Any, Any]]:
+def _dtypes_of(schema: bytes) -> tuple[dict[str, Dtype], dict[str, Dtype]]:
     """Return what the columns of a serialised schema become without nulls, and with them; many files share one."""
     import pyarrow as pa
 
     read = pa.ipc.read_schema(pa.py_buffer(schema))
     full, holed = read.empty_table(), pa.table([pa.nulls(1, f.type) for f in read], schema=read)
-    return as_pandas(full).dtypes.to_dict(), as_pandas(holed).dtypes.to_dict()
+    return _dtypes_in(full), _dtypes_in(holed)
 
 
-def frame_of(table: Any, dtypes: dict[str, Any]) -> pd.DataFrame:
+def _dtypes_in(table: pa.Table) -> dict[str, Dtype]:
+    return {str(name): dtype for name, dtype in as_pandas(table).dtypes.items()}
+
+
+def frame_of(table: pa.Table, dtypes: Mapping[str, Dtype]) -> pd.DataFrame:
     """Return the table as a frame with exactly these dtypes."""
     frame = as_pandas(table)
     other = {str(c): dtypes[str(c)] for c, dtype in frame.dtypes.items() if dtypes[str(c)] != dtype}
     for name, dtype in other.items():
-        if dtype in nullable().values():  # not by way of float64, which is what Arrow made of the column
-            frame[name] = pd.Series(dtype.__from_arrow__(table.column(name)))
+        if isinstance(dtype, pd.Int64Dtype | pd.UInt64Dtype):
+            # not by way of float64, which is what Arrow made of the column; pandas' stubs do not know the method
+            frame[name] = pd.Series(dtype.__from_arrow__(table.column(name)))  # type: ignore[union-attr]
     return frame.astype(other) if other else frame
 
 
 @lru_cache(1)
-def nullable() -> dict[Any, Any]:
+def nullable() -> dict[pa.DataType, pd.Int64Dtype | pd.UInt64Dtype]:
     """Return the dtypes that hold whole numbers beside nulls, by Arrow type."""
     import pyarrow as pa
 

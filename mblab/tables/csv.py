@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
 from mblab.errors import SourceError, shown
 from mblab.tables.base import FileTable, as_pandas, has_wide, is_rounded, reading, recut
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["CsvTable", "fits_after"]
 
@@ -34,7 +37,7 @@ class _Survey(NamedTuple):
         wide: Columns of numbers beyond those that float64 holds exactly.
     """
 
-    schema: Any
+    schema: pa.Schema
     holes: set[str]
     wide: set[str]
 
@@ -50,7 +53,7 @@ class CsvTable(FileTable):
             return None if any(batch.num_rows for batch in self._open()) else 0
 
     @property
-    def schema(self) -> Any:
+    def schema(self) -> pa.Schema:
         """Return the Arrow schema that fits every row; the file is gone through once to find it."""
         with _reading(self.path):
             return self._survey.schema
@@ -69,11 +72,13 @@ class CsvTable(FileTable):
             _names(reader, self.path)
             return as_pandas(reader.schema.empty_table())
 
-    def arrow(self, columns: Sequence[str], start: int = 0, types: Mapping[str, Any] | None = None) -> Iterator[Any]:
+    def arrow(
+        self, columns: Sequence[str], start: int = 0, types: Mapping[str, pa.DataType] | None = None
+    ) -> Iterator[pa.Table]:
         """Return the rows from `start` on in tables that end at multiples of 100,000 rows."""
         return self.unchanged(self._read(columns, start, types))
 
-    def _read(self, columns: Sequence[str], start: int, types: Mapping[str, Any] | None) -> Iterator[Any]:
+    def _read(self, columns: Sequence[str], start: int, types: Mapping[str, pa.DataType] | None) -> Iterator[pa.Table]:
         with _reading(self.path):
             schema = self._survey.schema
             wanted = {c: (types or {}).get(c, schema.field(c).type) for c in columns}
@@ -89,7 +94,7 @@ class CsvTable(FileTable):
         with _reading(self.path):
             return column in self._survey.wide
 
-    def _open(self, types: dict[str, Any] | None = None, columns: Sequence[str] = ()) -> Any:
+    def _open(self, types: dict[str, pa.DataType] | None = None, columns: Sequence[str] = ()) -> pa.RecordBatchReader:
         from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 
         return open_csv(
@@ -116,7 +121,7 @@ class CsvTable(FileTable):
         """
         import pyarrow as pa
 
-        types: dict[str, Any] = {}
+        types: dict[str, pa.DataType] = {}
         while True:
             try:
                 found = self._gone_through(types)
@@ -138,7 +143,7 @@ class CsvTable(FileTable):
                 return found
             types |= whole
 
-    def _gone_through(self, types: dict[str, Any]) -> _Survey:
+    def _gone_through(self, types: dict[str, pa.DataType]) -> _Survey:
         import pyarrow as pa
 
         holes, wide, last = set(), set(), None
@@ -159,7 +164,7 @@ class CsvTable(FileTable):
             )
         return _Survey(reader.schema, holes, wide)
 
-    def _whole(self, column: str) -> Any:
+    def _whole(self, column: str) -> pa.DataType | None:
         """Return the type that keeps a column of whole numbers which float64 would round; None when it would not."""
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -204,7 +209,7 @@ def _reading(path: Path) -> Iterator[None]:
             raise SourceError(f"{line} must have {want} values like the header, got {got}: {shown(row)}.") from None
 
 
-def _names(reader: Any, path: Path) -> list[str]:
+def _names(reader: pa.RecordBatchReader, path: Path) -> list[str]:
     """Return the names of the columns.
 
     Raises:
@@ -262,7 +267,7 @@ def _ends_in_a_quote(path: Path) -> bool:
         return file.read().rstrip().endswith(b'"')
 
 
-def fits_after(kind: Any) -> Any:
+def fits_after(kind: pa.DataType) -> pa.DataType:
     """Return the type that Arrow's inference tries after this one; text takes everything."""
     import pyarrow as pa
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
@@ -20,6 +20,9 @@ from mblab.tables.base import ArrowTable, FileTable, as_pandas, each_once, recut
 from mblab.tables.csv import CsvTable
 from mblab.tables.jsonl import JsonlTable
 from mblab.tables.parquet import ParquetTable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["ENDINGS", "KINDS", "FilesTable", "natural", "open_path", "open_table", "schema_difference"]
 
@@ -54,7 +57,7 @@ class FilesTable(ArrowTable):
     parts: tuple[FileTable, ...]
 
     @cached_property
-    def schema(self) -> Any:
+    def schema(self) -> pa.Schema:
         """Return the Arrow schema that fits every row of every file, with the columns in the first one's order.
 
         Raises:
@@ -99,19 +102,21 @@ class FilesTable(ArrowTable):
         """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
         return any(part.wide(column) for part in self.parts)
 
-    def dictionaries(self, column: str) -> Iterator[Any]:
+    def dictionaries(self, column: str) -> Iterator[pa.Array]:
         """Return the categories of a dictionary column, piece by piece."""
         for part in self.parts:
             yield from part.dictionaries(column)
 
-    def arrow(self, columns: Sequence[str], start: int = 0, types: Mapping[str, Any] | None = None) -> Iterator[Any]:
+    def arrow(
+        self, columns: Sequence[str], start: int = 0, types: Mapping[str, pa.DataType] | None = None
+    ) -> Iterator[pa.Table]:
         """Return the rows from `start` on in tables that end at multiples of 100,000 rows."""
         wanted = {c: (types or {}).get(c, self.schema.field(c).type) for c in columns}
         first, skipped = 0, 0
         while first < len(self.parts) and (rows := self.parts[first].num_rows) is not None and skipped + rows <= start:
             first, skipped = first + 1, skipped + rows
 
-        def batches() -> Iterator[Any]:
+        def batches() -> Iterator[pa.RecordBatch]:
             for part in self.parts[first:]:
                 own = {f.name: f.type for f in part.schema}
                 other = {c: t for c, t in wanted.items() if own.get(c) != t}
@@ -120,7 +125,7 @@ class FilesTable(ArrowTable):
 
         yield from recut(batches(), skipped, start)
 
-    def _type(self, name: str, one: Any, other: Any, part: FileTable) -> Any:
+    def _type(self, name: str, one: pa.DataType, other: pa.DataType, part: FileTable) -> pa.DataType:
         import pyarrow as pa
 
         if one == other:
@@ -219,7 +224,7 @@ def schema_difference(one: Sequence[str], other: Sequence[str]) -> str:
     return " and ".join(said)
 
 
-def natural(name: object) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """Return the key by which names are ordered as people count.
 
     >>> sorted(["part-10.csv", "part-2.csv"], key=natural)

@@ -17,12 +17,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
 from mblab.errors import SourceError, shown
 from mblab.tables.base import FileTable, as_pandas, cast, has_wide, is_rounded, reading, recut
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["JsonlTable"]
 
@@ -56,10 +59,10 @@ class _Column:
         times: Arrow types of time that all its text fits so far.
     """
 
-    kind: Any
+    kind: pa.DataType
     holes: bool
     wide: bool
-    times: tuple[Any, ...]
+    times: tuple[pa.DataType, ...]
 
 
 @dataclass(slots=True)
@@ -96,7 +99,7 @@ class JsonlTable(FileTable):
         return list(self._survey.columns)
 
     @property
-    def schema(self) -> Any:
+    def schema(self) -> pa.Schema:
         """Return the Arrow schema that fits every row; the file is gone through once to find it."""
         return _schema(self._survey)
 
@@ -110,11 +113,13 @@ class JsonlTable(FileTable):
         known = self._survey.columns.get(column)
         return known is not None and known.wide
 
-    def arrow(self, columns: Sequence[str], start: int = 0, types: Mapping[str, Any] | None = None) -> Iterator[Any]:
+    def arrow(
+        self, columns: Sequence[str], start: int = 0, types: Mapping[str, pa.DataType] | None = None
+    ) -> Iterator[pa.Table]:
         """Return the rows from `start` on in tables that end at multiples of 100,000 rows."""
         return self.unchanged(self._read(columns, start, types))
 
-    def _read(self, columns: Sequence[str], start: int, types: Mapping[str, Any] | None) -> Iterator[Any]:
+    def _read(self, columns: Sequence[str], start: int, types: Mapping[str, pa.DataType] | None) -> Iterator[pa.Table]:
         import pyarrow as pa
 
         survey, schema = self._survey, self.schema
@@ -126,7 +131,7 @@ class JsonlTable(FileTable):
             return
         row, offset, line = survey.begins[at]
 
-        def batches() -> Iterator[Any]:
+        def batches() -> Iterator[pa.RecordBatch]:
             for lines in self._blocks(BLOCK_BYTES, offset, line):
                 table = self._parse(lines, kinds, others="ignore")
                 if table is not None:
@@ -165,7 +170,7 @@ class JsonlTable(FileTable):
                 if not read:
                     return
 
-    def _parse(self, lines: _Lines, kinds: Any, others: str) -> Any:
+    def _parse(self, lines: _Lines, kinds: pa.Schema, others: str) -> pa.Table | None:
         """Return lines as an Arrow table, None when they are blank; `kinds` are the types that are known."""
         import pyarrow as pa
         import pyarrow.json as pj
@@ -224,7 +229,7 @@ class JsonlTable(FileTable):
         found.begins.append((found.rows, lines.offset, lines.line))
         found.rows += table.num_rows
 
-    def _blamed(self, lines: _Lines, known: dict[str, Any], error: Exception) -> SourceError:
+    def _blamed(self, lines: _Lines, known: dict[str, pa.DataType], error: Exception) -> SourceError:
         """Return the error that names the line at fault."""
         kinds = {name: _kind_of_type(kind) for name, kind in known.items()}
         for number, raw in enumerate(lines.text.split(b"\n"), lines.line):
@@ -282,7 +287,7 @@ class _Twice(Exception):
     """A name that is twice in one object."""
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     row = dict(pairs)
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
@@ -314,7 +319,7 @@ def _is_deep(line: bytes) -> bool:
     return deepest > MOST_DEEP
 
 
-def _schema(found: _Survey) -> Any:
+def _schema(found: _Survey) -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema(
@@ -322,7 +327,7 @@ def _schema(found: _Survey) -> Any:
     )
 
 
-def _merged(one: Any, other: Any) -> Any:
+def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     """Return the type that holds both; `TypeError` when the kinds differ, or one is nested."""
     import pyarrow as pa
 
@@ -337,7 +342,7 @@ def _merged(one: Any, other: Any) -> Any:
     raise TypeError("mixed")
 
 
-def _are_times(values: Any, kind: Any) -> bool:
+def _are_times(values: pa.ChunkedArray, kind: pa.DataType) -> bool:
     import pyarrow as pa
 
     try:
@@ -357,7 +362,7 @@ def _kind_of(value: object) -> str | None:
     return "text" if isinstance(value, str) else "a nested value"
 
 
-def _kind_of_type(kind: Any) -> str | None:
+def _kind_of_type(kind: pa.DataType) -> str | None:
     import pyarrow as pa
 
     if pa.types.is_null(kind):

@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mblab.tables.base import DECODE_ROWS, EXACT, FileTable, as_pandas, cast, has_wide, plain_index, reading, recut
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 __all__ = ["ParquetTable"]
 
@@ -23,7 +27,7 @@ class ParquetTable(FileTable):
     """A Parquet file."""
 
     @cached_property
-    def schema(self) -> Any:
+    def schema(self) -> pa.Schema:
         """Return the Arrow schema, without the index that pandas may have put in."""
         with reading(self.path):
             return plain_index(self._open().schema_arrow)
@@ -44,11 +48,13 @@ class ParquetTable(FileTable):
         with reading(self.path):
             return int(self._open().metadata.num_rows)
 
-    def arrow(self, columns: Sequence[str], start: int = 0, types: Mapping[str, Any] | None = None) -> Iterator[Any]:
+    def arrow(
+        self, columns: Sequence[str], start: int = 0, types: Mapping[str, pa.DataType] | None = None
+    ) -> Iterator[pa.Table]:
         """Return the rows from `start` on in tables that end at multiples of 100,000 rows."""
         return self.unchanged(self._read(columns, start, types))
 
-    def _read(self, columns: Sequence[str], start: int, types: Mapping[str, Any] | None) -> Iterator[Any]:
+    def _read(self, columns: Sequence[str], start: int, types: Mapping[str, pa.DataType] | None) -> Iterator[pa.Table]:
         import pyarrow as pa
 
         with reading(self.path):
@@ -90,12 +96,12 @@ class ParquetTable(FileTable):
         found = [file.metadata.row_group(g).column(at).statistics for g in range(file.num_row_groups)]
         return found if all(noted and getattr(noted, fact) for noted in found) else None
 
-    def dictionaries(self, column: str) -> Iterator[Any]:
+    def dictionaries(self, column: str) -> Iterator[pa.Array]:
         """Return the categories of the column, piece by piece."""
         with reading(self.path):
             yield from (batch.column(0).dictionary for batch in self._open().iter_batches(columns=[column]))
 
-    def _open(self) -> Any:
+    def _open(self) -> pq.ParquetFile:
         import pyarrow.parquet as pq
 
         return pq.ParquetFile(self.path, pre_buffer=False)  # with it, iter_batches keeps all it has read

@@ -6,17 +6,23 @@ returned value -> [rows] -> poll
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 import pandas as pd
 
 from mblab.errors import SourceError, shown
 from mblab.tables.base import as_pandas, tidy_frame
 
-__all__ = ["as_frame"]
+__all__ = ["ArrowStream", "as_frame"]
 
 
-def as_frame(value: Any, who: str) -> pd.DataFrame:
+class ArrowStream(Protocol):
+    """A table of any library that hands itself over as Arrow does: pyarrow, Polars, DuckDB."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+def as_frame(value: object, who: str) -> pd.DataFrame:
     """Return rows as a frame with a RangeIndex; None is no rows.
 
     Args:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,9 @@ from mblab.errors import SourceError
 from mblab.tables.base import DECODE_ROWS, ArrowTable, as_pandas, recut
 from mblab.tables.timestamps import epoch_ns
 from mblab.timing.times import Times
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["SortedTable"]
 
@@ -51,7 +54,7 @@ class SortedTable(ArrowTable):
         return SortedTable, (self.table, self.clock, self.tz, self.unit)  # without what was sorted already
 
     @property
-    def schema(self) -> Any:
+    def schema(self) -> pa.Schema:
         """Return the Arrow schema that fits every row."""
         return self.table.schema
 
@@ -78,11 +81,16 @@ class SortedTable(ArrowTable):
         """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
         return self.table.wide(column)
 
-    def dictionaries(self, column: str) -> Iterator[Any]:
+    def dictionaries(self, column: str) -> Iterator[pa.Array]:
         """Return the categories of a dictionary column, piece by piece."""
         return self.table.dictionaries(column)
 
-    def arrow(self, columns: Sequence[str], start: int = 0, types: Mapping[str, Any] | None = None) -> Iterator[Any]:  # noqa: ARG002
+    def arrow(
+        self,
+        columns: Sequence[str],
+        start: int = 0,
+        types: Mapping[str, pa.DataType] | None = None,  # noqa: ARG002
+    ) -> Iterator[pa.Table]:
         """Return the sorted rows from number `start` on in tables that end at multiples of 100,000 rows."""
         runs = [_batches(run, [self._key, *columns]) for run in self._runs.found]
         yield from recut((b for table in _merged(runs) for b in table.select(list(columns)).to_batches()), 0, start)
@@ -114,7 +122,7 @@ class SortedTable(ArrowTable):
             ) from None
         return runs
 
-    def _sorted(self, table: Any, row: int) -> Any:
+    def _sorted(self, table: pa.Table, row: int) -> pa.Table:
         """Return rows in order, with their arrival times; `row` is the number of the first one."""
         import pyarrow as pa
 
@@ -124,7 +132,7 @@ class SortedTable(ArrowTable):
         return plain.take(order).append_column(self._key, pa.array(times[order]))
 
 
-def _takeable(column: Any) -> Any:
+def _takeable(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column in a type of the same values that Arrow can put in order and that runs can share."""
     import pyarrow as pa
 
@@ -138,10 +146,10 @@ class _Runs:
     """Sorted runs in a temporary folder, which goes with them; a single one is kept in memory."""
 
     def __init__(self) -> None:
-        self.found: list[Any] = []  # paths, or one table
+        self.found: list[Path | pa.Table] = []  # paths, or one table
         self._folder: str | None = None
 
-    def write(self, run: Any) -> None:
+    def write(self, run: pa.Table) -> None:
         """Put a run into a file of its own."""
         import pyarrow as pa
 
@@ -154,7 +162,7 @@ class _Runs:
         self.found.append(path)
 
 
-def _batches(run: Any, columns: list[str]) -> Iterator[Any]:
+def _batches(run: Path | pa.Table, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Yield a run's batches; a file is mapped into memory."""
     import pyarrow as pa
 
@@ -167,11 +175,11 @@ def _batches(run: Any, columns: list[str]) -> Iterator[Any]:
             yield reader.get_batch(number).select(columns)
 
 
-def _merged(runs: list[Iterator[Any]]) -> Iterator[Any]:
+def _merged(runs: list[Iterator[pa.RecordBatch]]) -> Iterator[pa.Table]:
     """Merge sorted runs of record batches, by their first column; on a tie an earlier run goes first."""
     import pyarrow as pa
 
-    heads: dict[int, tuple[Any, Times]] = {}
+    heads: dict[int, tuple[pa.RecordBatch, Times]] = {}
     for number, run in enumerate(runs):
         _advance(heads, number, run)
     while heads:
@@ -192,7 +200,7 @@ def _merged(runs: list[Iterator[Any]]) -> Iterator[Any]:
         yield table if len(parts) == 1 else table.take(np.argsort(keys, kind="stable"))
 
 
-def _advance(heads: dict[int, tuple[Any, Times]], number: int, run: Iterator[Any]) -> None:
+def _advance(heads: dict[int, tuple[pa.RecordBatch, Times]], number: int, run: Iterator[pa.RecordBatch]) -> None:
     heads.pop(number, None)
     batch = next(run, None)
     if batch is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import zoneinfo
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -117,7 +117,7 @@ def _refuse_nulls(column: pd.Series, row: int) -> None:
         )
 
 
-def _whole_ns(column: pd.Series, dtype: Any) -> Times:
+def _whole_ns(column: pd.Series, dtype: Literal["datetime64[ns]", "timedelta64[ns]"]) -> Times:
     try:
         return np.asarray(column.astype(dtype).to_numpy()).view(np.int64)
     except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -77,18 +77,19 @@ class Poll(Live):
         return f"poll({self.name}, every={plain(self.every)}{event_time})"
 
 
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"  # what a position may be
 _Rows: TypeAlias = Arrival[tuple[pd.DataFrame, Position]]  # of one call, with the position before it
 
 
 class _Caller:
     """Calls the function, and remembers how far it came."""
 
-    def __init__(self, source: Poll, position: Any, row: int) -> None:
+    def __init__(self, source: Poll, position: Json, row: int) -> None:
         self._source = source
         self._takes_position = takes_position(source.fn)
         self._position = position
         self._row = row  # rows of the first call that were given out before
-        self._columns: list[Any] | None = None
+        self._columns: list[Hashable] | None = None
         self.over = False
         self.rest = 0.0  # a call mostly waits for somebody else
 
@@ -121,11 +122,11 @@ class _Caller:
         for low in range(arrival.given, len(frame), DECODE_ROWS):
             yield frame.iloc[low : low + DECODE_ROWS].reset_index(drop=True), {**position, "row": low}
 
-    def _parted(self, got: Any) -> tuple[Any, Any]:
+    def _parted(self, got: object) -> tuple[object, Json]:
         """Return rows and the position after them."""
-        pair = isinstance(got, tuple) and len(got) == 2
+        pair = got if isinstance(got, tuple) and len(got) == 2 else None
         if not self._takes_position:
-            if pair:
+            if pair is not None:
                 raise SourceError(
                     f"{self._source.name}() returned a pair, but takes no position; define it as "
                     f"{self._source.name}(position) to return (rows, position)."
@@ -133,12 +134,12 @@ class _Caller:
             return got, None
         if got is None:
             return None, self._position
-        if not pair:
+        if pair is None:
             raise SourceError(
                 f"{self._source.name}(position) must return (rows, position), or None when there is nothing new, got "
                 f"{shown(got)} ({type(got).__name__})."
             )
-        rows, position = got
+        rows, position = pair
         try:
             json.dumps(position, allow_nan=False)
         except (TypeError, ValueError):
@@ -149,7 +150,7 @@ class _Caller:
         return rows, position
 
     def _in_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
-        columns = list(frame.columns)
+        columns: list[Hashable] = [*frame.columns]
         each_once(columns, f"{self._source.name}()")
         self._columns = self._columns or columns
         event_time = self._source.event_time
@@ -160,7 +161,7 @@ class _Caller:
             )
         if event_time is not None and event_time not in columns:
             raise missing_column("event_time", event_time, columns)
-        return frame[self._columns]
+        return frame[[*self._columns]]
 
 
 def takes_position(fn: Callable[..., Any]) -> bool:

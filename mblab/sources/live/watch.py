@@ -150,7 +150,7 @@ class _Folder:
     """
 
     over = False
-    rest = 9.0  # a poll is work: at most a tenth of a core
+    rest = 9.0  # a poll is work, and took/(took + 9·took) is at most a tenth of a core
 
     def __init__(self, source: Watch, position: Position | None) -> None:
         self._source = source
@@ -170,6 +170,7 @@ class _Folder:
         gone = [self._known.pop(name) for name in [*self._known] if name not in there]
         if gone:
             self._done = [e for e in self._done if e[0] in there]
+        # by identity, not by name: what is gone may be there again under another name
         read = {k.identity: k.digest for k in (*gone, *self._known.values()) if k.found}
         arrived: list[_File | SourceError] = []
         if self._resume is not None:
@@ -295,6 +296,7 @@ class _Folder:
             whole = not known.refused
             why = "it has no footer yet"
         else:
+            # nobody has written to it for `settle`: by our own clock since it was seen so, or by the file's own stamp
             still = max(waited_s, time.time() - known.identity.changed_ns / 1e9) >= self._source.settle
             if still and not known.refused:
                 known.refused = not _last_line_is_whole(name, known.identity.size)
@@ -315,6 +317,7 @@ class _Folder:
                     raise missing_column(knob, column, names)
             self._names = names
         each_once(names, name)
+        # asked for: names = first, as sets; where columns may be missing, names ⊆ first
         known = names if may_lack else self._names
         if said := schema_difference([c for c in self._names if c in known], names):
             raise SourceError(f"{name} {said}; all files must have the columns of the first one.")

@@ -51,6 +51,7 @@ def plain_range(value: Range) -> str:
 
 def draws(seed: int, key: int, first: int, length: int) -> Draws:
     """Return two uniform numbers for each of `length` rows from number `first` on; shape (2, length)."""
+    # rows first … first + length − 1 lie in blocks ⌊first/BLOCK⌋ … ⌊(first + length − 1)/BLOCK⌋, each drawn as a whole
     begin, end = first // BLOCK, (first + length - 1) // BLOCK + 1
     blocks = [_rng(seed, key, block).random((2, BLOCK)) for block in range(begin, max(end, begin + 1))]
     return np.concatenate(blocks, axis=1)[:, first - begin * BLOCK :][:, :length]

@@ -98,6 +98,7 @@ class Gaps:
 
 @lru_cache(4096)
 def _silence(seed: int, every_ns: int, lo_ns: int, hi_ns: int, stretch: int) -> tuple[int, int]:
+    # k·every ≤ begin ≤ begin + length ≤ (k + 1)·every: the length is drawn first, then where it fits
     where, share = draws(seed, GAPS_KEY, stretch, 1)[:, 0]
     length = lo_ns + round(share * (hi_ns - lo_ns))
     begin = stretch * every_ns + round(where * (every_ns - length))

@@ -112,7 +112,7 @@ def _spoil(values: pd.Series[Any], touched: Flags, kind: PoisonKind) -> pd.Serie
     return values.mask(touched, _far_outside(values))
 
 
-def _far_outside(values: pd.Series[Any]) -> Any:
+def _far_outside(values: pd.Series[Any]) -> float | pd.Timestamp:
     """Return a value of the column's own dtype that no sound row holds."""
     dtype = getattr(values.dtype, "numpy_dtype", values.dtype)
     if isinstance(values.dtype, pd.DatetimeTZDtype):
