@@ -8,26 +8,28 @@ arrivals give the latency. A batch of n rows starts when its last row is there a
 with r_k the arrival of its last row and S the median duration (Lindley, "The theory of queues with a single server",
 1952).
 
-    recording -> trial -> [spectrum] -> lab
+    recording -> probe -> [spectrum] -> lab
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from mblab.charts.display import Shown
-from mblab.checks.trial import Recording, Trial
+from mblab.checks.trial import Recording
 from mblab.engine.pipeline import Pipeline
 from mblab.errors import SettingError
 from mblab.support.progress import Progress
 from mblab.timing.durations import NS, format_s
+from mblab.tuning.arrays import Floats, Ints
+from mblab.tuning.probe import Prober
+
+if TYPE_CHECKING:
+    import altair as alt
 
 __all__ = ["Spectrum", "latencies_s", "measure_spectrum", "sizes_of"]
 
@@ -36,7 +38,7 @@ COLUMNS: Final = (
     "latency_p95_s", "regime",
 )  # fmt: skip
 CALLS: Final = 3  # of each size at least, where there are rows for it
-WARM_UP: Final = 3
+WARM_UP_SHARE: Final = 0.2  # of the budget, at most
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Spectrum(Shown):
         fitting = self.table[self.table["regime"] == "on_schedule"]
         return fitting.iloc[int(fitting["latency_mean_s"].to_numpy().argmin())]
 
-    def plot(self) -> Any:
+    def plot(self) -> alt.VConcatChart:
         """Return latency, cost of a row and load against the batch's size as an Altair chart."""
         from mblab import charts
 
@@ -93,7 +95,7 @@ def sizes_of(rows: int) -> list[int]:
     return sorted({n for n in ladder if n <= 0.7 * rows} | {1, rows})
 
 
-def latencies_s(arrival_ns: npt.NDArray[np.int64], size: int, duration_s: float) -> npt.NDArray[np.float64]:
+def latencies_s(arrival_ns: Ints, size: int, duration_s: float) -> Floats:
     """Return each row's latency when every `size` rows are a batch that takes `duration_s`; the last may be smaller.
 
     >>> latencies_s(np.array([0, 10**9, 2 * 10**9, 3 * 10**9]), 2, 0.5).tolist()
@@ -124,14 +126,15 @@ def measure_spectrum(pipeline: Pipeline, recording: Recording, budget_s: float) 
     rows = len(recording.rows)
     if rows < 2:
         raise SettingError(f"spectrum needs at least 2 rows, got {rows}.")
+    settings = replace(pipeline.settings, speedup=None)  # the recording is on the run's clock already
+    recorded = replace(pipeline, source=recording, sinks=(), settings=settings)
     sizes = sizes_of(rows)
-    warm = Trial(pipeline, recording)
-    for _ in range(min(WARM_UP, rows)):
-        warm.next(1)
+    with Prober(recorded) as warm:
+        warm.warm_up(1, WARM_UP_SHARE * budget_s)
     durations: dict[int, list[float]] = {}
     with Progress("spectrum", len(sizes), "sizes", lambda: len(durations)) as progress:
         for size in reversed(sizes):
-            durations[size] = _measured(lambda: Trial(pipeline, recording), size, rows, budget_s / len(sizes))
+            durations[size] = _measured(recorded, size, rows // size, budget_s / len(sizes))
             progress.tick()
     span = (int(recording.arrival_ns[-1]) - int(recording.arrival_ns[0])) / NS
     rate = (rows - 1) / span if span > 0 else float("nan")
@@ -142,24 +145,26 @@ def measure_spectrum(pipeline: Pipeline, recording: Recording, budget_s: float) 
     return Spectrum(pd.DataFrame(found, columns=list(COLUMNS)), rate)
 
 
-def _measured(begin: Callable[[], Trial], size: int, rows: int, budget_s: float) -> list[float]:
-    """Return the durations of batches of one size, one after the other, as the state grows."""
+def _measured(pipeline: Pipeline, size: int, most: int, budget_s: float) -> list[float]:
+    """Return the durations of batches of one size, one after the other, as the state grows.
+
+    Args:
+        pipeline: The recipe, on a recording.
+        size: Rows of a batch.
+        most: How many such batches the recording holds; where these are too few it begins again, state and all.
+        budget_s: How long to measure.
+    """
     found: list[float] = []
-    trial, left = begin(), rows
-    over = time.perf_counter() + budget_s
-    while len(found) < CALLS or time.perf_counter() < over:
-        if left < size:
-            if len(found) >= CALLS:
-                break
-            trial, left = begin(), rows
-        began = time.perf_counter()
-        trial.next(size)
-        found.append(time.perf_counter() - began)
-        left -= size
+    while len(found) < CALLS:
+        with Prober(pipeline) as prober:
+            for _ in range(most):
+                found.append(prober.probe(size))
+                if len(found) >= CALLS and prober.spent_s >= budget_s:
+                    return found
     return found
 
 
-def _row(size: int, durations: list[float], arrival_ns: npt.NDArray[np.int64], rate: float) -> dict[str, Any]:
+def _row(size: int, durations: list[float], arrival_ns: Ints, rate: float) -> dict[str, Any]:
     duration = float(np.median(durations))
     latencies = latencies_s(arrival_ns, size, duration)
     load = duration * rate / size
