@@ -10,7 +10,8 @@ import mblab
 from mblab import Lab, SettingError, predict
 from mblab.arrivals import bursts, poisson
 from mblab.testing import rows_at
-from mblab.tuning.autopilot import RateWatch, outlook
+from mblab.tuning.arrival_rate import RateWatch
+from mblab.tuning.autopilot import outlook
 from mblab.tuning.cost import CostModel
 
 

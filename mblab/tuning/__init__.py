@@ -6,7 +6,7 @@ spectrum                such batches from row at a time to one batch of all: wha
 arrival_times           when rows arrive → simulate, ensemble, whatif: every interval, many times over → curve
 tuner                   tries where the decision lies → target, confidence, decision: which interval, how sure, and why
 advice                  the answer → verification, track_record: held against a real run, and what that says of the next
-autopilot               the interval moved while a run is on
+arrival_rate, drift     what changes while a run is on → autopilot: the interval moved along
 diagnosis               why a run falls behind
 
 run, pipeline -> [tuning] -> lab

@@ -3,14 +3,13 @@
 After each batch it asks three questions. Has the rate of arrivals changed? Does a batch cost what the law says? Is
 another interval so much better that moving is worth it? Every answer that moves something is noted with its reason.
 
-    engine + records -> cost -> [autopilot] -> lab
+    engine, records -> cost -> [autopilot] -> the run's interval
 """
 
 from __future__ import annotations
 
 import math
 import weakref
-from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -22,10 +21,12 @@ from mblab.engine.engine import Engine
 from mblab.engine.records import BatchRecord
 from mblab.timing.durations import NS, format_s
 from mblab.tuning.arrays import Floats, Ints
+from mblab.tuning.arrival_rate import RateWatch
 from mblab.tuning.cost import CostModel
+from mblab.tuning.drift import Drift
 from mblab.tuning.target import Target
 
-__all__ = ["DECISION_COLUMNS", "Autopilot", "Decision", "RateWatch", "outlook"]
+__all__ = ["DECISION_COLUMNS", "Autopilot", "Decision", "outlook"]
 
 DECISION_COLUMNS: Final = (
     "at_s", "batch_id", "interval_s", "before_s", "rate", "latency_p95_s", "load", "reason",
@@ -36,12 +37,6 @@ DEADBAND: Final = 0.08  # a better interval must differ by this much
 REVIEW_NS: Final = 5 * NS  # a plan is looked at again this often even when nothing was noticed
 DRAWS: Final = 120  # batches that a share of pauses is drawn among
 PHASES: Final = (np.arange(64) + 0.5) / 64
-MEMORY_NS: Final = 60 * NS
-WINDOWS: Final = 64
-FEW_BURSTS: Final = 3  # by which their level is known
-SLACK, ALARM = 0.75, 6.0  # of the CUSUM, in standard deviations (E. S. Page, "Continuous inspection schemes", 1954)
-WORTH: Final = 0.06  # a cost that is off by less is not worth a correction
-FRESH: Final = 40  # batches that a refitted law rests on
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,87 +93,6 @@ def outlook(model: CostModel, intervals_s: Floats, rate: float, seen: float = 0.
     return {"latency_p50_s": p50, "latency_p95_s": p95, "latency_p99_s": p99, "load": each.mean(1) / intervals_s}
 
 
-class RateWatch:
-    """The rate of arrivals, batch by batch: steady ones averaged, a step noticed at once, bursts remembered."""
-
-    def __init__(self) -> None:
-        self._windows: deque[tuple[float, float]] = deque(maxlen=WINDOWS)  # (rows, seconds) since the last step
-        self._odd: list[tuple[float, float]] = []  # windows that are off, and may be the beginning of a step
-        self._ups: deque[tuple[int, float]] = deque(maxlen=8)  # when a step up came, and to which rate
-        self._calms: deque[float] = deque(maxlen=8)  # the rate before each of them
-        self._settling = self._rising = False
-        self.stepped = ""
-
-    @property
-    def rate(self) -> float:
-        """Rows a second since the last step; 0 before there is anything to go by."""
-        seconds = sum(s for _, s in self._windows)
-        return sum(n for n, _ in self._windows) / seconds if seconds > 0 else 0.0
-
-    def note(self, rows: int, seconds: float, at_ns: int) -> None:
-        """Take what arrived between two starts.
-
-        A window that is off by more than chance explains is kept apart; a second one on the same side makes it a step,
-        and a window that is off by two fifths does so alone. The first window of a step lies partly before it, so the
-        second replaces it.
-        """
-        self.stepped = ""
-        if seconds <= 0:
-            return
-        usual, window = self.rate, (float(rows), seconds)
-        expected = max(usual * seconds, 1.0)
-        off, chance = rows / expected - 1, 1 / math.sqrt(expected)
-        settled = self._settling
-        if self._settling:
-            self._settling = False
-            if abs(off) > max(0.05, 3 * chance):
-                self._windows.clear()
-                self.stepped = f"settled at {rows / seconds:,.0f} rows a second"
-        elif len(self._windows) >= 2 and abs(off) > max(0.15, 4 * chance):
-            self._odd = [*(w for w in self._odd if (w[0] > usual * w[1]) == (off > 0)), window]
-            if len(self._odd) >= 2 or abs(off) > 0.4:
-                self._step(usual, window, at_ns)
-            return
-        self._odd = []
-        self._windows.append(window)
-        if self._rising and self._ups:
-            self._ups[-1] = (self._ups[-1][0], self.rate)
-            if settled and self._is_new_level():
-                self._ups, self._calms = deque([self._ups[-1]], maxlen=8), deque([self._calms[-1]], maxlen=8)
-
-    def _step(self, usual: float, window: tuple[float, float], at_ns: int) -> None:
-        found = window[0] / window[1]
-        self._windows.clear()
-        self._windows.append(window)
-        self._odd, self._settling, self._rising = [], True, found > usual
-        if self._rising:
-            self._ups.append((at_ns, found))
-            self._calms.append(usual)
-        self.stepped = f"stepped, {usual:,.0f} → {found:,.0f} rows a second"
-
-    def _is_new_level(self) -> bool:
-        """Return whether the present rate is neither that of the bursts so far nor of the calm between them.
-
-        Then they are over. Bursts of very different heights have no level of their own, so nothing is new beside them.
-        """
-        bursts, calms = [rate for _, rate in self._ups][:-1], [*self._calms][:-1]
-        if len(bursts) < FEW_BURSTS:
-            return False
-        off = [abs(math.log(self.rate) - np.log(level).mean()) for level in (bursts, calms)]
-        usual = [max(0.25, 4 * float(np.log(level).std())) for level in (bursts, calms)]
-        return bool(off[0] > usual[0] and off[1] > usual[1])
-
-    def planned(self, now_ns: int) -> float:
-        """Return the rate to plan for: the present one, or that of bursts which keep coming back."""
-        recent = [(at, rate) for at, rate in self._ups if now_ns - at <= MEMORY_NS]
-        if len(recent) < 2:
-            return self.rate
-        between = (recent[-1][0] - recent[0][0]) / (len(recent) - 1)
-        if now_ns - recent[-1][0] > 3 * between:  # they have stopped
-            return self.rate
-        return max(self.rate, *(rate for _, rate in recent))
-
-
 class Autopilot:
     """Watches one run's batches and moves its interval; called with the engine and each batch's record.
 
@@ -200,7 +114,7 @@ class Autopilot:
         self._decisions: list[Decision] = []
         self._start_ns, self._backlog = 0, 0
         self._planned_rate, self._reviewed_ns = 0.0, -REVIEW_NS
-        self._drift = _Drift()
+        self._drift = Drift()
         self._interval_ns = 0
 
     @property
@@ -214,7 +128,7 @@ class Autopilot:
         return self._target.latency_s
 
     def __call__(self, engine: Engine, record: BatchRecord) -> None:
-        """Take a batch's record; a run other than the first one is none of its business."""
+        """Take a batch's record; it follows the first run that it is called with, and ignores those of other runs."""
         if self._engine is None:
             self._engine = weakref.ref(engine)
         if engine is not self._engine() or record.status == "failed":
@@ -297,55 +211,3 @@ class Autopilot:
         for name, limit in self._target.limits.items():
             keeps &= view[name] <= margin * limit
         return np.flatnonzero(keeps)
-
-
-@dataclass(frozen=True, slots=True)
-class _Corrected:
-    """A law put right."""
-
-    model: CostModel
-    reason: str
-
-
-class _Drift:
-    """Whether batches cost what the law says: a two-sided CUSUM over log(actual / law)."""
-
-    def __init__(self) -> None:
-        self._up = self._down = 0.0
-        self._since: list[float] = []  # log ratios since the sums were last both at 0
-        self._batches: deque[tuple[int, int, float, float, float]] = deque(maxlen=FRESH)
-        self._scaled_at: int | None = None
-
-    def note(self, record: BatchRecord, seen: int, model: CostModel) -> _Corrected | None:
-        """Take a batch; return a law put right once it is clear that the old one no longer holds."""
-        rows = record.num_input_rows
-        if rows == 0:
-            return None
-        took = (record.end_ns - record.start_ns - record.wake_ns) / NS
-        self._batches.append((rows, seen, took, record.cpu_ns / NS, record.start_ns / NS))
-        law = float(model.work_s(np.array([float(rows)]), float(seen))[0])
-        if took <= 0 or law <= 0:
-            return None
-        off, sd = math.log(took / law), max(1.4826 * model.spread, 0.03)
-        slack = max(SLACK, WORTH / sd)
-        step = min(max(off / sd, -slack - 2.5), slack + 2.5)  # one pause is no drift
-        self._up, self._down = max(0.0, self._up + step - slack), max(0.0, self._down - step - slack)
-        self._since = [*self._since, off] if self._up or self._down else []
-        if max(self._up, self._down) < ALARM or len(self._since) < 3:
-            return None
-        factor = math.exp(float(np.median(self._since)))
-        self._up = self._down = 0.0
-        self._since = []
-        return self._corrected(record.batch_id, factor, model)
-
-    def _corrected(self, batch_id: int, factor: float, model: CostModel) -> _Corrected:
-        """Scale the law; when scaling did not hold and sizes differ enough, fit it anew to the batches since."""
-        last, self._scaled_at = self._scaled_at, batch_id
-        sizes = [b[0] for b in self._batches]
-        said = f"batches take {factor:.2f}× what the law says"
-        if last is not None and batch_id - last < FRESH and len(sizes) >= 12 and max(sizes) > 2 * min(sizes):
-            names = ["num_input_rows", "seen_rows", "seconds", "cpu_s", "at_s"]
-            frame = pd.DataFrame(list(self._batches), columns=names)
-            newer = CostModel.fit(frame, before=model.before, host_sd=model.host_sd)
-            return _Corrected(newer, f"{said}; fitted anew to the last {len(sizes)} batches")
-        return _Corrected(model.scaled(factor), f"{said}; law rescaled")
