@@ -27,6 +27,7 @@ import mblab.sinks
 from mblab.errors import ExportError, SettingError, SinkError
 from mblab.sinks import Delivery, Sink, call, csv, jsonl, memory, parquet
 from mblab.sinks.manifest import MANIFEST
+from mblab.support.files import MemoryDisk
 
 RUN, LATER_RUN = "0123456789ab", "cdef01234567"
 
@@ -328,6 +329,96 @@ def test_a_process_killed_at_any_write_loses_and_doubles_nothing(case, way, tmp_
         assert ats(case, again, folder) == [0, 1, 2, 3, 4], f"killed at call {n}"
 
     assert n > 10
+
+
+class LosingDisk(MemoryDisk):
+    """A disk that loses its power at the n-th call that changes something, a write after half of its bytes."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(Path("/"))
+        self.calls, self.n = 0, n
+
+    def count(self) -> None:
+        self.calls += 1
+        if self.calls == self.n:
+            raise Killed
+
+    def write(self, descriptor, data, at):
+        self.calls += 1
+        if self.calls == self.n:
+            super().write(descriptor, data[: len(data) // 2], at)
+            raise Killed
+        return super().write(descriptor, data, at)
+
+    def sync(self, descriptor):
+        self.count()
+        super().sync(descriptor)
+
+    def truncate(self, descriptor, size):
+        self.count()
+        super().truncate(descriptor, size)
+
+    def replace(self, old, new):
+        self.count()
+        super().replace(old, new)
+
+    def sync_folder(self, folder):
+        self.count()
+        super().sync_folder(folder)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_a_batch_with_a_checkpoint_survives_every_power_cut(kind, kept):
+    """For every n: the power goes at the n-th call; what `deliver` had returned for is there, and the run goes on.
+
+    Of what was not synced some share comes through, each file and each folder up to some point.
+    """
+    make = {
+        "csv": lambda: csv("/out/rows.csv"),
+        "jsonl": lambda: jsonl("/out/rows.jsonl"),
+        "parquet": lambda: parquet("/out"),
+    }
+    n, finished = 0, False
+    while not finished:
+        n += 1
+        disk = LosingDisk(n)
+        disk.make_folder(Path("/out"))
+        disk.n += 1  # the folder is there for good
+        disk.sync_folder(Path("/"))
+        sink, committed = make[kind](), 0
+        sink.disk = disk
+        try:
+            sink.open(RUN)
+            for batch_id, batch in enumerate(BATCHES):
+                sink.deliver(batch, Delivery(RUN, batch_id, "h"))
+                committed = batch_id + 1
+            sink.close()
+            finished = True
+        except Killed:
+            pass
+        disk.n = 0
+        disk.cut_power(lambda most: round(kept * most))
+        again = make[kind]()
+        again.disk = disk
+        again.open(RUN)
+        held = again.last().batch_id + 1 if again.last() else 0
+        assert committed <= held <= committed + 1, f"power cut at call {n}"
+        for batch_id, batch in enumerate(BATCHES):
+            again.deliver(batch, Delivery(RUN, batch_id, "h" if batch_id >= held - 1 else "", replay=True))
+        again.close()
+        parts = [disk.content(file) for file in disk.files() if not file.name.startswith(("_", "."))]
+        frames = [READ[kind](io.BytesIO(part)) for part in parts if part]
+        assert sorted(pd.concat(frames)["at"]) == [0, 1, 2, 3, 4], f"power cut at call {n}"
+
+    assert n > 10
+
+
+READ = {
+    "csv": pd.read_csv,
+    "jsonl": functools.partial(pd.read_json, lines=True),
+    "parquet": pd.read_parquet,
+}
 
 
 @every_file_sink

@@ -102,7 +102,7 @@ class ParquetSink(FileSink):
             self._make_folder(self.file)
             manifest, unlisted = self._survey()
             begins = self._beginning(
-                same_run=manifest.run_id == run_id,
+                same_run=manifest.run_id == run_id or any(part.delivery.run_id == run_id for part in unlisted),
                 stands=bool(manifest.parts or unlisted),
                 already="holds results already; use another folder",
             )
@@ -116,10 +116,10 @@ class ParquetSink(FileSink):
         self._inode = self.disk.stat(self._descriptor).st_ino
         self._run_id, self._size, self._schema = run_id, manifest.bytes, manifest.schema
         self.disk.truncate(self._descriptor, self._size)
-        new_run: list[Mapping[str, str | int]] = []
-        if manifest.run_id != run_id:
-            new_run = [{"mblab": FORMAT, "run_id": run_id}]
-        self._note(*(part.line() for part in unlisted), *new_run)
+        mine = [part.line() for part in unlisted if part.delivery.run_id == run_id]
+        of_others = [part.line() for part in unlisted if part.delivery.run_id != run_id]
+        begin: Mapping[str, str | int] = {"mblab": FORMAT, "run_id": run_id}
+        self._note(*of_others, *([] if manifest.run_id == run_id else [begin]), *mine)
         self.disk.sync_folder(self.file)
         parts = [*manifest.parts.values(), *unlisted]
         if parts and self._schema is None:

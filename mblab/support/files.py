@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import random
 import stat
 import sys
 import threading
@@ -20,7 +21,6 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final, NoReturn, Protocol
-from uuid import uuid4
 
 __all__ = [
     "DISK",
@@ -39,6 +39,7 @@ __all__ = [
 
 NAME_BYTES: Final = 240  # of a file's name go into that of the file beside it; a name may have 255
 LOCK_BYTE: Final = 1 << 30  # Windows locks bytes, and others could not read those
+_draws: Final = random.Random()  # noqa: S311 - for names; not that of the module, which the user may have seeded
 
 
 # -- what a disk is -----------------------------------------------------------------------------------------------
@@ -165,10 +166,11 @@ _locking: Final = threading.RLock()  # no fork comes between opening a file to l
 
 
 def _after_fork_in_child() -> None:
-    """Close the child's copies of locks, else it keeps them when their holder has died.
+    """Close the child's copies of locks, else it keeps them when their holder has died, and draw other names than it.
 
     Closing a copy frees nothing while the holder has its own.
     """
+    _draws.seed()
     for lock in [*_held]:
         lock.release()
     _locking.release()
@@ -297,7 +299,7 @@ def write_whole(
 
 def beside(file: Path) -> Path:
     """Return a name of its own in a file's folder, for what is to become that file: hidden, and told by `left_over`."""
-    return file.with_name(f"{_hidden(file)}{uuid4().hex[:8]}.tmp")
+    return file.with_name(f"{_hidden(file)}{_draws.getrandbits(32):08x}.tmp")
 
 
 def move_into_place(temporary: Path, file: Path, *, durable: bool = False, disk: Disk = DISK) -> None:
