@@ -26,8 +26,10 @@ from hypothesis import strategies as st
 import mblab.sinks
 from mblab.errors import ExportError, SettingError, SinkError
 from mblab.sinks import Delivery, Sink, call, csv, jsonl, memory, parquet
+from mblab.sinks.base import ExportableSink
 from mblab.sinks.manifest import MANIFEST
 from mblab.support.files import MemoryDisk
+from mblab.testing import ListSink
 
 RUN, LATER_RUN = "0123456789ab", "cdef01234567"
 
@@ -1080,3 +1082,27 @@ def test_call_promises_at_least_once():
     assert isinstance(sink, Sink)
     assert (sink.last(), sink.guarantee, sink.effects, sink.path) == (None, "at least once", True, None)
     assert "at least once" in sink.describe()
+
+
+# -- the room -----------------------------------------------------------------------------------------------------
+
+
+def test_each_kind_of_sink_is_a_file_with_a_function_of_its_name():
+    """So a new kind is one new file."""
+    folder = Path(mblab.sinks.__file__).parent
+
+    assert set(mblab.sinks.__all__) - {"Delivery", "Sink"} == {"call", "csv", "jsonl", "memory", "parquet", "sqlite"}
+    for name in mblab.sinks.KINDS:
+        assert (folder / f"{name}.py").is_file()
+        assert getattr(mblab.sinks, name) is mblab.sinks.KINDS[name]
+        assert not isinstance(getattr(mblab.sinks, name), type(sys))  # an import makes it the file
+
+
+@pytest.mark.parametrize(
+    "sink", [csv("a.csv"), jsonl("a.jsonl"), parquet("a"), mblab.sinks.sqlite("a.db"), memory(), call(print)]
+)
+def test_every_sink_of_ours_can_be_exported(sink):
+    """It says its path, its functions and its code; one of a user's own need not."""
+    assert isinstance(sink, ExportableSink)
+    assert not isinstance(ListSink(), ExportableSink)
+    assert isinstance(ListSink(), Sink)

@@ -71,7 +71,7 @@ def column_kind(column: pd.Series[Any], where: str) -> str:
     return kinds.pop() if kinds else UNKNOWN
 
 
-def _kind_of(value: Any) -> str:
+def _kind_of(value: object) -> str:
     if is_nested(value):
         return "json"
     if isinstance(value, dt.datetime) and value.tzinfo is not None:

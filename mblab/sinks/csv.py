@@ -9,6 +9,7 @@ import os
 from csv import QUOTE_NONNUMERIC
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mblab.sinks.appended import AppendedFile
@@ -58,7 +59,7 @@ class CsvSink(AppendedFile):
         return text
 
 
-def _varies(dtype: Any) -> bool:
+def _varies(dtype: np.dtype[Any] | pd.api.extensions.ExtensionDtype) -> bool:
     """Return whether the text that `to_csv` gives a value depends on the others of its batch, or is no data."""
     return dtype.kind in "MO" and not isinstance(dtype, pd.CategoricalDtype | pd.StringDtype | pd.PeriodDtype)
 

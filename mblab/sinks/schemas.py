@@ -5,20 +5,21 @@ rows -> [schemas] -> parquet
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from mblab.errors import SinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import pandas as pd
+    import pyarrow as pa
 
 __all__ = ["arrow_table", "cast_table", "decided_schema", "first_line", "merged_schema"]
 
 
-def arrow_table(rows: pd.DataFrame, path: Path, batch_id: int) -> Any:
+def arrow_table(rows: pd.DataFrame, path: Path, batch_id: int) -> pa.Table:
     """Return rows as an Arrow table.
 
     Dictionaries get one index type, for the number of categories changes; one without values is null.
@@ -57,7 +58,7 @@ def _culprit(rows: pd.DataFrame) -> tuple[str, str] | None:
     return None
 
 
-def merged_schema(pinned: Any, table: Any, path: Path, batch_id: int) -> Any:
+def merged_schema(pinned: pa.Schema | None, table: pa.Table, path: Path, batch_id: int) -> pa.Schema:
     """Return the schema of earlier parts with what this batch tells of columns that were all null."""
     import pyarrow as pa
 
@@ -75,7 +76,7 @@ def merged_schema(pinned: Any, table: Any, path: Path, batch_id: int) -> Any:
     return pinned if merged.equals(pinned) else merged.with_metadata(table.schema.metadata)
 
 
-def cast_table(table: Any, schema: Any, path: Path, batch_id: int) -> Any:
+def cast_table(table: pa.Table, schema: pa.Schema, path: Path, batch_id: int) -> pa.Table:
     """Return the table with the types of a schema.
 
     Raises:
@@ -93,27 +94,27 @@ def cast_table(table: Any, schema: Any, path: Path, batch_id: int) -> Any:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _cast_column(column: Any, kind: Any) -> Any:
+def _cast_column(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
     import pyarrow as pa
 
     return pa.nulls(len(column), kind) if pa.types.is_null(column.type) else column.cast(kind)
 
 
-def _misfit(path: Path, name: str, old: Any, new: Any, batch_id: int, reason: str) -> SinkError:
+def _misfit(path: Path, name: str, old: pa.DataType, new: pa.DataType, batch_id: int, reason: str) -> SinkError:
     return SinkError(
         f"{path} has column {name!r} as {old} but batch {batch_id} brings {new}{reason}; "
         "give it one type in the step, for example with .astype."
     )
 
 
-def decided_schema(schema: Any) -> Any:
+def decided_schema(schema: pa.Schema) -> pa.Schema:
     """Return a schema that every reader takes: text where no value was seen yet."""
     import pyarrow as pa
 
     return pa.schema([f.with_type(_decided_type(f.type)) for f in schema], schema.metadata)
 
 
-def _decided_type(kind: Any) -> Any:
+def _decided_type(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
     if pa.types.is_null(kind):
@@ -125,11 +126,11 @@ def _decided_type(kind: Any) -> Any:
     return kind
 
 
-def _fields(kind: Any) -> Iterator[Any]:
+def _fields(kind: pa.DataType) -> Iterator[pa.Field]:
     return (kind.field(i) for i in range(kind.num_fields))
 
 
-def _is_same_kind(old: Any, new: Any) -> bool:
+def _is_same_kind(old: pa.DataType, new: pa.DataType) -> bool:
     """Return whether values of one type are values of the other, so that a safe cast changes none of them."""
     import pyarrow as pa
 

@@ -17,12 +17,13 @@ from typing import Any, Final
 
 import pandas as pd
 
-from mblab.errors import SettingError, SettingTypeError, SinkError, shown
+from mblab.errors import SettingError, SinkError, shown
 from mblab.sinks.base import Delivery, Mode, Savepoint
 from mblab.sinks.columns import DECLARED, UNKNOWN, column_kind, column_values, fitted
 from mblab.sinks.deliveries import is_held
 from mblab.sinks.files import FileSink, named
 from mblab.sinks.marker_tables import OWN, Known, MarkerTables
+from mblab.support import arguments
 
 __all__ = ["SqliteSink", "sqlite"]
 
@@ -391,12 +392,10 @@ def _row_number(columns: dict[str, str]) -> str:
     return free[0]
 
 
-def _checked_table(table: object) -> str | None:
+def _checked_table(table: str | None) -> str | None:
     if table is None:
         return None
-    if not isinstance(table, str):
-        raise SettingTypeError(f"table must be a name or None, got {shown(table)} ({type(table).__name__}).")
-    if not table.strip() or "\0" in table:
+    if "\0" in arguments.name(table, "table"):
         raise SettingError(f"table must be a name, got {shown(table)}.")
     if table.lower().startswith(("sqlite_", OWN)):
         raise SettingError(f"table must not begin with 'sqlite_' or {OWN!r}, which are taken, got {shown(table)}.")
