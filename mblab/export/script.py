@@ -38,6 +38,7 @@ from mblab.export.files import MARK, checked_target, refuse_foreign, replace_fil
 from mblab.export.needs import Installed, header
 from mblab.export.steps import StepText, step_text
 from mblab.export.texts import world_of
+from mblab.sinks.base import ExportableSink
 from mblab.sources.base import Exportable
 from mblab.steps.step import Step
 from mblab.timing.durations import UNIT_NS
@@ -149,7 +150,8 @@ def _compose(pipeline: Pipeline, target: Path) -> tuple[str, dict[str, Table]]:
 
 def _user_functions(pipeline: Pipeline) -> list[Callable[..., Any]]:
     """Return what the source and the sinks call of the user's."""
-    found = [getattr(sink, "fn", None) for sink in pipeline.sinks if sink.effects]
+    sinks = [sink for sink in pipeline.sinks if sink.effects and isinstance(sink, ExportableSink)]
+    found: list[Callable[..., Any] | None] = [function for sink in sinks for function in sink.functions]
     if isinstance(pipeline.source, Exportable):
         found.extend(pipeline.source.functions)
     return [f for f in found if callable(f) and not type(f).__module__.startswith("mblab.")]
@@ -251,15 +253,16 @@ def _path_code(path: Path, target: Path, names: _Names) -> str:
 
 def _sinks(pipeline: Pipeline, names: _Names) -> tuple[list[str], list[str]]:
     """Return the argument that says where rows are written to, if there is one such place, and the sinks' code."""
-    sinks: list[Any] = [sink for sink in pipeline.sinks if sink.effects]
-    for sink in sinks:
-        if not hasattr(sink, "code"):
+    sinks: list[ExportableSink] = []
+    for sink in (sink for sink in pipeline.sinks if sink.effects):
+        if not isinstance(sink, ExportableSink):
             raise ExportError(f"the sink {sink.target!r} cannot be written as code; use one of mblab.sinks.")
-    paths = [sink.path for sink in sinks if getattr(sink, "path", None) is not None]
+        sinks.append(sink)
+    paths = [sink.path for sink in sinks if sink.path is not None]
     if len(paths) != 1:
-        return [], [sink.code(None) for sink in sinks]
+        return [], [sink.code() for sink in sinks]
     output = f"{names.options}.output"
-    code = [sink.code(output if getattr(sink, "path", None) is not None else None) for sink in sinks]
+    code = [sink.code(output if sink.path is not None else None) for sink in sinks]
     return [f"output={str(paths[0])!r}"], code
 
 
