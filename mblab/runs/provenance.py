@@ -1,6 +1,6 @@
 """What a run was made of: source, sinks, settings, the code of every version, the packages.
 
-driver -> [provenance] -> run, report
+driver -> [provenance] -> live -> comparison, page of a run
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mblab.engine.pipeline import Pipeline
 from mblab.steps.step import Step
 from mblab.timing.durations import NS
 
-__all__ = ["code_of", "packages_of", "provenance_of"]
+__all__ = ["provenance_of"]
 
 ALWAYS: Final = ("mblab", "numpy", "pandas", "pyarrow", "altair")
 
@@ -26,7 +26,8 @@ def provenance_of(driver: Driver) -> dict[str, Any]:
     """Return what a run was made of, as JSON-able values.
 
     Keys: source and sinks (texts), settings (knob → value, as they were at the start), clock (wall or virtual),
-    duration_s, code (see `code_of`), packages (name → version).
+    duration_s, code (every version of every step, in the order they were taken up: name, kind, key, version, text),
+    packages (name → version).
     """
     engine, first = driver.engine, driver.recipes[0]
     s = first.settings
@@ -43,12 +44,12 @@ def provenance_of(driver: Driver) -> dict[str, Any]:
         },
         "clock": "virtual" if driver.clock.virtual else "wall",
         "duration_s": None if engine.duration_ns is None else engine.duration_ns / NS,
-        "code": code_of(driver.recipes),
-        "packages": packages_of(step for recipe in driver.recipes for step in recipe.steps),
+        "code": _code_of(driver.recipes),
+        "packages": _packages_of(step for recipe in driver.recipes for step in recipe.steps),
     }
 
 
-def code_of(recipes: Iterable[Pipeline]) -> list[dict[str, Any]]:
+def _code_of(recipes: Iterable[Pipeline]) -> list[dict[str, Any]]:
     """Return every version of every step, in the order they were taken up: name, kind, key, version, text."""
     seen: dict[tuple[int, int, int], dict[str, Any]] = {}
     for recipe in recipes:
@@ -66,7 +67,7 @@ def code_of(recipes: Iterable[Pipeline]) -> list[dict[str, Any]]:
     return list(seen.values())
 
 
-def packages_of(steps: Iterable[Step]) -> dict[str, str]:
+def _packages_of(steps: Iterable[Step]) -> dict[str, str]:
     """Return Python and the packages that matter to a run: mblab's own, and those whose modules the steps name."""
     names = set(ALWAYS)
     for step in steps:
