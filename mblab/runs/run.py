@@ -28,7 +28,7 @@ from mblab.timing.durations import Duration, duration_ns, seconds
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["Intervals", "Prediction", "Run", "WhatIf", "read_run"]
+__all__ = ["Intervals", "Prediction", "Run", "Tabulated", "WhatIf", "read_run"]
 
 Intervals: TypeAlias = Duration | Sequence[Duration] | npt.NDArray[np.float64]
 

@@ -14,10 +14,11 @@ import pandas as pd
 
 from mblab.charts.display import Shown
 from mblab.errors import SettingError
+from mblab.runs.run import Tabulated
 from mblab.timing.durations import Duration, format_s
 from mblab.tuning.confidence import Verdict
 from mblab.tuning.cost import CostModel
-from mblab.tuning.curve import Curve, Tabulated, points_of
+from mblab.tuning.curve import Curve, points_of
 from mblab.tuning.target import SURE, Target
 from mblab.tuning.verification import Verification
 

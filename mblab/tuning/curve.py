@@ -7,32 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
 from mblab.charts.display import Shown
 from mblab.errors import SettingError, shown
+from mblab.runs.run import Tabulated
 from mblab.timing.durations import format_s
 
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["CURVE_COLUMNS", "Curve", "Tabulated", "points_of"]
+__all__ = ["CURVE_COLUMNS", "Curve", "points_of"]
 
 CURVE_COLUMNS: Final = (
     "interval_s", "latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "num_input_rows_mean", "load",
     "backlog_rows", "regime", "throughput",
 )  # fmt: skip
 SETTINGS: Final = ("policy", "max_rows_per_batch", "load_factor")
-
-
-class Tabulated(Protocol):
-    """What holds measured points in the columns of a curve, as a sweep does."""
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row an interval."""
 
 
 def points_of(measured: Tabulated | pd.DataFrame | None) -> pd.DataFrame | None:
