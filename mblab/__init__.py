@@ -111,8 +111,16 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Add `%%batch` and `%mblab` to a notebook: `%load_ext mblab`."""
-    importlib.import_module("mblab.dashboard.magics").load(shell)
+    """Add `%%batch` and `%mblab` to a notebook: `%load_ext mblab`.
+
+    Raises:
+        MissingExtra: There is no IPython.
+    """
+    from mblab.errors import extra
+
+    with extra("%load_ext mblab"):
+        magics = importlib.import_module("mblab.dashboard.magics")
+    magics.load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:

@@ -24,6 +24,7 @@ import linecache
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -41,7 +42,9 @@ __all__ = [
     "SourceError",
     "StepError",
     "did_you_mean",
+    "extra",
     "missing_column",
+    "missing_package",
     "shown",
 ]
 
@@ -191,3 +194,39 @@ def missing_column(knob: str, name: object, columns: Iterable[object]) -> Column
     else:
         hint = did_you_mean(name, have)
     return ColumnError(f"{knob}={name!r} is no column of the data, which holds {listed}{hint}")
+
+
+def missing_package(face: str, package: str, extra: str = "lab") -> MissingExtra:
+    """Return the error for a package that is not installed, with the command that brings it.
+
+    >>> print(missing_package("a chart", "altair"))
+    a chart needs altair, which cannot be imported; install it with: pip install 'mblab[lab]'
+    """
+    return MissingExtra(
+        f"{face} needs {package}, which cannot be imported; install it with: pip install 'mblab[{extra}]'"
+    )
+
+
+@contextmanager
+def extra(face: str, name: str = "lab") -> Iterator[None]:
+    """Say which extra brings what cannot be imported inside.
+
+    Args:
+        face: What the user asked for, as the subject of a sentence.
+        name: The extra.
+
+    Raises:
+        MissingExtra: A package is not installed.
+
+    >>> with extra("a chart"):
+    ...     import no_such_package
+    Traceback (most recent call last):
+    mblab.errors.MissingExtra: a chart needs no_such_package, which cannot be imported; install it with: pip install ...
+    """
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        package = str(missing.name).partition(".")[0]
+        if package == "mblab":  # a mistake of ours, which no extra mends
+            raise
+        raise missing_package(face, package, name) from None

@@ -25,7 +25,8 @@ FORKS = """
 import contextlib, io, json, os, sys, traceback
 import altair, nbclient, papermill, pyarrow.json, pyarrow.parquet
 import mblab.cli.job, mblab.cli.target, mblab.cli.demo_job, mblab.export, mblab.tuning.tuner
-from mblab.cli import app, main
+from mblab.cli import main
+from mblab.cli.app import app
 
 with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
     app(["run"], prog_name="mblab")  # imports what reads a command line

@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mblab.errors import extra
+
 if TYPE_CHECKING:
     from mblab.charts.frames import MARK_COLUMNS, marks_of, thinned
     from mblab.charts.over_cost import cost_chart, decisions_chart, ribbon_chart
@@ -56,7 +58,9 @@ _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _FILE_OF:
         raise AttributeError(f"module 'mblab.charts' has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f"mblab.charts.{_FILE_OF[name]}"), name)
+    with extra("a chart"):
+        file = importlib.import_module(f"mblab.charts.{_FILE_OF[name]}")
+    value = globals()[name] = getattr(file, name)
     return value
 
 

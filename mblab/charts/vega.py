@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from mblab.errors import MblabError, MissingExtra
+from mblab.errors import MblabError, MissingExtra, extra, missing_package
 from mblab.support.files import write_whole
 
 __all__ = ["cache_folder", "drawing_code", "is_kept", "page_code", "picture", "png", "svg", "warm"]
@@ -104,10 +104,7 @@ def _file() -> Path:
     try:
         maker = version("vl-convert-python")
     except PackageNotFoundError:
-        raise MissingExtra(
-            "interactive charts need vl-convert-python, which is not installed; "
-            "install it with `pip install vl-convert-python`."
-        ) from None
+        raise missing_package("an interactive chart", "vl-convert-python") from None
     return cache_folder() / f"vega-{VEGA_LITE}-vlc{maker}.js.gz"
 
 
@@ -163,13 +160,8 @@ def _on_white(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _converter() -> ModuleType:
-    try:
+    with extra("an image of a chart"):
         import vl_convert
-    except ImportError:
-        raise MissingExtra(
-            "an image of a chart needs vl-convert-python, which cannot be imported; "
-            "install it with `pip install vl-convert-python`."
-        ) from None
     return vl_convert
 
 

@@ -34,7 +34,7 @@ REINSTALL: Final = "install mblab again: pip install --force-reinstall mblab, or
 IMPORTED: Final = {
     "altair": "altair", "anywidget": "anywidget", "ipykernel": "ipykernel", "ipywidgets": "ipywidgets",
     "jupyterlab": "jupyterlab", "numpy": "numpy", "pandas": "pandas", "papermill": "papermill",
-    "pyarrow": "pyarrow.parquet", "tenacity": "tenacity", "tqdm": "tqdm", "vl-convert-python": "vl_convert",
+    "pyarrow": "pyarrow.parquet", "tqdm": "tqdm", "typer": "typer", "vl-convert-python": "vl_convert",
 }  # fmt: skip
 WIDGETS: Final = ("@jupyter-widgets/jupyterlab-manager", "anywidget")
 OLDEST_SQLITE: Final = (3, 35)  # DROP COLUMN, which a rolled-back batch may need
@@ -101,7 +101,7 @@ def _python() -> str:
 
 
 def _packages() -> Iterator[tuple[str, str, Callable[[], str]]]:
-    """Yield (name, requirement, check) for what mblab needs; an extra is not needed."""
+    """Yield (name, requirement, check) for what mblab and its extra `lab` need; other extras are not needed."""
     try:
         from packaging.requirements import Requirement
 
@@ -110,7 +110,7 @@ def _packages() -> Iterator[tuple[str, str, Callable[[], str]]]:
         yield "packages", "mblab", partial(_raise, _Bad(f"{type(error).__name__}: {error}", REINSTALL))
         return
     for requirement in needed:
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+        if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in ("", "lab")):
             yield requirement.name, str(requirement), partial(_package, requirement)
 
 

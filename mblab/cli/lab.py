@@ -5,6 +5,7 @@ terminal -> [lab] -> JupyterLab
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import sys
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from mblab.cli.common import AsJson, print_note, print_result, reported_errors
-from mblab.errors import MblabError
+from mblab.errors import MblabError, missing_package
 
 __all__ = ["lab"]
 
@@ -32,6 +33,8 @@ def lab(
     with reported_errors():
         from mblab.cli.notebooks import copy_notebooks
 
+        if importlib.util.find_spec("jupyterlab") is None:
+            raise missing_package("mblab lab", "jupyterlab")
         for name in copy_notebooks(folder):
             print_note(f"{folder / name} differs from the shipped one and was left as it is")
         command = [sys.executable, "-m", "jupyterlab", str(folder)]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from mblab.cli.common import Failed, print_note
 from mblab.cli.job import Execution, Job
-from mblab.errors import MblabError, SettingError, shown
+from mblab.errors import MblabError, SettingError, extra, shown
 from mblab.lab.control import Knobs
 from mblab.lab.overrides import StoppedHere, overriding
 
@@ -147,7 +147,9 @@ def _as_main(main: types.ModuleType, target: Path, arguments: Sequence[str]) -> 
 
 
 def _run_notebook(target: Path, job: Job, parameters: Sequence[str], out: Path | None) -> dict[str, Any]:
-    import nbformat
+    with extra("running a notebook"):
+        import nbformat
+        import papermill  # noqa: F401  it will execute it
 
     try:
         notebook = nbformat.read(target, 4)

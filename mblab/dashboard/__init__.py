@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from mblab.engine.records import ENDED
+from mblab.errors import extra
 from mblab.lab import Lab, known_labs
 from mblab.runs.run import Run
 
@@ -19,7 +20,8 @@ __all__ = ["show", "show_run"]
 
 def show(lab: Lab) -> dict[str, Any]:
     """Return what a notebook displays for a lab: its dashboard; in a notebook run without a person chart and table."""
-    from mblab.dashboard import face
+    with extra("the dashboard"):
+        from mblab.dashboard import face
 
     return face.bundle(lab)
 
