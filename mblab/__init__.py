@@ -22,6 +22,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from mblab import arrivals, charts, datasets, errors, sinks, testing
     from mblab.engine.record import record
     from mblab.errors import (
@@ -110,7 +112,7 @@ def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
 
 
-def load_ipython_extension(shell: Any) -> None:
+def load_ipython_extension(shell: InteractiveShell) -> None:
     """Add `%%batch` and `%mblab` to a notebook: `%load_ext mblab`.
 
     Raises:
@@ -123,6 +125,6 @@ def load_ipython_extension(shell: Any) -> None:
     magics.load(shell)
 
 
-def unload_ipython_extension(shell: Any) -> None:
+def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take them away, and end the runs that are on."""
     importlib.import_module("mblab.dashboard.magics").unload(shell)

@@ -23,7 +23,7 @@ import difflib
 import linecache
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -170,7 +170,7 @@ def shown(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def did_you_mean(name: object, known: Iterable[object], otherwise: str = ".") -> str:
+def did_you_mean(name: Hashable, known: Iterable[Hashable], otherwise: str = ".") -> str:
     """Return how a sentence about an unknown name ends: `: did you mean 'x'?` for the nearest known one, or otherwise.
 
     >>> did_you_mean("carier", ["carrier", "flight"])
@@ -180,7 +180,7 @@ def did_you_mean(name: object, known: Iterable[object], otherwise: str = ".") ->
     return f": did you mean {near[0]!r}?" if near else otherwise
 
 
-def missing_column(knob: str, name: object, columns: Iterable[object]) -> ColumnError:
+def missing_column(knob: str, name: Hashable, columns: Iterable[Hashable]) -> ColumnError:
     """Return the error for a column that is not there, listing what is.
 
     >>> print(missing_column("arrival", "reported", ["reported_at", "flight"]))

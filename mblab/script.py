@@ -1,8 +1,17 @@
-"""What an exported script calls: its command line, one run, one line of result, an exit code.
+"""What an exported script calls: its command line, one run, a line of result, an exit code.
 
-Nothing heavy is imported here: a script starts as fast as the loop one would write by hand.
+`lab.export` writes these lines; a script by hand may have them too:
 
-    pipeline.py -> [runtime] -> lab.run -> summary
+    options = script.options(__name__, name="flights", interval="1s", input="flights.parquet", output="late/")
+    lab = mblab.Lab(mblab.replay(options.input, arrival="reported_at"), interval=options.interval)
+    lab.to(mblab.sinks.parquet(options.output))
+    if __name__ == "__main__":
+        raise SystemExit(options.run(lab))
+
+Run, it reads `sys.argv`; imported, it has its defaults and runs nothing. The summary goes to stdout, progress and one
+sentence for what failed to stderr. Nothing heavy is imported here: a script starts as fast as the loop one would write.
+
+    pipeline.py -> [script] -> lab.run -> summary
 """
 
 from __future__ import annotations
@@ -24,6 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    import pandas as pd
+
+    from mblab.lab import Lab
+    from mblab.runs.run import Run
+
 __all__ = ["FAILED", "INTERRUPTED", "OK", "USAGE", "Options", "beside", "options", "parse"]
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -34,6 +48,10 @@ EPILOG: Final = """\
 drain reads as fast as the batches complete and cuts them where the interval says; replay waits for each row's arrival,
 as a live source always does, which runs until it is stopped (Ctrl-C, SIGTERM) or for --duration.
 Exit codes: 0 done, 1 a step, the source or a sink failed, 2 wrong use, 130 interrupted. Progress goes to stderr."""
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # what Tab offers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +78,7 @@ class Options:
     once: bool = False
     json: bool = False
 
-    def run(self, lab: Any) -> int:
+    def run(self, lab: Lab) -> int:
         """Run the lab once, print the summary on stdout and return the exit code; problems are one line on stderr."""
         try:
             run = self._start(lab)
@@ -80,7 +98,7 @@ class Options:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
 
-    def _start(self, lab: Any) -> Any:
+    def _start(self, lab: Lab) -> Run:
         live = isinstance(lab.source, Live)
         if self.duration is None and lab.source.endless and (self.once or not live):
             raise SettingError("this source never ends by itself: give --duration, for example --duration 10min.")
@@ -92,7 +110,7 @@ class Options:
             return lab.run(self.duration)
         return lab.run(self.duration, clock="virtual", cost=0)
 
-    def _report(self, run: Any, *, live: bool) -> None:
+    def _report(self, run: Run, *, live: bool) -> None:
         summary = {k: as_json(v) for k, v in run.summary().items()}
         if self.json:
             facts = {"name": self.name, "status": run.status, "output": self.output or None, **summary}
@@ -242,7 +260,7 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
-def _head(output: Any) -> str:
+def _head(output: pd.DataFrame) -> str:
     rows = output.head(SHOWN_ROWS).to_string(index=False) if len(output) else "(no rows)"
     left = len(output) - SHOWN_ROWS
     return rows + (f"\n… and {left:,} more rows" if left > 0 else "")

@@ -779,7 +779,7 @@ def test_a_table_that_would_come_back_different_is_refused(tmp_path):
 
 def test_a_frame_over_50_mb_makes_the_input_required(tmp_path, monkeypatch):
     """The script asks for --input; nothing is written beside it."""
-    monkeypatch.setattr("mblab.export.script.MAX_TABLE_BYTES", 100)
+    monkeypatch.setattr("mblab.export.parts.MAX_TABLE_BYTES", 100)
     path = exported(replayed(), tmp_path)
 
     assert "input=None" in path.read_text()
@@ -1151,7 +1151,7 @@ def test_the_runtime_imports_nothing_heavy():
         "altair",
         "typer",
         "IPython",
-        "mblab.export.script",
+        "mblab.export",
         "mblab.export.capture",
         "tqdm",
         "importlib.metadata",

@@ -26,7 +26,7 @@ from mblab.export.texts import Read, definition_of, names_read, world_of
 from mblab.export.values import SMALL_ARRAY, Unwritable, ValueWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["MAX_TABLE_BYTES", "Capture", "Reader", "Table", "table_bytes"]
 
@@ -120,7 +120,7 @@ class Capture:
         self._packages_within(text)
         return Node(text, frozenset(n for n, r in reads.items() if r.early), frozenset(reads))
 
-    def define(self, value: Any, name: str, world: Mapping[str, Any], where: str) -> str:
+    def define(self, value: Callable[..., Any], name: str, world: Mapping[str, Any], where: str) -> str:
         """Take in a function or class of the user's; return the name its text defines.
 
         Raises:
@@ -358,7 +358,7 @@ class Capture:
                 self.submodules.add(path)
 
 
-def is_short_array(value: object) -> bool:
+def is_short_array(value: Table) -> bool:
     """Return whether an array reads well as a line of code."""
     return type(value) is np.ndarray and value.ndim == 1 and value.size <= SMALL_ARRAY and value.dtype.kind in "biuf"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from mblab.errors import ExportError, shown
@@ -78,6 +79,8 @@ def _without(text: str, decorators: Iterable[ast.expr]) -> str:
 def _lambda_in(text: str, step: Step) -> str | None:
     """Return the text of a lambda that was registered where it was written, when only one there has its code."""
     code = getattr(step.fn, "__code__", None)
+    if not isinstance(code, CodeType):
+        return None
     for source in (text, text.strip() + ")", "(" + text.strip()):  # inspect may cut a statement of several lines
         try:
             tree = ast.parse(source)
@@ -89,21 +92,25 @@ def _lambda_in(text: str, step: Step) -> str | None:
     return None
 
 
-def _compiles_to(node: ast.Lambda, code: Any) -> bool:
+def _compiles_to(node: ast.Lambda, code: CodeType) -> bool:
     outer = ast.arguments(
         posonlyargs=[], args=[ast.arg(n) for n in code.co_freevars], kwonlyargs=[], kw_defaults=[], defaults=[]
     )
     around = ast.fix_missing_locations(ast.Expression(ast.Lambda(outer, node)))  # so that its closure is one here too
-    made = next(c for c in compile(around, "<lambda>", "eval").co_consts[0].co_consts if hasattr(c, "co_code"))
+    outermost = compile(around, "<lambda>", "eval").co_consts[0]
+    made = next(c for c in outermost.co_consts if isinstance(c, CodeType))
     return _is_same(made, code)
 
 
-def _is_same(one: Any, other: Any) -> bool:
-    """Return whether two code objects, or two of their constants, do the same; where they stand does not matter."""
-    if not (hasattr(one, "co_code") and hasattr(other, "co_code")):
-        return repr(one) == repr(other)
+def _is_same(one: CodeType, other: CodeType) -> bool:
+    """Return whether two code objects do the same; where they stand does not matter."""
     same = (one.co_code, one.co_names, one.co_varnames) == (other.co_code, other.co_names, other.co_varnames)
-    return same and len(one.co_consts) == len(other.co_consts) and all(map(_is_same, one.co_consts, other.co_consts))
+    if not same or len(one.co_consts) != len(other.co_consts):
+        return False
+    return all(
+        _is_same(a, b) if isinstance(a, CodeType) and isinstance(b, CodeType) else repr(a) == repr(b)
+        for a, b in zip(one.co_consts, other.co_consts, strict=True)
+    )
 
 
 def step_text(step: Step, capture: Capture) -> StepText:

@@ -11,7 +11,7 @@ import symtable
 import sys
 import textwrap
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -194,7 +194,7 @@ def _in_cells(name: str, names: Mapping[str, Any]) -> Definition | None:
     return next((d for d in (find_statement(cell, name) for cell in _cells(names)) if d is not None), None)
 
 
-def definition_of(value: Any, name: str, names: Mapping[str, Any]) -> Definition | None:
+def definition_of(value: Callable[..., Any], name: str, names: Mapping[str, Any]) -> Definition | None:
     """Return the text of a user's function or class, or None when it cannot be found.
 
     Args:
@@ -230,7 +230,7 @@ def _closure_of(function: FunctionType) -> dict[str, Any]:
     return closure
 
 
-def world_of(value: Any, names: Mapping[str, Any]) -> Mapping[str, Any]:
+def world_of(value: Callable[..., Any], names: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a function or class sees from outside: its closure and its module; `names` when that is unknown."""
     plain = inspect.unwrap(value)
     if isinstance(plain, FunctionType):

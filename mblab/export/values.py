@@ -36,6 +36,8 @@ __all__ = ["MAX_TEXT", "SMALL_ARRAY", "Unwritable", "ValueWriter"]
 MAX_TEXT = 200_000  # characters of one constant; beyond that it is data and belongs into a file
 SMALL_ARRAY = 32  # values that still read well in a line of code
 
+Container = tuple[Any, ...] | list[Any] | set[Any] | frozenset[Any] | dict[Any, Any]
+
 
 class Unwritable(Exception):
     """A value that no text stands for; the message says what it is."""
@@ -154,7 +156,7 @@ class ValueWriter:
         named = self.named(value)
         return named if named is not None else self._record(value)
 
-    def _repr(self, value: object) -> str:
+    def _repr(self, value: bool | int | str | bytes | types.EllipsisType | None) -> str:
         try:
             return repr(value)
         except ValueError:  # an int beyond sys.get_int_max_str_digits()
@@ -168,26 +170,25 @@ class ValueWriter:
             return f"float({str(value)!r})"
         return f"complex({self._number(parts[0])}, {self._number(parts[1])})"
 
-    def _container(self, value: Any) -> str:
-        kind = type(value)
-        if kind is dict:
+    def _container(self, value: Container) -> str:
+        if isinstance(value, dict):
             return "{" + ", ".join(f"{self.code(k)}: {self.code(v)}" for k, v in value.items()) + "}"
         items = [self.code(v) for v in value]
-        if kind is list:
+        if isinstance(value, list):
             return f"[{', '.join(items)}]"
-        if kind is tuple:
+        if isinstance(value, tuple):
             return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
         inside = (
             "{" + ", ".join(sorted(items)) + "}" if items else ""
         )  # sorted: the order of a set changes from run to run
-        return f"frozenset({inside})" if kind is frozenset else inside or "set()"
+        return f"frozenset({inside})" if isinstance(value, frozenset) else inside or "set()"
 
     def _call(self, call: Call) -> str:
         args = [*map(self.code, call.args), *(f"{k}={self.code(v)}" for k, v in call.kwargs.items())]
         prefix = f"{self.module(call.module)}." if call.module else ""
         return f"{prefix}{call.function}({', '.join(args)})"
 
-    def _alias(self, value: Any) -> str:
+    def _alias(self, value: types.GenericAlias | types.UnionType) -> str:
         """Write a type such as `dict[str, int]` or `int | None`."""
         args = ["None" if a is type(None) else self.code(a) for a in value.__args__]
         return (
@@ -196,7 +197,7 @@ class ValueWriter:
             else f"{self.code(value.__origin__)}[{', '.join(args)}]"
         )
 
-    def _pandas_time(self, value: Any) -> str:
+    def _pandas_time(self, value: pd.Timestamp | pd.Timedelta) -> str:
         written = value.isoformat() if isinstance(value, pd.Timestamp) else str(value)
         text = f"{self.module('pandas')}.{type(value).__name__}({written!r})"
         if type(value)(written).unit != value.unit:
@@ -204,7 +205,7 @@ class ValueWriter:
         zone = getattr(value, "tzinfo", None)
         return text if zone is None else f"{text}.tz_convert({self.code(zone)})"
 
-    def _numpy(self, value: Any) -> str:
+    def _numpy(self, value: np.generic | np.dtype[Any] | np.ndarray) -> str:
         numpy = self.module("numpy")
         if isinstance(value, np.ndarray):
             if (
