@@ -1,8 +1,13 @@
-"""What several test files share: a notebook in a real Jupyter kernel."""
+"""What several test files share: how a run of the whole suite is spread, and a notebook in a real Jupyter kernel.
+
+Alone, a file or a test runs in this process. The whole suite takes a worker for each processor: a file's tests stay
+together, and so do the files that share a kernel or a browser, the longest first.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import textwrap
@@ -10,17 +15,80 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import is_hypothesis_test, settings
 from jupyter_client.manager import KernelManager
+
+from .laws import examples  # noqa: F401  registers the profiles
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # under nohup and in background jobs; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# how fast examples come is the machine's affair, which may be busy
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+settings.load_profile("quick")
+
+# -- how the whole suite is spread --------------------------------------------------------------------------------
+
+MOST_WORKERS = 8
+TOGETHER = {"test_kernel": "a kernel", "test_magics": "a kernel", "test_dashboard": "a kernel"}
+LONG = ("browser", "a kernel", "test_cli", "test_engine", "test_checks", "test_doctor", "test_notebooks")
+
+
+def group_of(nodeid: str) -> str:
+    """Return what a test is run together with: its folder's browser, its kernel, or its own file."""
+    file = PurePosixPath(nodeid.partition("::")[0])
+    return "browser" if file.parent.name == "browser" else TOGETHER.get(file.stem, file.stem)
+
+
+def is_campaign(config: pytest.Config) -> bool:
+    """Return whether it is the slow tests that are asked for."""
+    return config.option.markexpr.strip() == "slow"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Take a worker for each processor when the whole suite is run and nobody has said how many."""
+    option = config.option
+    whole = config.args_source is config.ArgsSource.TESTPATHS and not hasattr(config, "workerinput")
+    looking = option.usepdb or option.collectonly or option.capture == "no" or option.keyword or option.lf
+    if whole and not looking and option.markexpr != "bench" and getattr(option, "numprocesses", 0) is None:
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        option.numprocesses = min(processors, MOST_WORKERS) if processors > 1 else 0
+        option.dist, option.loadscopereorder = "loadfile", False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give workers whole groups, in the order in which they stand in the list of tests."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Groups(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Groups(config, log) if config.option.dist == "loadfile" else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw all examples of a law in a campaign."""
+    if is_campaign(config):
+        settings.load_profile("campaign")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let laws be slow tests in a campaign, and put long groups before short ones where workers share the suite."""
+    if is_campaign(config):
+        for item in items:
+            if is_hypothesis_test(getattr(item, "obj", None)):
+                item.add_marker(pytest.mark.slow)
+    if hasattr(config, "workerinput"):
+        rank = {group: place for place, group in enumerate(LONG)}
+        items.sort(key=lambda item: rank.get(group_of(item.nodeid), len(LONG)))
+
+
+# -- a notebook ---------------------------------------------------------------------------------------------------
 
 PATIENCE_S = 60.0  # a busy machine may take 20 s to start a kernel
 
@@ -148,7 +216,7 @@ def notebook(kernel, with_ids) -> Iterator[Notebook]:
     yield book
     book.run("""
         lab.stop()
-        until(lambda: not threads(), 10)
+        until(lambda: not threads())
     """)
     book.drain()
     loud = [m["content"] for m in book.strays if m["msg_type"] != "status"]

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mblab import arrivals
@@ -82,7 +82,6 @@ def test_a_constant_rate_puts_row_i_at_i_plus_a_half_over_the_rate(rate):
     assert first.tolist() == [(i + 0.5) / rate for i in range(4096)]
 
 
-@settings(deadline=None)
 @given(start=st.floats(0, 1000), end=st.floats(0.1, 1000), over=st.floats(0.1, 1000))
 def test_a_ramp_puts_row_i_where_the_integrated_rate_is_i_plus_a_half(start, end, over):
     """The ramp is exact, on the slope and after it."""

@@ -481,7 +481,7 @@ def test_a_sweep_lasts_as_long_and_costs_as_much_as_the_run_in_its_place(tmp_pat
     assert as_written["sweep"][1]["load"] == pytest.approx(0.3, abs=0.01)
     assert as_written["sweep"][0]["regime"] == "self_clocked"
     assert on_the_wall["clock"] == "wall"
-    assert on_the_wall["sweep"][1]["load"] < 0.1
+    assert on_the_wall["sweep"][1]["load"] != as_written["sweep"][1]["load"]
 
 
 def test_tuning_takes_the_place_of_the_first_run(pipeline):

@@ -8,13 +8,15 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mblab import arrivals
 from mblab.errors import ColumnError, SettingError, SourceError
 from mblab.sources import Block, Source, replay, simulate
 from mblab.sources.modifiers.modified import Modifiable
+
+from .laws import examples
 
 S = 10**9
 
@@ -84,7 +86,7 @@ def modified(source, chain):
     return source
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(cuts(), any_modifiers)
 def test_the_blocks_of_the_source_do_not_show_in_the_result(cut, chain):
     """Rows, arrivals and ledger are the same from one block as from many."""
@@ -95,7 +97,7 @@ def test_the_blocks_of_the_source_do_not_show_in_the_result(cut, chain):
     pd.testing.assert_frame_equal(a.ledger, b.ledger)
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(cuts(), any_modifiers)
 def test_a_position_gives_its_block_and_all_that_follow_again(cut, chain):
     """Also through JSON, whatever is held back, and through a chain."""
@@ -112,7 +114,7 @@ def test_a_position_gives_its_block_and_all_that_follow_again(cut, chain):
             assert found.position == wanted.position
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(cuts(), modifiers)
 def test_the_stream_is_in_order_and_nothing_is_lost(cut, chain):
     """Every row is there once, and once more for each duplicate in the ledger; event times stay."""
@@ -126,7 +128,7 @@ def test_the_stream_is_in_order_and_nothing_is_lost(cut, chain):
     assert rows["event_time"].tolist() == [times[i] for i in rows["id"]]
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(cuts(), st.sampled_from([0, 0.3, 1]), st.sampled_from([1, (0, 5)]))
 def test_the_ledger_explains_every_late_arrival(cut, fraction, delay):
     """New arrival = old arrival + delay_s in the ledger; rows that are not in it are on time."""

@@ -5,14 +5,16 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import mblab
 from mblab import BatchError, Lab, SinkError
 from mblab.testing import ListSink, ManualClock, rows_at
 
-laws = settings(max_examples=500, deadline=None)
+from .laws import examples
+
+laws = examples(500)
 times = st.lists(st.integers(0, 2500).map(lambda ms: ms / 1000), max_size=40).map(sorted)
 intervals = st.integers(50, 900).map(lambda ms: ms / 1000)
 policies = st.sampled_from(["asap", "skip", "queue"])
@@ -364,16 +366,14 @@ def test_a_measured_virtual_run_moves_the_clock_by_what_the_function_took():
     """Idle time is skipped, work is not: the batch's duration is the sleep's."""
     import time
 
-    lab = Lab(rows_at(np.arange(20) / 10), interval="1s")
+    lab = Lab(rows_at(np.arange(20) * 3600), interval="10h")
     lab.batch(lambda batch: time.sleep(0.02), name="sleepy")
-    began = time.perf_counter()
     run = lab.run(clock="virtual")
-    real = time.perf_counter() - began
 
     assert (run.batches.processing_time_s >= 0.02).all()
     assert np.allclose(run.batches.end_s - run.batches.start_s, run.batches.batch_duration_s)
     assert (run.batches.batch_duration_s >= run.batches.processing_time_s).all()
-    assert real < 1.5
+    assert run.batches.start_s.iloc[-1] >= 20 * 3600 - 1
 
 
 def test_the_context_knows_the_batch():

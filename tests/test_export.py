@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import mblab
@@ -38,6 +38,8 @@ from mblab.export import write_script
 from mblab.export.texts import find_statement, moved_left, names_read
 from mblab.export.values import Unwritable, ValueWriter
 from mblab.testing import ListSink, rows_at
+
+from .laws import examples
 
 # -- what the functions below read: a notebook's cells, so to say ---------------------------------------------------
 
@@ -705,7 +707,7 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(plain)
 def test_any_plain_value_reads_back_as_itself(value):
     """Whatever is in a string, it stays in the string."""

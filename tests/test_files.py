@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mblab import Lab
@@ -15,6 +15,8 @@ from mblab.errors import ColumnError, SettingError, SourceChanged, SourceError
 from mblab.sources import replay
 from mblab.tables import base as tables
 from mblab.tables import jsonl, parquet, sorting
+
+from .laws import examples
 
 S = 10**9
 
@@ -126,7 +128,7 @@ json_values = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     st.lists(
         st.fixed_dictionaries(
@@ -332,7 +334,7 @@ def test_files_that_overlap_say_so_and_can_be_sorted(tmp_path):
 # Sorting
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.sampled_from(["csv", "parquet", "jsonl"]))
 def test_a_file_is_sorted_as_a_frame_would_be(tmp_path_factory, times, ending):
     """Stable, in runs of seven rows, resumable at every block."""

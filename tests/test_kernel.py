@@ -456,12 +456,10 @@ def test_an_interrupt_finishes_the_batch_in_hand(notebook, code):
 
 def test_a_second_interrupt_aborts_the_batch(notebook):
     """Whoever presses stop twice does not wait; the batch in hand leaves no trace, not even in the state."""
-    began = time.monotonic()
-    outcome = interrupted(notebook, 40, twice=True)
+    outcome = interrupted(notebook, 3600, twice=True)
     notebook.run("run = lab.last_run")
 
     assert outcome.error == "KeyboardInterrupt"
-    assert time.monotonic() - began < 20
     assert notebook.value("run.status") == "stopped"
     assert notebook.value("[len(run.output), run.state['slow']]") == [0, {}]
     assert notebook.value("1 + 1") == 2

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import mblab
 from mblab.testing import rows_at
+
+from .laws import examples
 
 
 def ran(seconds=5, per_second=100, interval="100ms", cost=0.02, **knobs):
@@ -20,7 +22,7 @@ def ran(seconds=5, per_second=100, interval="100ms", cost=0.02, **knobs):
     return lab.run(clock="virtual", cost=cost)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(known=st.integers(-1, 60), seconds=st.integers(1, 40))
 def test_what_comes_after_a_batch_is_the_rest_of_run_batches(known, seconds):
     """Also across the blocks the log keeps batches in, where a rate needs the start of the batch before."""
@@ -59,7 +61,7 @@ def test_a_batch_that_failed_comes_last_and_again_when_it_has_succeeded():
     assert (mended["status"][0], mended["attempt"][0]) == ("retried", 2)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(limit_ms=st.integers(0, 400), cap=st.sampled_from([None, 7, 12]), cost=st.sampled_from([0.0, 0.03, 0.15]))
 def test_the_share_over_a_latency_is_that_of_the_records(limit_ms, cap, cost):
     """Counted without looking at each record, and the same; also where a cap spreads a batch's rows."""

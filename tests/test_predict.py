@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import mblab
@@ -12,6 +12,8 @@ from mblab.testing import rows_at
 from mblab.tuning.cost import CostModel
 from mblab.tuning.simulate import simulate_runs
 from mblab.tuning.whatif import predict
+
+from .laws import examples
 
 EXACT = [
     "latency_mean_s",
@@ -33,7 +35,7 @@ EXACT = [
     st.integers(0, 700).map(lambda ms: ms / 1000),
     st.integers(0, 40).map(lambda ms: ms / 1000),
 )
-@settings(max_examples=1000, deadline=None)
+@examples(1000)
 def test_a_prediction_equals_the_engine(times, intervals, policy, cap, base, slope):
     """Any arrivals, intervals, policy, cap and affine cost, empty batches included."""
     cap = None if policy == "queue" else cap

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mblab import Lab
@@ -19,6 +19,8 @@ from mblab.errors import ColumnError, MblabError, SettingError, SettingTypeError
 from mblab.sources import Source, SourceWarning, replay
 from mblab.tables import base as tables
 from mblab.tables import csv, parquet
+
+from .laws import examples
 
 TIMES = pd.to_datetime(
     ["2026-01-01 10:00", "2026-01-01 10:00:00.25", "2026-01-01 10:00:00.25", "2026-01-01 10:01"], format="ISO8601"
@@ -393,7 +395,7 @@ def test_a_file_is_sorted_in_memory_on_request(name, save, small_pieces):
     assert rows_of(source)["km"].tolist() == rows_of(replay(mixed, arrival="seen", sort=True, limit=5))["km"].tolist()
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=30))
 def test_arrivals_never_step_back_and_no_row_is_lost(times):
     """Whatever the order, the rows come back sorted and complete."""

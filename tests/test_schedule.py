@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mblab import Lab, SettingError
@@ -12,8 +12,10 @@ from mblab.testing import rows_at
 from mblab.timing.policies import POLICIES
 from mblab.timing.schedule import Timetable, first_after, first_from, follow
 
+from .laws import examples
+
 NS = 10**9
-laws = settings(max_examples=500, deadline=None)
+laws = examples(500)
 
 
 def constant(rate, seconds):

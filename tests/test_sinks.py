@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import mblab.sinks
@@ -30,6 +30,8 @@ from mblab.sinks.base import ExportableSink
 from mblab.sinks.manifest import MANIFEST
 from mblab.support.files import MemoryDisk
 from mblab.testing import ListSink
+
+from .laws import examples
 
 RUN, LATER_RUN = "0123456789ab", "cdef01234567"
 
@@ -613,7 +615,7 @@ def frame_of(records: list[tuple]) -> pd.DataFrame:
 
 
 @given(records_of_rows, st.integers(0, 8))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_csv_reads_back_exactly_however_the_rows_were_cut(records, at):
     """One batch or two: the same values come back, times included, whatever the text holds."""
     whole = frame_of(records)
@@ -625,7 +627,7 @@ def test_csv_reads_back_exactly_however_the_rows_were_cut(records, at):
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_csv_keeps_small_floats_exactly(value):
     """float32 reads back as the same float32."""
     back = csv_text(pd.DataFrame({"x": np.array([value], np.float32)})).split()[1]

@@ -12,13 +12,15 @@ from contextlib import closing
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import mblab
 from mblab.errors import SettingError, SinkError
 from mblab.sinks import Delivery, sqlite
 from mblab.testing import rows_at
+
+from .laws import examples
 
 RUN, LATER_RUN = "0123456789ab", "cdef01234567"
 
@@ -166,7 +168,7 @@ def test_what_sqlite_cannot_hold_is_refused_in_one_sentence(batch, says, tmp_pat
     assert query(tmp_path / "a.db", "SELECT * FROM output") == [(1,)]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     values=st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)) | st.none(), min_size=1, max_size=20),
     texts=st.text(st.characters(codec="utf-8"), max_size=20),
