@@ -1,7 +1,7 @@
 """What several test files share: how a run of the whole suite is spread, and a notebook in a real Jupyter kernel.
 
 Alone, a file or a test runs in this process. The whole suite takes a worker for each processor: a file's tests stay
-together, and so do the files that share a kernel or a browser, the longest first.
+together, and so do those that share JupyterLab and the browser, the longest first.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -31,14 +33,18 @@ settings.load_profile("quick")
 # -- how the whole suite is spread --------------------------------------------------------------------------------
 
 MOST_WORKERS = 8
-TOGETHER = {"test_kernel": "a kernel", "test_magics": "a kernel", "test_dashboard": "a kernel"}
-LONG = ("browser", "a kernel", "test_cli", "test_engine", "test_checks", "test_doctor", "test_notebooks")
+LONG = ("browser", "test_cli", "test_dashboard", "test_kernel", "test_notebooks", "test_checks", "test_doctor")
 
 
 def group_of(nodeid: str) -> str:
-    """Return what a test is run together with: its folder's browser, its kernel, or its own file."""
+    """Return what a test is run together with: its folder's browser, or its own file."""
     file = PurePosixPath(nodeid.partition("::")[0])
-    return "browser" if file.parent.name == "browser" else TOGETHER.get(file.stem, file.stem)
+    return "browser" if file.parent.name == "browser" else str(file)
+
+
+def shared_cache() -> dict[str, str]:
+    """Return the environment of a process that shares the cache, in which what charts are drawn with is made once."""
+    return {"XDG_CACHE_HOME": os.environ["MBLAB_TESTS_CACHE"]}
 
 
 def is_campaign(config: pytest.Config) -> bool:
@@ -71,9 +77,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Draw all examples of a law in a campaign."""
+    """Draw all examples of a law in a campaign, and have one cache folder for all processes of this run."""
     if is_campaign(config):
         settings.load_profile("campaign")
+    if not hasattr(config, "workerinput"):
+        os.environ["MBLAB_TESTS_CACHE"] = folder = tempfile.mkdtemp(prefix="mblab-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -85,7 +94,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.slow)
     if hasattr(config, "workerinput"):
         rank = {group: place for place, group in enumerate(LONG)}
-        items.sort(key=lambda item: rank.get(group_of(item.nodeid), len(LONG)))
+        items.sort(key=lambda item: rank.get(PurePosixPath(group_of(item.nodeid)).stem, len(LONG)))
 
 
 # -- a notebook ---------------------------------------------------------------------------------------------------
@@ -192,8 +201,9 @@ class Notebook:
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory) -> Iterator[tuple[KernelManager, object]]:
+    """One kernel for a file, which finds it as it was started."""
     manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(tmp_path_factory.mktemp("notebook")))
+    manager.start_kernel(cwd=str(tmp_path_factory.mktemp("notebook")), env=os.environ | shared_cache())
     client = manager.blocking_client()
     client.start_channels()
     try:

@@ -16,6 +16,8 @@ import pytest
 from mblab.cli import demo_job as demo
 from mblab.cli.notebooks import notebooks_folder
 
+from .conftest import shared_cache
+
 COMMAND = [sys.executable, "-c", "from mblab.cli import main; main()"]
 
 
@@ -68,11 +70,11 @@ def forks():
 
 
 def in_an_empty_home(cwd, **more):
-    """The environment of somebody who has set nothing."""
+    """The environment of somebody who has set nothing, but has shown a chart before."""
     home = cwd / "home"
     home.mkdir(exist_ok=True)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "IPYTHON", "MBLAB", "XDG"))}
-    return {**kept, "HOME": str(home), **more}
+    return {**kept, **shared_cache(), "HOME": str(home), **more}
 
 
 def mblab(*arguments, cwd, **environment):

@@ -10,12 +10,14 @@ import pytest
 
 from mblab.cli import doctor_checks as checks
 
+from .conftest import shared_cache
+
 COMMAND = [sys.executable, "-c", "from mblab.cli import main; main()", "doctor"]
 
 
 def doctor(cwd, *arguments, **environment):
     """Run the command in a process of its own; a value of None takes a variable out."""
-    changed = {**os.environ, "HOME": str(cwd), **environment}
+    changed = {**os.environ, **shared_cache(), "HOME": str(cwd), **environment}
     return subprocess.run(
         [*COMMAND, *arguments], cwd=cwd, env=changed, capture_output=True, text=True, timeout=300, check=False
     )
@@ -137,7 +139,7 @@ def test_a_package_that_is_not_there_is_red(tmp_path):
     (site / "mblab").symlink_to(Path(checks.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-S", "-c", "from mblab.cli import main; main()", "doctor"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=300,
+        cwd=tmp_path, env={**os.environ, **shared_cache(), "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
     assert (done.returncode, done.stderr) == (1, "")

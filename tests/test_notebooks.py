@@ -1,11 +1,14 @@
 """Every shipped notebook runs from top to bottom, without a person, and is committed clean."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from .conftest import shared_cache
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -27,7 +30,9 @@ def test_there_is_a_notebook_to_start_with():
 def test_it_runs_from_top_to_bottom(path, tmp_path):
     """Papermill, in an empty folder, in a process of its own; every code cell has been executed."""
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), "out.ipynb"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | shared_cache(), capture_output=True, text=True, timeout=240, check=False
+    )
 
     assert done.returncode == 0, done.stderr[-3000:]
     assert all(

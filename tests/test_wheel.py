@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import shared_cache
+
 ROOT = Path(__file__).parents[1]
 UV = os.environ.get("UV") or shutil.which("uv")
 pytestmark = pytest.mark.skipif(UV is None, reason="uv is not on this machine; run the tests with `uv run pytest`")
@@ -131,7 +133,7 @@ def found(wheel, tmp_path_factory):
     """What is found where there is the wheel and every extra: in our own Python, whose checkout the wheel hides."""
     there = tmp_path_factory.mktemp("found")
     uv("pip", "install", "--quiet", "--no-deps", "--target", there / "site", wheel)
-    return look(sys.executable, LOOK, there, PYTHONPATH=str(there / "site"))
+    return look(sys.executable, LOOK, there, PYTHONPATH=str(there / "site"), **shared_cache())
 
 
 def test_the_wheel_holds_package_data_and_notebooks_only(wheel):

@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 import nbformat
 import pytest
 
+from ..conftest import shared_cache
+
 PATIENCE_S = 120.0  # a busy machine takes 50 s until a notebook is ready
 HERE = ("127.0.0.1", "localhost")
 CHROMIUM = next(
@@ -62,7 +64,7 @@ class Server:
         folders = {
             name: home / name.lower()
             for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR",
-                         "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "XDG_CACHE_HOME")
+                         "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
         }  # fmt: skip
         for folder in (self.work, *folders.values()):
             folder.mkdir(parents=True)
@@ -77,7 +79,7 @@ class Server:
         self._log = (home / "server.log").open("wb")
         self._process = subprocess.Popen(
             [sys.executable, "-m", app, *options], cwd=self.work, stdin=subprocess.DEVNULL,
-            stdout=self._log, stderr=subprocess.STDOUT, env={**os.environ, **{k: str(v) for k, v in folders.items()}},
+            stdout=self._log, stderr=subprocess.STDOUT, env={**os.environ, **shared_cache(), **{k: str(v) for k, v in folders.items()}},
         )  # fmt: skip
 
     def log(self) -> str:
