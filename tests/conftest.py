@@ -58,7 +58,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     option = config.option
     whole = config.args_source is config.ArgsSource.TESTPATHS and not hasattr(config, "workerinput")
     looking = option.usepdb or option.collectonly or option.capture == "no" or option.keyword or option.lf
-    if whole and not looking and option.markexpr != "bench" and getattr(option, "numprocesses", 0) is None:
+    if (
+        whole
+        and not looking
+        and option.markexpr not in ("bench", "long")
+        and getattr(option, "numprocesses", 0) is None
+    ):
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         option.numprocesses = min(processors, MOST_WORKERS) if processors > 1 else 0
         option.dist, option.loadscopereorder = "loadfile", False

@@ -105,7 +105,7 @@ def test_a_file_is_replayed_in_flat_memory(tmp_path):
     assert facts["rss_mb"]["5000000"] < facts["rss_mb"]["1000000"] + 60
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_hundred_million_rows_are_replayed_in_flat_memory(tmp_path):
     """RSS at 10 and at 100 million rows, and the speed against `iter_batches(1000)` (goal G8: 4 times)."""
     path = tmp_path / "rows.parquet"
@@ -143,7 +143,7 @@ print(json.dumps({"rss_mb_every_12_h": rss, "rows": int(s.rows), "batches": int(
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_week_at_one_second_is_level_once_every_bound_is_reached():
     """50 rows/s: five million latencies on day 2, a million rows of output on day 4; from then on nothing grows."""
     facts = measured(WEEK, 7 * 86_400, 50, 3)
@@ -158,7 +158,7 @@ def test_a_week_at_one_second_is_level_once_every_bound_is_reached():
     assert max(rss[7:]) - min(rss[7:]) < 0.03 * rss[7]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_week_at_one_second_grows_little_before_its_bounds():
     """5 rows/s, a row of output each: what is kept a row, 8 bytes a latency and the output, and nothing a batch."""
     facts = measured(WEEK, 7 * 86_400, 5, 1)

@@ -26,7 +26,11 @@ def test_there_is_a_notebook_to_start_with():
 
 
 @pytest.mark.kernel
-@each_notebook
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] if p == NOTEBOOKS[0] else []) for p in NOTEBOOKS],  # the demo runs it too
+    ids=lambda p: p.stem,
+)
 def test_it_runs_from_top_to_bottom(path, tmp_path):
     """Papermill, in an empty folder, in a process of its own; every code cell has been executed."""
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), "out.ipynb"]

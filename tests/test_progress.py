@@ -1,5 +1,6 @@
 """How far a run is, told to those who cannot see a bar."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 
 from mblab.support import jupyter, progress
 from mblab.support.progress import Progress
+
+from .conftest import shared_cache
 
 RUN = """
 import mblab
@@ -67,13 +70,23 @@ def book(tmp_path_factory):
     "command",
     [
         ("papermill", "in.ipynb", "out.ipynb", "--no-progress-bar", "--log-level", "ERROR"),
-        ("nbconvert", "--to", "notebook", "--execute", "in.ipynb", "--output", "out.ipynb", "--log-level=ERROR"),
+        pytest.param(
+            ("nbconvert", "--to", "notebook", "--execute", "in.ipynb", "--output", "out.ipynb", "--log-level=ERROR"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["papermill", "nbconvert"],
 )
 def test_a_notebook_run_without_a_person_has_text_chart_and_table(book, command):
     """No widget that nobody could fill, and nothing that waits for somebody."""
-    subprocess.run([sys.executable, "-m", *command], cwd=book.parent, check=True, capture_output=True, timeout=240)
+    subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=book.parent,
+        env=os.environ | shared_cache(),
+        check=True,
+        capture_output=True,
+        timeout=240,
+    )
     ran = nbformat.read(book.parent / "out.ipynb", 4)
     outputs = [output for cell in ran.cells for output in cell.outputs]
     lines = "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stderr").splitlines()

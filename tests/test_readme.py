@@ -97,11 +97,13 @@ def test_both_commands_start_from_a_bare_checkout():
     assert COMMANDS[:2] == [f"{SET_UP}.uv/bin/uv run mblab demo", f"{SET_UP}.uv/bin/uv run pytest"]
 
 
-def test_ci_runs_the_command_for_the_tests_last():
+def test_ci_runs_the_command_for_the_tests_and_ends_with_its_closing_line():
     """What the README tells a newcomer is what CI does, word for word; pytest's closing line is CI's."""
-    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    lines = [line.strip() for line in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()]
 
-    assert lines[-1] == COMMANDS[1]
+    assert COMMANDS[1] in lines
+    assert lines[lines.index(COMMANDS[1]) + 1 :][:2] == ["}", 'tests | tee "$said"']
+    assert lines[-1].startswith('tail -n 1 "$said"')
 
 
 def test_ci_stops_at_the_first_failure():
