@@ -26,6 +26,7 @@ _.orders
 _.requests
 _.sensors
 _.dropped  # of what `sinks.memory` keeps
+_.watermark  # of the context that a step is handed
 _.advance  # of `testing.ManualClock`
 _.cut_power  # of the disk that tests crash
 
@@ -42,3 +43,4 @@ _.attrs  # pandas: what rows carry along is taken off them
 _.commit_ns
 _.cost_ratio
 _.licence
+_.says  # what a policy does, in words
