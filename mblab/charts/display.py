@@ -35,6 +35,7 @@ class Shown(ABC):
         include: Container[str] | None = None,  # noqa: ARG002  IPython picks from the bundle itself
         exclude: Container[str] | None = None,  # noqa: ARG002
     ) -> dict[str, Any]:
-        from mblab import charts
+        chart = self.plot()  # without Altair this says which extra brings it
+        from mblab.charts.render import mimebundle
 
-        return charts.mimebundle(self.plot(), self._text())
+        return mimebundle(chart, self._text())
