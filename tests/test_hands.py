@@ -35,7 +35,6 @@ KNOWN = {
     "two begin": "A03: start, run, step and reset from a second thread or a timer, beside the cell's",
     "child": "any verb in a forked child: it waits for a thread it does not have, or for a lock held at the fork",
     "replay": "A05, A06: run.controls notes another time than the one that acted",
-    "step beside": "A07: pause, resume and stop beside a step(n) that another thread waits for",
 }
 LEFT_OUT = frozenset(os.environ.get("MBLAB_HANDS_LEFT_OUT", ",".join(KNOWN)).split(","))
 
@@ -55,7 +54,6 @@ def left_out(place: str, verb: str) -> bool:
         (place == "child" and "child" in LEFT_OUT)
         or (place in OWN and verb in (*BEGIN, "wait") and "own thread waits" in LEFT_OUT)
         or (place in BESIDE and verb in BEGIN and "two begin" in LEFT_OUT)
-        or (place in BESIDE and verb in ("pause", "resume", "stop", "wait") and "step beside" in LEFT_OUT)
     )
 
 

@@ -1,0 +1,461 @@
+"""What no test saw: each sentence here was once broken in a copy, and every other test stayed green."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+import mblab
+from mblab import BatchError, Lab, SinkError
+from mblab.sinks import Delivery, csv, parquet
+from mblab.testing import ListSink, rows_at
+
+# -- a batch that is tried again --------------------------------------------------------------------------------------
+
+
+def test_a_keyed_step_that_fails_at_its_second_key_forgets_the_first_key_s_try():
+    """Counts by key are 1 1 2 2; with the first key's state left as it was they would be 1 1 3 2."""
+    lab = Lab(rows_at([0.1, 0.2, 1.1, 1.2], key=list("abab")), interval="1s", name="unseen")
+    fails = [True]
+
+    @lab.batch(key="key")
+    def count(batch, state, ctx):
+        state["n"] = state.get("n", 0) + len(batch)
+        if ctx.batch_id == 1 and batch["key"].iloc[0] == "b" and fails:
+            fails.clear()
+            raise ValueError("at the second key")
+        return state["n"]
+
+    with pytest.raises(BatchError):
+        lab.run(clock="virtual", cost=0)
+    run = lab.resume()
+
+    assert run.output["count"].tolist() == [1, 1, 2, 2]
+
+
+class Attentive(ListSink):
+    """Notes what it is given, refuses batch 1 once, and may not want to be closed."""
+
+    effects = True
+
+    def __init__(self, target="attentive", *, refuses=False, unclosable=False):
+        super().__init__()
+        self.target, self.refuses, self.unclosable = target, refuses, unclosable
+        self.replays, self.closed = [], 0
+
+    def deliver(self, rows, delivery):
+        self.replays.append((delivery.batch_id, delivery.replay))
+        if self.refuses and delivery.batch_id == 1:
+            self.refuses = False
+            raise OSError("not now")
+        super().deliver(rows, delivery)
+
+    def close(self):
+        self.closed += 1
+        if self.unclosable:
+            raise SinkError("the results could not be made durable")
+
+
+def same_on(source, **knobs):
+    lab = Lab(source, **{"interval": "1s", "name": "unseen", **knobs})
+    lab.map(lambda batch: batch, name="same")
+    return lab
+
+
+def test_a_sink_that_refused_a_batch_is_told_that_it_comes_again():
+    """`delivery.replay`: what a sink of the user's own decides by whether to look for traces of the first try."""
+    lab, sink = same_on(rows_at([0.5, 1.5, 2.5])), Attentive(refuses=True)
+    lab.to(sink)
+    with pytest.raises(SinkError, match="not now"):
+        lab.run(clock="virtual", cost=0)
+    lab.resume()
+
+    assert sink.replays == [(0, False), (1, False), (1, True), (2, False)]
+
+
+def test_a_step_knows_that_it_is_the_second_try():
+    """`ctx.attempt` and `ctx.replay`."""
+    lab, seen = Lab(rows_at([0.5, 1.5]), interval="1s", name="unseen"), []
+
+    @lab.batch
+    def note(batch, state, ctx):
+        seen.append((ctx.batch_id, ctx.attempt, ctx.replay))
+        if len(seen) == 2:
+            raise ValueError("once")
+
+    with pytest.raises(BatchError):
+        lab.run(clock="virtual", cost=0)
+    lab.resume()
+
+    assert seen == [(0, 1, False), (1, 1, False), (1, 2, True)]
+
+
+# -- the end of a run -------------------------------------------------------------------------------------------------
+
+
+def test_a_sink_that_cannot_be_closed_is_the_run_s_error():
+    """What was delivered may not be durable, so `run()` does not return as if it were."""
+    lab = same_on(rows_at([0.5]))
+    lab.to(Attentive(unclosable=True))
+
+    with pytest.raises(SinkError, match="could not be made durable"):
+        lab.run(clock="virtual", cost=0)
+    assert lab.last_run.status == "finished"
+
+
+def test_a_sink_that_is_replaced_while_the_run_is_on_is_closed():
+    """At the next batch; the new one is closed at the end."""
+    lab = same_on(rows_at([0.5, 1.5, 2.5]))
+    old, new = Attentive("here"), Attentive("here")
+    lab.to(old)
+    closed = []
+    lab.on_batch(lambda row: (row["batch_id"] == 0 and lab.to(new), closed.append(old.closed)))
+    lab.run(clock="virtual", cost=0)
+
+    assert [i for i, _ in old.batches] == [0]
+    assert [i for i, _ in new.batches] == [1, 2]
+    assert closed == [0, 1, 1]
+    assert new.closed == 1
+
+
+def test_wait_without_a_time_returns_when_the_run_halts():
+    """False: it has not ended, and nobody would ever wake a cell that went on waiting."""
+    lab = Lab(rows_at([0.01]), interval="20ms", name="unseen")
+    lab.batch(lambda batch: 1 / 0, name="broken")
+    run, answers = lab.start(), []
+    waiter = threading.Thread(target=lambda: answers.append(run.wait()), daemon=True)
+    waiter.start()
+    waiter.join(20)
+    status = run.status
+    lab.stop()
+
+    assert answers == [False]
+    assert status == "halted"
+
+
+def test_after_wait_no_thread_of_the_run_is_alive():
+    """Also not for a moment: what a script does next may be to fork."""
+    alive = []
+    for _ in range(60):
+        lab = same_on(rows_at([0.001]), interval="1ms")
+        run = lab.start(clock="virtual")
+        assert run.wait()
+        alive += [t for t in threading.enumerate() if run.run_id in t.name]
+
+    assert alive == []
+
+
+def test_a_run_of_given_length_lasts_that_long_also_when_its_source_is_drained_at_once():
+    """On the wall clock; whoever looks for silence needs it."""
+    lab = same_on(rows_at([0.001]), interval="10ms")
+    began = time.perf_counter()
+    run = lab.run("800ms")
+
+    assert time.perf_counter() - began >= 0.8
+    assert run.summary().duration_s == pytest.approx(0.8, abs=0.05)
+    assert len(run.batches) == 80
+
+
+def test_the_interpreter_switches_threads_afterwards_as_it_did_before():
+    """While runs are on it switches faster; the last one to end puts back what was there."""
+    usual = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(0.004)
+        one, other = (same_on(rows_at(np.arange(1000) / 1000), name=f"unseen {i}", interval="5ms") for i in range(2))
+        one.start()
+        other.start()
+        during = sys.getswitchinterval()
+        one.stop()
+        still = sys.getswitchinterval()
+        other.stop()
+        after = sys.getswitchinterval()
+    finally:
+        sys.setswitchinterval(usual)
+
+    assert during == still == pytest.approx(0.0005)
+    assert after == pytest.approx(0.004)
+
+
+# -- state ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_state_is_weighed_at_most_once_a_second():
+    """Fifty batches within a second: one figure, else NaN; weighing a large state takes longer than most batches."""
+    lab = Lab(rows_at((np.arange(50) + 0.5) / 10), interval="100ms", name="unseen")
+
+    @lab.batch
+    def count(batch, state):
+        state["n"] = state.get("n", 0) + len(batch)
+
+    began = time.perf_counter()
+    run = lab.run(clock="virtual", cost=0)
+    took = time.perf_counter() - began
+
+    assert len(run.batches) == 50
+    assert 1 <= run.batches.state_bytes.notna().sum() <= 1 + took
+    assert run.batches.state_bytes.notna().iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "change"),
+    [
+        pytest.param(lambda: ([1], 2), lambda v: v[0].append(9), id="a list in a tuple"),
+        pytest.param(lambda: {"deep": (0, ([1],))}, lambda v: v["deep"][1][0].append(9), id="deeper"),
+        pytest.param(lambda: np.array([[1], [2]], dtype=object), lambda v: v[0].append(9), id="a list in an array"),
+    ],
+)
+def test_what_a_failed_try_changed_inside_a_value_is_undone(value, change):
+    """A savepoint is out of reach of a change in place, wherever in the state it happens."""
+    lab, seen = Lab(rows_at([0.5, 1.5]), interval="1s", name="unseen"), []
+
+    @lab.batch
+    def work(batch, state, ctx):
+        held = state.setdefault("held", value())
+        seen.append(repr(held))
+        if ctx.batch_id == 1 and ctx.attempt == 1:
+            change(held)
+            raise ValueError("after the change")
+
+    with pytest.raises(BatchError):
+        lab.run(clock="virtual", cost=0)
+    lab.resume()
+
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+
+
+class Grows:
+    """A value in a state that grows while somebody else copies it, once."""
+
+    def __init__(self, state, mine):
+        self.state, self.mine, self.times = state, mine, 0
+
+    def __deepcopy__(self, memo):
+        if threading.get_ident() != self.mine and self.times == 0:
+            self.times += 1
+            self.state["new"] = 1
+        return self
+
+
+def test_a_state_that_grows_while_it_is_copied_is_copied_again():
+    """`calibrate` takes a copy of the live run's state, whose thread goes on meanwhile."""
+    lab, held = Lab(rows_at(np.arange(4000) / 1000), interval="20ms", name="unseen"), []
+
+    @lab.batch
+    def work(batch, state):
+        if not held:
+            held.append(Grows(state, threading.get_ident()))
+            state["grows"], state["after"] = held[0], 1
+        return len(batch)
+
+    lab.start()
+    end = time.monotonic() + 20
+    while not held or not lab.last_run.batches.shape[0]:
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    model = lab.calibrate("100ms")
+    lab.stop()
+
+    assert held[0].times == 1
+    assert model is not None
+
+
+def test_a_step_gets_a_fresh_index_whatever_the_step_before_it_returned():
+    """DESIGN 6: a RangeIndex from 0, also behind `batch[1:]`."""
+    lab, seen = Lab(rows_at([0.1, 0.2, 0.3]), interval="1s", name="unseen"), []
+    lab.map(lambda batch: batch[1:], name="tail")
+    lab.batch(lambda batch: seen.append(batch.index), name="look")
+    lab.run(clock="virtual", cost=0)
+
+    assert isinstance(seen[0], pd.RangeIndex)
+    assert list(seen[0]) == [0, 1]
+
+
+def test_a_keyed_step_by_another_key_starts_fresh_and_says_so(capsys):
+    """The states of the old keys mean nothing to the new ones, though the keys may be equal."""
+    lab = Lab(rows_at([0.1, 1.1], one=["a", "a"], other=["a", "a"]), interval="1s", name="unseen")
+
+    def count(batch, state):
+        state["n"] = state.get("n", 0) + len(batch)
+        return state["n"]
+
+    lab.batch(key="one")(count)
+    lab.step()
+    capsys.readouterr()
+    lab.batch(key="other")(count)
+    said = capsys.readouterr().err
+    lab.step()
+    lab.stop()
+
+    assert "count is now a keyed step by other: its state starts fresh" in said
+    assert lab.last_run.state == {"count": {"a": {"n": 1}}}
+
+
+# -- sinks ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_csv_that_was_replaced_by_another_of_the_same_length_is_refused(tmp_path):
+    """Its length says nothing: another file stands there, and ours has no name any more."""
+    path = tmp_path / "o.csv"
+    lab = same_on(rows_at([0.5, 1.5, 2.5]))
+    lab.to(csv(path))
+
+    def replace(row):
+        if row["batch_id"] == 0:
+            other = tmp_path / "other"
+            other.write_bytes(b"x" * path.stat().st_size)
+            os.replace(other, path)
+
+    lab.on_batch(replace)
+    with pytest.raises(SinkError, match="changed by something else"):
+        lab.run(clock="virtual", cost=0)
+
+    assert set(path.read_bytes()) == {ord("x")}
+
+
+class Killed(BaseException):
+    """From here on the process is gone."""
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_a_process_killed_in_a_rollback_leaves_a_file_that_the_next_run_takes(mode, tmp_path, monkeypatch):
+    """Between the marker and the cut: the file still has the rows that the marker takes back."""
+    path, usual = tmp_path / "o.csv", os.ftruncate
+    sink = csv(path, mode=mode)
+    sink.open("a" * 12)
+    sink.deliver(pd.DataFrame({"x": [1]}), Delivery("a" * 12, 0, ""))
+    before = sink.savepoint()
+    sink.deliver(pd.DataFrame({"x": [2]}), Delivery("a" * 12, 1, ""))
+
+    def killed(descriptor, length):
+        raise Killed
+
+    monkeypatch.setattr(os, "ftruncate", killed)
+    with pytest.raises(Killed):
+        sink.rollback(before)
+    monkeypatch.setattr(os, "ftruncate", usual)
+    next_run = csv(path, mode=mode)
+    next_run.open("b" * 12)
+    next_run.deliver(pd.DataFrame({"x": [3]}), Delivery("b" * 12, 0, ""))
+    next_run.close()
+    found = pd.read_csv(path)["x"].tolist()
+
+    assert found in ([[1, 3], [1, 2, 3]] if mode == "append" else [[3]])
+
+
+def test_a_second_run_that_appends_to_a_parquet_folder_meanwhile_is_noticed(tmp_path):
+    """Neither run would know whose parts are whose."""
+    folder = tmp_path / "out"
+    lab = same_on(rows_at([0.5, 1.5, 2.5]))
+    lab.to(parquet(folder, mode="append"))
+
+    def other_run(row):
+        if row["batch_id"] == 0:
+            other = same_on(rows_at([0.5]), name="other")
+            other.to(parquet(folder, mode="append"))
+            other.run(clock="virtual", cost=0)
+
+    lab.on_batch(other_run)
+    with pytest.raises(SinkError, match="another run"):
+        lab.run(clock="virtual", cost=0)
+
+    assert len(pd.read_parquet(folder)) == 2
+
+
+def test_a_part_of_empty_lists_has_no_null_type(tmp_path):
+    """A list of nulls is what many readers refuse, and what no later list can be put beside."""
+    lab = Lab(rows_at([0.5, 1.5]), interval="1s", name="unseen")
+    lab.batch(lambda batch: pd.DataFrame({"v": [[]], "w": [[[]]], "s": [{"in": []}]}), name="empty")
+    lab.to(parquet(tmp_path / "out"))
+    lab.run(clock="virtual", cost=0)
+    parts = sorted((tmp_path / "out").glob("*.parquet"))
+
+    assert len(parts) == 2
+    for part in parts:
+        assert "null" not in "".join(str(field.type) for field in pq.read_schema(part))
+
+
+# -- export -----------------------------------------------------------------------------------------------------------
+
+AT = pd.Timestamp("2026-01-01 12:00:00").as_unit("ns")
+WAIT = pd.Timedelta(1500, "ms").as_unit("ms")
+
+
+def timed(batch):
+    return batch.assign(at=AT, wait=WAIT)
+
+
+def test_times_come_back_from_a_script_with_their_unit(tmp_path):
+    """What a column's dtype becomes hangs on it."""
+    frame = pd.DataFrame({"at_s": [0.5, 1.5], "row": [0, 1]})
+    lab = Lab(mblab.replay(frame, arrival="at_s"), interval="1s", name="unseen")
+    lab.batch(timed)
+    found = runpy.run_path(str(lab.export(tmp_path / "p.py")))
+
+    assert (found["AT"], found["AT"].unit) == (AT, "ns")
+    assert (found["WAIT"], found["WAIT"].unit) == (WAIT, "ms")
+
+
+HASHED = """
+import math, os, re, sys
+import pandas as pd
+import mblab
+
+WORDS = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"}
+FROZEN = frozenset({"one", "two", "three", "four", "five"})
+LIMIT, SCALE, NAMES = 3, 1.5, ["a", "b"]
+
+def helper(x):
+    return x in WORDS or x in FROZEN or re.match("a", x)
+
+def other(x):
+    return math.floor(x * SCALE) + LIMIT + len(NAMES)
+
+def work(batch):
+    return batch.assign(word=[helper(str(r)) is not None for r in batch["row"]], n=other(2), up=os.sep)
+
+frame = pd.DataFrame({"at_s": [0.5, 1.5], "row": [0, 1]})
+lab = mblab.Lab(mblab.replay(frame, arrival="at_s"), interval="1s")
+lab.batch(work)
+lab.export(sys.argv[1])
+"""
+
+
+def test_two_exports_under_different_hash_seeds_are_the_same_bytes(tmp_path):
+    """So that a script under version control changes only when the pipeline does."""
+    (tmp_path / "make.py").write_text(HASHED)
+    written = []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        subprocess.run(
+            [sys.executable, tmp_path / "make.py", folder / "p.py"], check=True, timeout=120,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )  # fmt: skip
+        written.append((folder / "p.py").read_bytes())
+
+    assert written[0] == written[1]
+
+
+def test_once_takes_everything_in_one_batch_also_where_a_cap_is_set(tmp_path):
+    """`--once` is one batch with everything there is."""
+    frame = pd.DataFrame({"at_s": np.arange(20) / 10, "row": np.arange(20)})
+    lab = Lab(mblab.replay(frame, arrival="at_s"), interval="1s", max_rows_per_batch=3, policy="skip", name="unseen")
+    lab.batch(timed)
+    path = lab.export(tmp_path / "p.py")
+    done = subprocess.run(
+        [sys.executable, path, "--once", "--json"], capture_output=True, text=True, timeout=120, check=True
+    )
+    facts = json.loads(done.stdout)
+
+    assert (facts["rows"], facts["batches"]) == (20, 1)
