@@ -143,27 +143,35 @@ def test_wait_without_a_time_returns_when_the_run_halts():
     assert status == "halted"
 
 
+def dawdles(frame, event, argument):
+    """Lets a thread take its time between its last act and its end."""
+    if event == "return" and frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "threading":
+        time.sleep(0.1)
+
+
 def test_after_wait_no_thread_of_the_run_is_alive():
     """Also not for a moment: what a script does next may be to fork."""
-    alive = []
-    for _ in range(60):
-        lab = same_on(rows_at([0.001]), interval="1ms")
+    lab = same_on(rows_at([0.001]), interval="1ms")
+    threading.setprofile(dawdles)
+    try:
         run = lab.start(clock="virtual")
         assert run.wait()
-        alive += [t for t in threading.enumerate() if run.run_id in t.name]
+    finally:
+        threading.setprofile(None)
+    alive = [t for t in threading.enumerate() if run.run_id in t.name]
 
     assert alive == []
 
 
 def test_a_run_of_given_length_lasts_that_long_also_when_its_source_is_drained_at_once():
-    """On the wall clock; whoever looks for silence needs it."""
-    lab = same_on(rows_at([0.001]), interval="10ms")
+    """On the wall clock, also behind the last trigger; whoever looks for silence needs it."""
+    lab = same_on(rows_at([0.001]), interval="300ms")
     began = time.perf_counter()
     run = lab.run("800ms")
 
     assert time.perf_counter() - began >= 0.8
-    assert run.summary().duration_s == pytest.approx(0.8, abs=0.05)
-    assert len(run.batches) == 80
+    assert run.summary().duration_s == pytest.approx(0.8)
+    assert run.batches.num_input_rows.tolist() == [1, 0]
 
 
 def test_the_interpreter_switches_threads_afterwards_as_it_did_before():
@@ -211,7 +219,7 @@ def test_the_state_is_weighed_at_most_once_a_second():
     [
         pytest.param(lambda: ([1], 2), lambda v: v[0].append(9), id="a list in a tuple"),
         pytest.param(lambda: {"deep": (0, ([1],))}, lambda v: v["deep"][1][0].append(9), id="deeper"),
-        pytest.param(lambda: np.array([[1], [2]], dtype=object), lambda v: v[0].append(9), id="a list in an array"),
+        pytest.param(lambda: np.array([[1], None], dtype=object), lambda v: v[0].append(9), id="a list in an array"),
     ],
 )
 def test_what_a_failed_try_changed_inside_a_value_is_undone(value, change):
@@ -226,7 +234,7 @@ def test_what_a_failed_try_changed_inside_a_value_is_undone(value, change):
             change(held)
             raise ValueError("after the change")
 
-    with pytest.raises(BatchError):
+    with pytest.raises(BatchError, match="after the change"):
         lab.run(clock="virtual", cost=0)
     lab.resume()
 
@@ -321,6 +329,7 @@ def test_a_csv_that_was_replaced_by_another_of_the_same_length_is_refused(tmp_pa
         lab.run(clock="virtual", cost=0)
 
     assert set(path.read_bytes()) == {ord("x")}
+    assert lab.last_run.batches.status.tolist() == ["ok", "failed"]  # at the very next batch, before rows are lost
 
 
 class Killed(BaseException):

@@ -1,0 +1,137 @@
+"""Plant one mistake after the other and see whether a test notices.
+
+    uv run python -m tests.mutants --seed 7 --count 300                     # engine, driver, steps and sinks
+    uv run python -m tests.mutants --seed 7 --count 40 --only mblab/engine  # a part of it
+    uv run python -m tests.mutants --seed 7 --count 300 --again             # those that survived, once more
+
+What is known already is not tried again, so it can be stopped at any time. The table is written into
+`tests/benchmarks/results/`. A change that nobody can see has its reason in `tests/mutants/unseen.json`, under its name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections import Counter
+from pathlib import Path
+
+from .changes import Change, changes_of
+from .workshop import Job, Workshop
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "tests" / "benchmarks" / "results"
+UNSEEN = Path(__file__).with_name("unseen.json")
+DEFAULT = ["mblab/engine", "mblab/steps", "mblab/sinks"]
+
+# The tests that are about a module, the quickest first; the longest prefix that fits counts.
+TESTS = {
+    "mblab/timing": ["test_durations", "test_reference", "test_schedule", "test_engine", "test_hands_unseen"],
+    "mblab/engine": [
+        "test_reference", "test_hands_unseen", "test_run", "test_engine", "test_schedule", "test_lab", "test_sink_contract",
+        "test_checks", "test_hands", "test_hands_faults",
+    ],
+    "mblab/engine/record.py": ["test_record"],
+    "mblab/engine/feed.py": ["test_reference", "test_hands_unseen", "test_engine", "test_live", "test_lab", "test_checks"],
+    "mblab/steps": ["test_steps", "test_state", "test_hands_unseen", "test_engine", "test_lab", "test_magics", "test_checks"],
+    "mblab/sinks": ["test_hands_unseen", "test_sink_contract", "test_sinks", "test_sqlite", "test_export"],
+    "mblab/sinks/sqlite.py": ["test_sqlite", "test_sink_contract", "test_export"],
+}  # fmt: skip
+
+
+def tests_of(file: str) -> tuple[str, ...]:
+    """The test files that are about a module."""
+    fits = [prefix for prefix in TESTS if file.startswith(prefix)]
+    names = TESTS[max(fits, key=len)] if fits else ["test_engine", "test_lab"]
+    return tuple(f"tests/{name}.py" for name in names if (ROOT / "tests" / f"{name}.py").exists())
+
+
+def drawn(only: list[str], seed: int, count: int) -> list[Change]:
+    """So many of all changes of some modules, by a seed, in the order in which they stand."""
+    files = sorted({f.relative_to(ROOT).as_posix() for part in only for f in _modules(ROOT / part)})
+    every = [change for file in files for change in changes_of(ROOT, file)]
+    chosen = random.Random(seed).sample(range(len(every)), min(count, len(every)))
+    print(f"{len(chosen)} of {len(every)} changes of {len(files)} modules", file=sys.stderr)
+    return [every[i] for i in sorted(chosen)]
+
+
+def _modules(place: Path) -> list[Path]:
+    return [place] if place.is_file() else sorted(place.rglob("*.py"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__.partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--only", nargs="+", default=DEFAULT, metavar="PATH", help="modules or folders")
+    parser.add_argument("--tests", nargs="+", metavar="PATH", help="test files instead of those of the map")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--again", action="store_true", help="try those that survived once more")
+    parser.add_argument("--list", action="store_true", help="show the changes and try none")
+    given = parser.parse_args()
+    changes = drawn(given.only, given.seed, given.count)
+    if given.list:
+        for change in changes:
+            print(f"{change.name} {change.file}:{change.line} {change.where} ({change.kind})\n{change.diff}")
+        return 0
+
+    where = "all" if given.only == DEFAULT else "-".join(Path(p).with_suffix("").name for p in given.only)
+    notes = RESULTS / f"mutants-{where}-seed{given.seed}.jsonl"
+    known = _read(notes)
+    todo = [c for c in changes if c.name not in known or (given.again and known[c.name]["outcome"] == "survived")]
+    by_name = {change.name: change for change in todo}
+    jobs = [Job(c.name, c.file, c.after, tuple(given.tests or ()) or tests_of(c.file)) for c in todo]
+    workshop = Workshop(ROOT, given.workers)
+    try:
+        for done, verdict in enumerate(workshop.verdicts(jobs), 1):
+            change = by_name[verdict.job.name]
+            known[change.name] = {
+                "name": change.name, "file": change.file, "line": change.line, "where": change.where,
+                "kind": change.kind, "outcome": verdict.outcome, "by": verdict.by, "seconds": round(verdict.seconds, 1),
+                "diff": change.diff,
+            }  # fmt: skip
+            notes.write_text("".join(json.dumps(fact) + "\n" for fact in known.values()), "utf-8")
+            print(f"{done}/{len(jobs)} {verdict.outcome:8} {verdict.seconds:5.1f} s {change.file}:{change.line} {verdict.by}",
+                  file=sys.stderr)  # fmt: skip
+    finally:
+        workshop.close()
+        facts = [known[c.name] for c in changes if c.name in known]
+        notes.with_suffix(".md").write_text(_table(facts, " ".join(sys.argv[1:])), "utf-8")
+    unexplained = [f for f in facts if f["outcome"] == "survived" and f["name"] not in _reasons()]
+    print(
+        f"{dict(Counter(f['outcome'] for f in facts))}; {len(unexplained)} survived without a reason", file=sys.stderr
+    )
+    return 1 if unexplained else 0
+
+
+def _read(notes: Path) -> dict[str, dict]:
+    lines = notes.read_text("utf-8").splitlines() if notes.exists() else []
+    return {fact["name"]: fact for fact in map(json.loads, lines)}
+
+
+def _reasons() -> dict[str, str]:
+    return json.loads(UNSEEN.read_text("utf-8")) if UNSEEN.exists() else {}
+
+
+def _table(facts: list[dict], command: str) -> str:
+    reasons, counts = _reasons(), Counter(fact["outcome"] for fact in facts)
+    head = (
+        f"`python -m tests.mutants {command}`: {len(facts)} tried, {counts['killed']} killed, {counts['hangs']} noticed by a "
+        f"hang, {counts['survived']} survived."
+    )
+    lines = ["# Planted changes", "", head, ""]
+    for outcome in ("survived", "hangs", "killed"):
+        some = [fact for fact in facts if fact["outcome"] == outcome]
+        lines += [f"## {outcome} ({len(some)})", ""] if some else []
+        for fact in some:
+            why = reasons.get(fact["name"]) if outcome == "survived" else fact["by"]
+            lines += [
+                f"`{fact['name']}` {fact['file']}:{fact['line']} {fact['where']} ({fact['kind']}): {why or 'no reason yet'}",
+                "```diff", fact["diff"], "```",
+            ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

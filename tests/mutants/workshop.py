@@ -1,0 +1,238 @@
+"""Runs tests on a changed copy of the package, quickly: pandas and pytest are imported once, and every try is a fork.
+
+changes -> [workshop]: copy, change, fork, pytest -x -> verdicts
+"""
+
+from __future__ import annotations
+
+import compileall
+import importlib
+import os
+import py_compile
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+COPIED = ("mblab", "tests", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "uv.lock")
+LINKED = ("datasets", "notebooks")
+LEAST_LIMIT_S, SLOWER = 60.0, 5.0  # a try may take so many times what the unchanged package takes
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to try.
+
+    Attributes:
+        name: What it is known by.
+        file: The module that is another, relative to the root; empty for none.
+        text: What stands in it instead.
+        tests: Test files, the quickest first.
+    """
+
+    name: str
+    file: str
+    text: str
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of it: killed, hangs (killed too) or survived; by which test, and after how long."""
+
+    job: Job
+    outcome: str
+    by: str
+    seconds: float
+
+
+@dataclass
+class _Try:
+    job: Job
+    bench: Path
+    pid: int
+    log: Path
+    since: float
+
+
+class Workshop:
+    """Copies of a project, one a worker, and the forks that try things in them."""
+
+    def __init__(self, root: Path, workers: int = 2) -> None:
+        self.root = root
+        self.folder = Path(tempfile.mkdtemp(prefix="mutants-"))
+        self._limits: dict[tuple[str, ...], float] = {}
+        self._free = [self._bench(i) for i in range(workers)]
+        warm()
+
+    def _bench(self, number: int) -> Path:
+        bench = self.folder / str(number)
+        bench.mkdir()
+        ignore = shutil.ignore_patterns("__pycache__", "results", "browser", ".*")
+        for name in COPIED:
+            source = self.root / name
+            if source.is_dir():
+                shutil.copytree(source, bench / name, ignore=ignore)
+            elif source.exists():
+                shutil.copy(source, bench / name)
+        for name in LINKED:
+            (bench / name).symlink_to(self.root / name)
+        # never looked at again by time and size: two changes of a second may have the same
+        compileall.compile_dir(
+            bench / "mblab", quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
+        return bench
+
+    def close(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def limit_s(self, tests: tuple[str, ...]) -> float:
+        """How long tests may take; the unchanged package must pass them.
+
+        Raises:
+            RuntimeError: It does not.
+        """
+        if tests not in self._limits:
+            (verdict,) = self._results([Job("unchanged", "", "", tests)], 3600.0)
+            if verdict.outcome != "survived":
+                raise RuntimeError(f"the unchanged package does not pass {' '.join(tests)}: {verdict.by}")
+            self._limits[tests] = max(LEAST_LIMIT_S, SLOWER * verdict.seconds)
+        return self._limits[tests]
+
+    def verdicts(self, jobs: Iterable[Job]) -> Iterator[Verdict]:
+        """Try one thing after the other, some at once, and yield what became of them as it is known."""
+        jobs = list(jobs)
+        for tests in {job.tests for job in jobs}:
+            self.limit_s(tests)
+        yield from self._results(jobs, None)
+
+    def _results(self, jobs: list[Job], limit_s: float | None) -> Iterator[Verdict]:
+        running: list[_Try] = []
+        waiting = list(reversed(jobs))
+        try:
+            while waiting or running:
+                while waiting and self._free:
+                    running.append(self._begin(waiting.pop()))
+                time.sleep(0.01)
+                for each in list(running):
+                    verdict = self._look(each, limit_s or self.limit_s(each.job.tests))
+                    if verdict is not None:
+                        running.remove(each)
+                        yield verdict
+        finally:
+            for each in running:
+                self._end(each)
+
+    def _begin(self, job: Job) -> _Try:
+        bench = self._free.pop()
+        if job.file:
+            _put(bench, job.file, job.text)
+        log = self.folder / f"{bench.name}.log"
+        since, pid = time.monotonic(), os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                code = _in_the_fork(bench, log, job.tests)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        return _Try(job, bench, pid, log, since)
+
+    def _look(self, each: _Try, limit_s: float) -> Verdict | None:
+        pid, status = os.waitpid(each.pid, os.WNOHANG)
+        took = time.monotonic() - each.since
+        if pid == 0 and took < limit_s:
+            return None
+        if pid == 0:
+            self._end(each)
+            return Verdict(each.job, "hangs", f"longer than {limit_s:.0f} s", took)
+        _kill_group(each.pid)  # what its tests may have left behind
+        code = os.waitstatus_to_exitcode(status)
+        self._tidy(each)
+        by = _failed_in(each.log.read_text(errors="replace"))
+        return Verdict(each.job, "survived" if code == 0 else "killed", by if code else "", took)
+
+    def _end(self, each: _Try) -> None:
+        _kill_group(each.pid)
+        os.waitpid(each.pid, 0)
+        self._tidy(each)
+
+    def _tidy(self, each: _Try) -> None:
+        if each.job.file:
+            _put(each.bench, each.job.file, (self.root / each.job.file).read_text("utf-8"))
+        self._free.append(each.bench)
+
+
+WARM = (
+    "hypothesis.stateful",
+    "jupyter_client.manager",
+    "pandas",
+    "psutil",
+    "pyarrow.parquet",
+    "pytest",
+    "tenacity",
+    "tqdm",
+)
+
+
+def warm() -> None:
+    """Import what every try needs, but nothing of the package itself."""
+    for name in WARM:
+        importlib.import_module(name)
+
+
+def _put(bench: Path, file: str, text: str) -> None:
+    (bench / file).write_text(text, "utf-8")
+    py_compile.compile(str(bench / file), quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+
+
+def _in_the_fork(bench: Path, log: Path, tests: tuple[str, ...]) -> int:
+    os.setsid()
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    os.chdir(bench)
+    sys.path.insert(0, str(bench))
+    os.environ.update(PYTHONPATH=str(bench), PYTHONDONTWRITEBYTECODE="1")
+    sys.dont_write_bytecode = True
+    for name in [m for m in sys.modules if m.partition(".")[0] in ("mblab", "tests")]:
+        del sys.modules[name]
+    import pytest
+
+    there = [test for test in tests if Path(test.partition("::")[0]).exists()]
+    options = [
+        "-x",
+        "-q",
+        "--no-header",
+        "--tb=line",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--hypothesis-seed=0",
+    ]
+    options += ["-o", "filterwarnings=error\nignore::pytest.PytestAssertRewriteWarning"]  # warm is imported before
+    return int(pytest.main([*options, "-c", "pyproject.toml", "--rootdir", str(bench), *there]))
+
+
+def _kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _failed_in(log: str) -> str:
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)", log, re.MULTILINE)
+    if found:
+        return found[1].removeprefix("tests/")
+    lines = [line for line in log.splitlines() if line.strip()]
+    return lines[-1][:120] if lines else "no output"
