@@ -57,6 +57,7 @@ class Verdict:
 class _Try:
     job: Job
     bench: Path
+    usual: str  # what stood in the module
     pid: int
     log: Path
     since: float
@@ -131,8 +132,9 @@ class Workshop:
                 self._end(each)
 
     def _begin(self, job: Job) -> _Try:
-        bench = self._free.pop()
+        bench, usual = self._free.pop(), ""
         if job.file:
+            usual = (bench / job.file).read_text("utf-8")
             _put(bench, job.file, job.text)
         log = self.folder / f"{bench.name}.log"
         since, pid = time.monotonic(), os.fork()
@@ -146,7 +148,7 @@ class Workshop:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
-        return _Try(job, bench, pid, log, since)
+        return _Try(job, bench, usual, pid, log, since)
 
     def _look(self, each: _Try, limit_s: float) -> Verdict | None:
         pid, status = os.waitpid(each.pid, os.WNOHANG)
@@ -169,7 +171,7 @@ class Workshop:
 
     def _tidy(self, each: _Try) -> None:
         if each.job.file:
-            _put(each.bench, each.job.file, (self.root / each.job.file).read_text("utf-8"))
+            _put(each.bench, each.job.file, each.usual)
         self._free.append(each.bench)
 
 
