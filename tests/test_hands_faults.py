@@ -321,12 +321,12 @@ def test_a_knob_moved_while_step_moves_on_acts_before_the_jump(labs):
 
 
 class HeldUp:
-    """A wall clock on which one thread is held up right after it has read the time."""
+    """A wall clock on which one thread, once it has read the time, is held up until the next batch has begun."""
 
     virtual = False
 
-    def __init__(self, who, held_s):
-        self._who, self._held_s, self._origin, self._frozen = who, held_s, time.perf_counter_ns(), 0
+    def __init__(self, who, begun):
+        self._who, self._begun, self._origin, self._frozen = who, begun, time.perf_counter_ns(), 0
 
     def start(self):
         self._origin, self._frozen = time.perf_counter_ns(), None
@@ -334,7 +334,7 @@ class HeldUp:
     def now_ns(self):
         now = time.perf_counter_ns() - self._origin if self._frozen is None else self._frozen
         if threading.get_ident() == self._who:
-            time.sleep(self._held_s)
+            self._begun.wait(0.8)  # where reading and noting are one act, it cannot begin meanwhile
         return now
 
     def wait_until(self, deadline_ns, wake, *, spin=False):
@@ -354,24 +354,25 @@ class HeldUp:
         self._origin -= max(0, to_ns - (time.perf_counter_ns() - self._origin))
 
 
-@issue_11("the clock is read, and the change noted when the batch has begun")
 def test_the_time_of_a_change_is_read_and_noted_in_one_act(labs):
     """A05b: a thread that is held up between the two notes no time that lies before a batch that ran without it."""
-    lab = labs(stream(500), interval="300ms")
-    lab.batch(len, name="rows")
-    run = lab.start(clock=HeldUp(threading.get_ident(), 0.15))
+    lab, begun = labs(stream(500), interval="500ms"), threading.Event()
+    lab.batch(lambda batch: begun.set() or len(batch), name="rows")
+    run = lab.start(clock=HeldUp(threading.get_ident(), begun))
     until(lambda: len(run.batches) == 2)
-    time.sleep(0.2)  # 0.8 s and a little: 0.1 s before the third trigger
-    lab.interval = "120ms"
+    begun.clear()
+    lab.interval = "200ms"
     until(lambda: len(run.batches) >= 7)
     lab.stop()
     controls, due = run.controls, run.batches.due_s.tolist()
-    again = labs(stream(500), interval="300ms")
+    again = labs(stream(500), interval="500ms")
     again.batch(len, name="rows")
-    virtual = again.run("5s", clock="virtual", cost=0, controls=controls)
+    virtual = again.run("8s", clock="virtual", cost=0, controls=controls)
 
     assert len(controls) == 1
-    assert virtual.batches.due_s.tolist()[: len(due)] == due
+    assert (
+        virtual.batches.due_s.tolist()[:4] == due[:4]
+    )  # the batch that was kept waiting is late, and so are those after
 
 
 @issue_11("the virtual clock counts what on_batch takes")
@@ -577,7 +578,6 @@ def test_a_dropped_lab_s_thread_ends_whatever_watches_it(then):
 # -- A11, A13: what is noted is what ran ----------------------------------------------------------------------------
 
 
-@issue_11("the version is read when the batch ends")
 def test_a_batch_is_noted_with_the_version_that_ran(labs):
     """A11: a cell that is run again while a batch is in hand."""
     lab = labs(rows_at([0.01, 0.06, 0.11]), interval="50ms")
