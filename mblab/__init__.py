@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from mblab.lab import Lab, load_run
     from mblab.runs.comparison import compare
     from mblab.runs.run import Run
-    from mblab.sources import poll, replay, simulate, watch
+    from mblab.sources import replay, simulate
+    from mblab.sources.live.poll import poll
+    from mblab.sources.live.watch import watch
     from mblab.tuning.cost import CostModel
     from mblab.tuning.whatif import predict
 

@@ -17,7 +17,9 @@ import pytest
 from mblab import Lab, sinks
 from mblab.engine.record import record
 from mblab.errors import MblabError, SettingError, SinkError, SourceChanged, SourceError
-from mblab.sources import poll, replay, watch
+from mblab.sources import replay
+from mblab.sources.live.poll import poll
+from mblab.sources.live.watch import watch
 from mblab.tables import base as tables
 from mblab.tables import csv, jsonl, parquet
 

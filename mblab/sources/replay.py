@@ -24,12 +24,12 @@ from mblab.sources.base import Block, Position
 from mblab.sources.looping import Extent, Measure, moved
 from mblab.sources.modifiers.modified import Modifiable
 from mblab.sources.recording import Recording, recording_in
-from mblab.support.arguments import column_name, column_names, flag, number, plain, user_path, whole
+from mblab.support.arguments import column_name, column_names, flag, number, one_of, plain, user_path, whole
 from mblab.tables.base import ArrowTable, FrameTable, Table, as_pandas, each_once, tidy_frame
 from mblab.tables.files import ENDINGS, FilesTable, open_path
 from mblab.tables.parquet import ParquetTable
 from mblab.tables.sorting import SortedTable
-from mblab.tables.timestamps import check_tz, check_unit, epoch_ns
+from mblab.tables.timestamps import UNITS, check_tz, epoch_ns
 from mblab.timing.durations import NS
 from mblab.timing.times import Times
 
@@ -339,7 +339,7 @@ def replay(
         loop=loop,
         sort=sort,
         tz=check_tz(tz),
-        unit=check_unit(unit),
+        unit=one_of(unit, "unit", [*UNITS]),
     )
     _check_columns(source)
     if source.frame is None or source.clock_column is None:

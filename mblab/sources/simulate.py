@@ -315,7 +315,7 @@ class Simulate:
         return "simulate(make_rows, arrivals=...), simulate.sensors(), .orders(), .clicks() or .requests()"
 
 
-def check_make_rows(make_rows: object) -> None:
+def check_make_rows(make_rows: MakeRows) -> None:
     """Raise unless the function can be called as make_rows(n, rng, times)."""
     fn = function(make_rows, "make_rows", "make_rows(n, rng, times)")
     try:

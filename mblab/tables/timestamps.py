@@ -16,22 +16,16 @@ import numpy as np
 import pandas as pd
 
 from mblab.errors import SettingError, SettingTypeError, SourceError, did_you_mean, shown
-from mblab.support.arguments import one_of
 
 if TYPE_CHECKING:
     from mblab.timing.times import Times
 
-__all__ = ["UNITS", "check_tz", "check_unit", "epoch_ns"]
+__all__ = ["UNITS", "check_tz", "epoch_ns"]
 
 UNITS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1, "min": 60 * 10**9, "h": 3600 * 10**9}
 
 
-def check_unit(unit: object) -> str:
-    """Return the unit that numbers are in."""
-    return one_of(unit, "unit", [*UNITS])
-
-
-def check_tz(tz: object) -> str | None:
+def check_tz(tz: str | None) -> str | None:
     """Return the name of a time zone, or None."""
     if tz is None:
         return None
