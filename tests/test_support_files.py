@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 import warnings
 from pathlib import Path
 
@@ -461,6 +462,10 @@ def test_a_lock_dies_with_its_holder_though_a_forked_child_lives(tmp_path, end):
             assert holder.stdout.readline() == b"released\n"
         os.kill(child, 0)  # it lives
         lock = DISK.lock(file)
+        until = time.monotonic() + 20
+        while end == "kill" and lock is None and time.monotonic() < until:  # the child may not have run at all yet
+            time.sleep(0.01)
+            lock = DISK.lock(file)
         assert lock is not None
         lock.release()
     finally:

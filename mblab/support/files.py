@@ -136,6 +136,10 @@ if sys.platform == "win32":
         except OSError:
             return False
         return True
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, LOCK_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 else:
     import fcntl
 
@@ -146,15 +150,25 @@ else:
             return False
         return True
 
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
 
 class _SystemLock:
     """A lock by the descriptor that holds it."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
+        self.is_taken = _try_lock(descriptor)
         _held.add(self)
 
     def release(self) -> None:
+        if self._descriptor is not None and self.is_taken:
+            _unlock(self._descriptor)  # closing is not enough while a child that was just forked has its copy
+        self.forget()
+
+    def forget(self) -> None:
+        """Close the descriptor, which frees the lock when nobody has another copy."""
         _held.discard(self)
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
@@ -172,7 +186,7 @@ def _after_fork_in_child() -> None:
     """
     _draws.seed()
     for lock in [*_held]:
-        lock.release()
+        lock.forget()
     _locking.release()
 
 
@@ -234,9 +248,13 @@ class SystemDisk:
     def lock(self, file: Path) -> Lock | None:
         with _locking:
             descriptor = self.open(file)
-            lock = _SystemLock(descriptor)
             try:
-                if _try_lock(descriptor):
+                lock = _SystemLock(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            try:
+                if lock.is_taken:
                     self.truncate(descriptor, 0)
                     write_all(descriptor, f"{os.getpid()}\n".encode(), 0, self)
                     return lock
