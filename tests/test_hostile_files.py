@@ -57,7 +57,7 @@ def file(folder, name, content):
         ("rows.jsonl", '{"t": 1}\n'.encode("utf-16"), "is UTF-16 text"),
         ("rows.csv", "t,v\n1,e\n2,é\n".encode("latin-1"), "line 3, must be UTF-8 text, but is not in column 'v'"),
         ("rows.csv", "t,é\n1,e\n".encode("latin-1"), "line 1, must be UTF-8 text, but is not in the header"),
-        ("rows.csv", gzip.compress(b"t,v\n1,2\n"), "is packed by gzip; unpack it first"),
+        ("rows.csv", gzip.compress(b"t,v\n1,2\n", mtime=0), "is packed by gzip; unpack it first"),
         ("rows.jsonl", b"PK\x03\x04rest", "is packed by zip"),
         ("rows.csv", b"\x28\xb5\x2f\xfdrest", "is packed by zstd"),
         ("rows.csv", b"PAR1rest", "is a Parquet file; let its name end in .parquet"),
