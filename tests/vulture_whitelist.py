@@ -37,6 +37,7 @@ _.mblab  # IPython, for %mblab
 _._options  # typer, before every verb
 _.show_version
 _._constructor  # pandas, for what is made of a frame of ours
+_.requested_schema  # Arrow, when it asks a frame for a stream
 _.attrs  # pandas: what rows carry along is taken off them
 
 # facts that are written down for whoever reads them, by position or by name
