@@ -23,7 +23,11 @@ from pathlib import Path
 
 COPIED = ("mblab", "tests", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "uv.lock")
 LINKED = ("datasets", "notebooks")
-LEAST_LIMIT_S, SLOWER = 60.0, 5.0  # a try may take so many times what the unchanged package takes
+FIRST_LIMIT_S, LEAST_LIMIT_S, SLOWER = (
+    3600.0,
+    60.0,
+    5.0,
+)  # a try may take so many times what the unchanged package takes
 
 
 @dataclass(frozen=True)
@@ -94,27 +98,22 @@ class Workshop:
     def close(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def limit_s(self, tests: tuple[str, ...]) -> float:
-        """How long tests may take; the unchanged package must pass them.
+    def verdicts(self, jobs: Iterable[Job]) -> Iterator[Verdict]:
+        """Try one thing after the other, some at once, and yield what became of them as it is known.
 
         Raises:
-            RuntimeError: It does not.
+            RuntimeError: The unchanged package does not pass the tests.
         """
-        if tests not in self._limits:
-            (verdict,) = self._results([Job("unchanged", "", "", tests)], 3600.0)
+        jobs = list(jobs)
+        usual = [Job("unchanged", "", "", tests) for tests in {job.tests for job in jobs} - self._limits.keys()]
+        for verdict in self._results(usual):
+            tests = verdict.job.tests
             if verdict.outcome != "survived":
                 raise RuntimeError(f"the unchanged package does not pass {' '.join(tests)}: {verdict.by}")
             self._limits[tests] = max(LEAST_LIMIT_S, SLOWER * verdict.seconds)
-        return self._limits[tests]
+        yield from self._results(jobs)
 
-    def verdicts(self, jobs: Iterable[Job]) -> Iterator[Verdict]:
-        """Try one thing after the other, some at once, and yield what became of them as it is known."""
-        jobs = list(jobs)
-        for tests in {job.tests for job in jobs}:
-            self.limit_s(tests)
-        yield from self._results(jobs, None)
-
-    def _results(self, jobs: list[Job], limit_s: float | None) -> Iterator[Verdict]:
+    def _results(self, jobs: list[Job]) -> Iterator[Verdict]:
         running: list[_Try] = []
         waiting = list(reversed(jobs))
         try:
@@ -123,7 +122,7 @@ class Workshop:
                     running.append(self._begin(waiting.pop()))
                 time.sleep(0.01)
                 for each in list(running):
-                    verdict = self._look(each, limit_s or self.limit_s(each.job.tests))
+                    verdict = self._look(each, self._limits.get(each.job.tests, FIRST_LIMIT_S))
                     if verdict is not None:
                         running.remove(each)
                         yield verdict
