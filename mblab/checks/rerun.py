@@ -157,7 +157,7 @@ def _no_difference() -> pd.DataFrame:
     return difference(pd.DataFrame(), pd.DataFrame())
 
 
-def check_batch_id(k: object, verb: str = "rerun") -> int:
+def check_batch_id(k: int, verb: str = "rerun") -> int:
     """Return a batch's number, or raise `SettingError`."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
         raise SettingError(f"{verb} needs the number of a batch, 0 or more, got {shown(k)}.")

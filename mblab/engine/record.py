@@ -13,9 +13,10 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 
 from mblab.errors import MblabError, SettingError, SettingTypeError, SourceError, shown
 from mblab.sources.base import Block, Source
@@ -27,6 +28,9 @@ from mblab.tables.base import DECODE_ROWS, each_once
 from mblab.timing.clock import WallClock
 from mblab.timing.durations import NS, Duration, duration_ns, format_s
 from mblab.timing.times import Times, scale_ns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["record"]
 
@@ -158,7 +162,7 @@ class _Writer:
         self._file: Any = None
         self._schema: Any = None
 
-    def add(self, rows: Any, arrival_ns: Times) -> None:
+    def add(self, rows: pd.DataFrame, arrival_ns: Times) -> None:
         """Take in rows and their arrivals."""
         import pyarrow as pa
 
@@ -218,7 +222,7 @@ class _Writer:
         except pa.ArrowException:
             return self._held[0].schema  # the write says which column it is
 
-    def _noted(self, schema: Any) -> Any:
+    def _noted(self, schema: pa.Schema) -> pa.Schema:
         facts = {"arrival": ARRIVAL, "event_time": self._source.event_time, "source": self._source.describe()}
         return schema.with_metadata({**(self._held[0].schema.metadata or {}), MARK: json.dumps(facts).encode()})
 

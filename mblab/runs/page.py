@@ -86,7 +86,7 @@ class Page:
             self.paragraph(f"The newest {ROWS_SHOWN:,} of {len(frame):,} rows.")
         self._body.append(f'<div class="card rows" data-rows="{name}"></div>')
 
-    def _embed(self, kind: str, value: object) -> str:
+    def _embed(self, kind: str, value: Mapping[str, Any]) -> str:
         name = f"{kind}-{len(self._data) + 1}"
         self._data[name] = script_json(value)
         return name
@@ -123,7 +123,7 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def script_json(value: object) -> str:
+def script_json(value: Mapping[str, Any]) -> str:
     r"""Return a value as JSON that may stand inside a script element, whatever texts it holds.
 
     >>> script_json({"a": "</script>"})

@@ -107,7 +107,7 @@ def _add_code(page: Page, code: Sequence[Mapping[str, Any]]) -> None:
         page.paragraph("No step: the source's rows went through as they came.")
 
 
-def _state_text(state: object) -> str:
+def _state_text(state: Mapping[Any, Any]) -> str:
     text = json.dumps(_tidy(state), indent=1, default=str, ensure_ascii=False)
     return text if len(text) <= STATE_CHARACTERS else text[:STATE_CHARACTERS] + "\n… and more"
 

@@ -9,7 +9,7 @@ import functools
 import inspect
 import linecache
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,14 +76,14 @@ def _text_of(fn: Callable[..., Any]) -> str | None:
         return None
 
 
-def _name_of(fn: Callable[..., Any], name: object) -> str:
+def _name_of(fn: Callable[..., Any], name: str | None) -> str:
     if name is not None:
         return arguments.name(name, hint="; leave it out to use the function's own name")
     own = getattr(getattr(fn, "func", fn), "__name__", type(fn).__name__)
     return own if own.isidentifier() else "step"
 
 
-def _key_of(key: object) -> tuple[str, ...] | None:
+def _key_of(key: str | Sequence[str] | None) -> tuple[str, ...] | None:
     if key is None:
         return None
     names = (key,) if isinstance(key, str) else tuple(key) if isinstance(key, list | tuple) else None
@@ -132,7 +132,7 @@ def _parameters_of(fn: Callable[..., Any], kind: Kind, name: str) -> tuple[str, 
     return tuple(roles)
 
 
-def make_step(fn: object, kind: Kind, *, key: object = None, name: object = None) -> Step:
+def make_step(fn: object, kind: Kind, *, key: str | Sequence[str] | None = None, name: str | None = None) -> Step:
     """Check a function and describe it as a step.
 
     Raises:

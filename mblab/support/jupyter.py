@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from mblab.errors import SettingError, shown
 
@@ -30,6 +30,12 @@ class Cell:
 
     cell: str | None
     execution: str
+
+
+class _Result(Protocol):
+    """What IPython says of a cell that has ended."""
+
+    success: bool
 
 
 def _shell() -> Any | None:
@@ -66,9 +72,9 @@ def on_cell_end(callback: Callable[[bool], None]) -> bool:
     if shell is None or _kernel() is None:
         return False
 
-    def once(result: Any = None) -> None:
+    def once(result: _Result | None = None) -> None:
         shell.events.unregister("post_run_cell", once)
-        callback(bool(getattr(result, "success", False)))
+        callback(result is not None and result.success)
 
     shell.events.register("post_run_cell", once)
     return True

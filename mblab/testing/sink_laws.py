@@ -91,7 +91,10 @@ def _deliver(sink: Sink, *batches: pd.DataFrame, run: str = RUN, first: int = 0,
         sink.deliver(batch, Delivery(run, batch_id, input_hash))
 
 
-def _same(found: object, expected: object, what: str) -> None:
+Found = TypeVar("Found")
+
+
+def _same(found: Found, expected: Found, what: str) -> None:
     if found != expected:
         raise AssertionError(f"{what}: expected {shown(expected, 160)}, found {shown(found, 160)}")
 
