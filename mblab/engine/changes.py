@@ -23,13 +23,16 @@ class Changes:
         current: The settings that a change moves when it is accepted.
         clock: The run's.
         scripted: Changes known beforehand; they do not move `current`.
+
+    Attributes:
+        pending: (time, order of coming, change) of those that do not act yet; empty as a rule.
     """
 
     def __init__(self, current: CurrentSettings, clock: Clock, scripted: Iterable[Control] = ()) -> None:
         self._current, self._clock = current, clock
         self._lock = threading.Lock()
         self._order = itertools.count()
-        self._pending = sorted((control.at_ns, next(self._order), control) for control in scripted)
+        self.pending: list[tuple[int, int, Control]] = sorted((c.at_ns, next(self._order), c) for c in scripted)
 
     def accept(self, change: Change, at_ns: int | None = None) -> None:
         """Take a change; its time is read here.
@@ -44,7 +47,7 @@ class Changes:
         with self._lock:
             self._current.move(change)
             at = self._clock.now_ns() if at_ns is None else at_ns
-            bisect.insort(self._pending, (at, next(self._order), Control(at, change)))
+            bisect.insort(self.pending, (at, next(self._order), Control(at, change)))
 
     def before(self, start_ns: int) -> bool:
         """Return whether one was accepted before a nominal start: it acts on that batch already.
@@ -52,9 +55,9 @@ class Changes:
         What is accepted after this was asked at a batch's start has a later time, and is about the batches after it.
         """
         with self._lock:
-            return bool(self._pending) and self._pending[0][0] < start_ns
+            return bool(self.pending) and self.pending[0][0] < start_ns
 
     def take(self) -> Control:
         """Take the oldest."""
         with self._lock:
-            return self._pending.pop(0)[2]
+            return self.pending.pop(0)[2]

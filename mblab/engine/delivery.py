@@ -27,22 +27,19 @@ class DeliverySet:
         self._sinks: tuple[Sink, ...] = ()
         self._adopted: tuple[Sink, ...] = ()  # what `_sinks` was made from
 
-    def __len__(self) -> int:
-        return len(self._sinks)
-
     def open(self, sinks: tuple[Sink, ...]) -> None:
         """Get ready for a run."""
         self.adopt(sinks)
         self._output.open(self._run_id)
 
-    def adopt(self, sinks: tuple[Sink, ...]) -> None:
-        """Go on with these sinks: those that are gone are closed, new ones opened.
+    def adopt(self, sinks: tuple[Sink, ...]) -> bool:
+        """Go on with these sinks: those that are gone are closed, new ones opened; return whether one takes part.
 
         Raises:
             SinkError: One cannot be opened.
         """
         if sinks is self._adopted:
-            return
+            return bool(self._sinks)
         wanted = tuple(s for s in sinks if self._effects or not s.effects)
         for sink in self._sinks:
             if sink not in wanted:
@@ -51,6 +48,7 @@ class DeliverySet:
             if sink not in self._sinks:
                 sink.open(self._run_id)
         self._sinks, self._adopted = wanted, sinks
+        return bool(wanted)
 
     def deliver(self, rows: pd.DataFrame, delivery: Delivery) -> None:
         """Deliver a batch to every sink, in order.

@@ -15,7 +15,6 @@ runs the same rows again.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 
@@ -35,6 +34,7 @@ from mblab.sinks.base import Delivery, Sink
 from mblab.sources.live.base import refuse_speedup
 from mblab.steps.state import StateStore, size_bytes
 from mblab.timing.clock import Clock
+from mblab.timing.durations import NS
 from mblab.timing.schedule import Timetable, Trigger
 from mblab.timing.times import Times
 
@@ -93,7 +93,7 @@ class Engine:
         self._backlog = Backlog()
         self._runner = StepsRunner(pipeline.steps)
         self._deliveries = DeliverySet(run_id, output, effects=effects)
-        self._sampled_s = -math.inf
+        self._sample_ns = 0  # when the state is weighed next
         self.last_end_ns = 0
         if settings.speedup is not None or any("speedup" in c.change for c in controls):
             refuse_speedup(pipeline.source)
@@ -139,7 +139,7 @@ class Engine:
         if self._planned is not None:
             return self._planned.trigger.start_ns
         trigger = self.timetable.peek()
-        while self.changes.before(trigger.start_ns):
+        while self.changes.pending and self.changes.before(trigger.start_ns):
             if self._is_over(trigger) and self.duration_ns is None:
                 return None
             self._apply(self.changes.take())
@@ -176,9 +176,10 @@ class Engine:
         if planned is None:
             return None
         if not len(planned.cut.arrival_ns) and not (pipeline.settings.run_empty and pipeline.steps):
+            end = planned.trigger.start_ns
             return self._commit(record_of(
-                planned, "empty", planned.trigger.start_ns, version=pipeline.version,
-                waiting_rows=self.feed.arrived(planned.trigger.start_ns), state_bytes=self._sample_state(),
+                planned, "empty", end, version=pipeline.version, waiting_rows=self.feed.arrived(end),
+                state_bytes=self._sample_state(time.perf_counter_ns()),
             ))  # fmt: skip
         self._planned, self.failed = planned, None
         tried = planned.begin(self.clock)
@@ -199,13 +200,13 @@ class Engine:
         trigger, feed, cap = self.timetable.peek(), self.feed, self._cap
         if trigger.start_ns > now_ns or self.changes.before(trigger.start_ns):
             return None
-        available = feed.waiting(trigger.cut_ns)
+        rule, available = self.timetable.rule, feed.waiting(trigger.cut_ns)
         count = available if cap is None or available < cap else cap
-        groups = self._backlog.take(trigger, count, feed.taken, available, merge=self.timetable.rule.every_trigger)
+        groups = self._backlog.take(trigger, count, feed.taken, available, merge=rule.every_trigger)
         cut = feed.take(count)
         backlog = available - count if trigger.cut_ns == trigger.start_ns else feed.waiting(trigger.start_ns)
         return Planned(
-            self._batch_id, trigger, cut, policy=self.timetable.policy, cap=cap, mark=self._watermark.follow(cut),
+            self._batch_id, trigger, cut, policy=rule.name, cap=cap, mark=self._watermark.follow(cut),
             backlog=backlog, groups=groups, wake_ns=now_ns - trigger.start_ns if self._cost is None else 0,
         )  # fmt: skip
 
@@ -226,8 +227,7 @@ class Engine:
         try:
             cost = None if self._cost is None else cost_ns(self._cost, count)
             if rows is not None:
-                self._deliveries.adopt(pipeline.sinks)
-                rows = called.rows if len(self._deliveries) else rows
+                rows = called.rows if self._deliveries.adopt(pipeline.sinks) else rows
         except BaseException:
             self._runner.undo(called.saved)
             raise
@@ -247,19 +247,19 @@ class Engine:
     def _finish(self, planned: Planned, pipeline: Pipeline, prepared: Prepared, tried: Try) -> BatchRecord:
         """Take the stamps of a batch that was delivered, remember it, and commit it."""
         delivered, end, rows = time.perf_counter_ns(), self.clock.now_ns(), prepared.rows
-        began = planned.trigger.start_ns + planned.wake_ns
+        attempts, began = planned.attempts, planned.trigger.start_ns + planned.wake_ns
         processing, sink = tried.processed_ns - tried.begun_ns, delivered - tried.processed_ns
         if prepared.cost_ns is not None:
             processing, sink, end = prepared.cost_ns, 0, planned.trigger.start_ns + prepared.cost_ns
         elif end < began:
             end = began
         self.history.keep(Remembered.of(planned, prepared.saved, rows))
-        if planned.attempts > 1:
-            self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried.at_ns, end - tried.at_ns, ""))
+        if attempts > 1:
+            self.attempts.append(Attempt(planned.batch_id, attempts, tried.at_ns, end - tried.at_ns, ""))
         return self._commit(record_of(
-            planned, "retried" if planned.attempts > 1 else "ok", end, version=pipeline.version,
+            planned, "retried" if attempts > 1 else "ok", end, version=pipeline.version,
             waiting_rows=self.feed.arrived(end), output_rows=0 if rows is None else len(rows), processing_ns=processing,
-            sink_ns=sink, cpu_ns=time.thread_time_ns() - tried.cpu_ns, state_bytes=self._sample_state(),
+            sink_ns=sink, cpu_ns=time.thread_time_ns() - tried.cpu_ns, state_bytes=self._sample_state(delivered),
         ))  # fmt: skip
 
     def _commit(self, record: BatchRecord) -> BatchRecord:
@@ -281,9 +281,8 @@ class Engine:
             waiting_rows=self.feed.arrived(ended) + len(planned.cut.arrival_ns),
         )  # fmt: skip
 
-    def _sample_state(self) -> int | None:
-        now = time.monotonic()
-        if now - self._sampled_s < 1.0:
+    def _sample_state(self, now_ns: int) -> int | None:
+        if now_ns < self._sample_ns:
             return None
-        self._sampled_s = now
+        self._sample_ns = now_ns + NS
         return size_bytes(self.states.everything())

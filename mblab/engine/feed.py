@@ -185,17 +185,22 @@ class Feed:
         """Return how many untaken rows have A < time_ns."""
         if self._last_ns < time_ns:
             self.reach(time_ns)
-        return self.arrived(time_ns)
+        return self._count(time_ns)
 
     def arrived(self, time_ns: int) -> int:
         """Return how many untaken rows have A < time_ns, of those that are decoded by now."""
+        held = self._held
+        if not held or held[0].arrival_ns[held[0].taken] >= time_ns:  # a look is cheaper than a search
+            return 0
+        return self._count(time_ns)
+
+    def _count(self, time_ns: int) -> int:
         count = 0
         for held in self._held:
-            if held.arrival_ns[held.taken] >= time_ns:  # a look is cheaper than a search
-                break
-            upto = int(held.arrival_ns.searchsorted(time_ns))
+            arrival = held.arrival_ns
+            upto = int(arrival.searchsorted(time_ns))
             count += upto - held.taken
-            if upto < len(held.arrival_ns):
+            if upto < len(arrival):
                 break
         return count
 

@@ -85,18 +85,15 @@ class History:
         """Take the newest batch, and let go of what exceeds the bounds; the newest always stays."""
         if self._most == 0:
             return
-        now = time.monotonic()
+        now, held, rows = time.monotonic(), self._held, len(batch.cut.arrival_ns)
         if now >= self._weigh_s or self._each >= LARGE_BYTES:
             self._each, self._weigh_s = sum(size_bytes(state) for _, state in batch.saved), now + 1.0
-        rows = len(batch.cut.arrival_ns)
-        held = self._held
         held.append((batch, rows, self._each))
-        self._rows += rows
-        self._bytes += self._each
-        while len(held) > 1 and (len(held) > self._most or self._rows > ROWS_LIMIT or self._bytes > BYTES_LIMIT):
+        all_rows, all_bytes, count = self._rows + rows, self._bytes + self._each, len(held)
+        while count > 1 and (count > self._most or all_rows > ROWS_LIMIT or all_bytes > BYTES_LIMIT):
             _, rows, size = held.popleft()
-            self._rows -= rows
-            self._bytes -= size
+            all_rows, all_bytes, count = all_rows - rows, all_bytes - size, count - 1
+        self._rows, self._bytes = all_rows, all_bytes
 
     def find(self, batch_id: int) -> Remembered | None:
         """Return a batch, or None when it is not kept (an empty one never is)."""

@@ -32,22 +32,32 @@ class BatchContext:
         batch_id: Counted from 0 within the run.
         attempt: Counted from 1; 2 and more when an earlier try failed.
         run_id: 12 hex digits; with `batch_id` the key under which an effect of your own can be made idempotent.
-        interval_s: The interval this batch's due time was computed with, in seconds.
-        start_s: Its nominal start, in seconds of the run's clock.
-        replay: Whether this batch is run again.
     """
 
-    __slots__ = ("_cut", "_mark", "attempt", "batch_id", "interval_s", "replay", "run_id", "start_s")
+    __slots__ = ("_cut", "_mark", "_trigger", "attempt", "batch_id", "run_id")
 
     def __init__(self, batch_id: int, attempt: int, run_id: str, trigger: Trigger, cut: Cut, mark: Mark) -> None:
         self.batch_id = batch_id
         self.attempt = attempt
         self.run_id = run_id
-        self.interval_s = trigger.interval_ns / NS
-        self.start_s = trigger.start_ns / NS
-        self.replay = attempt > 1
+        self._trigger = trigger
         self._cut = cut
         self._mark = mark
+
+    @property
+    def interval_s(self) -> float:
+        """The interval this batch's due time was computed with, in seconds."""
+        return self._trigger.interval_ns / NS
+
+    @property
+    def start_s(self) -> float:
+        """Its nominal start, in seconds of the run's clock."""
+        return self._trigger.start_ns / NS
+
+    @property
+    def replay(self) -> bool:
+        """Whether this batch is run again."""
+        return self.attempt > 1
 
     @property
     def arrivals(self) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -82,11 +92,11 @@ def call_step(
     try:
         if step.kind == "keyed":
             return _call_by_key(step, rows, states, context, saved)
-        arguments: tuple[Any, ...] = (rows, context)[: len(step.parameters)]
+        arguments: tuple[Any, ...] = (rows, context)
         if "state" in step.parameters:
             saved.append((step, states.snapshot(step)))
-            arguments = (rows, states.of(step), context)[: len(step.parameters)]
-        return as_rows(step.fn(*arguments), step.name)
+            arguments = (rows, states.of(step), context)
+        return as_rows(step.fn(*arguments[: len(step.parameters)]), step.name)
     except Exception as error:
         raise _batch_error(error, step, context.batch_id, rows) from error
 

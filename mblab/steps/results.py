@@ -27,13 +27,15 @@ def _frame_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
             f"{name} returned columns in {frame.columns.nlevels} levels ({shown(list(frame.columns)[:2])}); "
             "give each column one name."
         )
-    levels = [n for n in frame.index.names if n is not None]
-    twice = [n for n in levels if n in frame.columns] + [n for i, n in enumerate(levels) if n in levels[:i]]
-    if twice:
-        raise StepError(
-            f"{name} returned {twice[0]!r} twice, as an index level and as a column; "
-            "drop one, e.g. with .reset_index(drop=True)."
-        )
+    index = frame.index
+    if type(index) is not pd.RangeIndex or index.name is not None:  # one that only counts is told at once
+        levels = [n for n in index.names if n is not None]
+        twice = [n for n in levels if n in frame.columns] + [n for i, n in enumerate(levels) if n in levels[:i]]
+        if twice:
+            raise StepError(
+                f"{name} returned {twice[0]!r} twice, as an index level and as a column; "
+                "drop one, e.g. with .reset_index(drop=True)."
+            )
     return frame.copy(deep=False)  # the function may keep the frame and change it later, in place
 
 

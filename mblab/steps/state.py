@@ -148,10 +148,10 @@ class StateStore:
     def of(self, step: Step) -> State:
         """Return a step's state as it stands, the same dict every time: its own, or key → dict of a keyed step."""
         held = self._keyed if step.kind == "keyed" else self._whole
-        state = held.get(step.uid)
-        if state is None:
-            state = held[step.uid] = {}
-        return state
+        try:
+            return held[step.uid]
+        except KeyError:
+            return held.setdefault(step.uid, {})
 
     def snapshot(self, step: Step, keys: Iterable[Hashable] | None = None) -> State:
         """Return a copy of a step's state, which `restore` takes back.

@@ -231,7 +231,7 @@ class Prober:
         mark, policy = self._watermark.follow(cut), self._pipeline.settings.policy
         planned = Planned(self.count, self._trigger, cut, policy=policy, mark=mark)
         called = self._runner.call(cut.rows(), BatchContext(self.count, 1, NO_RUN, self._trigger, cut, mark))
-        result = called.rows if len(self._deliveries) else called.result
+        result = called.rows if self._deliveries.adopt(self._pipeline.sinks) else called.result
         if result is None:
             return planned, 0
         try:
