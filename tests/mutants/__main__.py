@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -70,6 +71,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="try those that survived once more")
     parser.add_argument("--list", action="store_true", help="show the changes and try none")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves no copies behind
     changes = drawn(given.only, given.seed, given.count)
     if given.list:
         for change in changes:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COPIED = ("mblab", "tests", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "uv.lock")
+EXAMPLES = 40  # of each law
 LINKED = ("datasets", "notebooks")
 FIRST_LIMIT_S, LEAST_LIMIT_S, SLOWER = (
     3600.0,
@@ -138,6 +139,7 @@ class Workshop:
         log = self.folder / f"{bench.name}.log"
         since, pid = time.monotonic(), os.fork()
         if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             code = 70
             try:
                 code = _in_the_fork(bench, log, job.tests)
@@ -208,6 +210,7 @@ def _in_the_fork(bench: Path, log: Path, tests: tuple[str, ...]) -> int:
     sys.dont_write_bytecode = True
     for name in [m for m in sys.modules if m.partition(".")[0] in ("mblab", "tests")]:
         del sys.modules[name]
+    _with_fewer_examples()
     import pytest
 
     there = [test for test in tests if Path(test.partition("::")[0]).exists()]
@@ -224,6 +227,20 @@ def _in_the_fork(bench: Path, log: Path, tests: tuple[str, ...]) -> int:
     ]
     options += ["-o", "filterwarnings=error\nignore::pytest.PytestAssertRewriteWarning"]  # warm is imported before
     return int(pytest.main([*options, "-c", "pyproject.toml", "--rootdir", str(bench), *there]))
+
+
+def _with_fewer_examples() -> None:
+    """Let laws draw at most `EXAMPLES`: nearly every mistake that more of them find is found by so many."""
+    from hypothesis import settings
+
+    usual = settings.__init__
+
+    def capped(self: object, *args: object, **named: object) -> None:
+        if isinstance(named.get("max_examples"), int):
+            named["max_examples"] = min(named["max_examples"], EXAMPLES)
+        usual(self, *args, **named)
+
+    settings.__init__ = capped
 
 
 def _kill_group(pid: int) -> None:
