@@ -10,6 +10,7 @@ import importlib
 import os
 import py_compile
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COPIED = ("mblab", "tests", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "uv.lock")
+MOST_BYTES = 4 << 30
 EXAMPLES = 40  # of each law
 LINKED = ("datasets", "notebooks")
 FIRST_LIMIT_S, LEAST_LIMIT_S, SLOWER = (
@@ -201,6 +203,7 @@ def _put(bench: Path, file: str, text: str) -> None:
 
 def _in_the_fork(bench: Path, log: Path, tests: tuple[str, ...]) -> int:
     os.setsid()
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))  # a loop without end may take all there is
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
