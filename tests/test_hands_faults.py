@@ -297,7 +297,6 @@ def test_two_starts_at_once_leave_one_run(labs):
 # -- A05, A06: what is noted is what ran ----------------------------------------------------------------------------
 
 
-@issue_11("the loop has asked for the next start already, and jumps to it")
 def test_a_knob_moved_while_step_moves_on_acts_before_the_jump(labs):
     """A05a: `run.controls` says 0.507 s, so the batch after it is the first of the new grid."""
     blocks = []
@@ -375,7 +374,6 @@ def test_the_time_of_a_change_is_read_and_noted_in_one_act(labs):
     )  # the batch that was kept waiting is late, and so are those after
 
 
-@issue_11("the virtual clock counts what on_batch takes")
 def test_a_declared_cost_is_deterministic_when_on_batch_moves_a_knob(labs):
     """A06: now in on_batch is the end of the batch, however long the function takes."""
 
@@ -393,7 +391,6 @@ def test_a_declared_cost_is_deterministic_when_on_batch_moves_a_knob(labs):
     assert slow == quick
 
 
-@issue_11("the virtual clock counts what the step takes")
 def test_a_declared_cost_is_deterministic_when_a_step_moves_a_knob(labs):
     """A06's sibling: now in a step is the start of its batch."""
 

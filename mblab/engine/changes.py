@@ -33,9 +33,10 @@ class Changes:
         self._lock = threading.Lock()
         self._order = itertools.count()
         self.pending: list[tuple[int, int, Control]] = sorted((c.at_ns, next(self._order), c) for c in scripted)
+        self._last_ns = -1  # time of the newest that was accepted or taken; the next one's is later
 
     def accept(self, change: Change, at_ns: int | None = None) -> None:
-        """Take a change; its time is read here.
+        """Take a change; its time is read here, and no two have the same: the later one's is a nanosecond later.
 
         Args:
             change: What moves.
@@ -46,7 +47,11 @@ class Changes:
         """
         with self._lock:
             self._current.move(change)
-            at = self._clock.now_ns() if at_ns is None else at_ns
+            at = max(self._clock.now_ns() if at_ns is None else at_ns, self._last_ns + 1)
+            taken = {pending_ns for pending_ns, _, _ in self.pending}
+            while at in taken:
+                at += 1
+            self._last_ns = at
             bisect.insort(self.pending, (at, next(self._order), Control(at, change)))
 
     def before(self, start_ns: int) -> bool:
@@ -57,7 +62,20 @@ class Changes:
         with self._lock:
             return bool(self.pending) and self.pending[0][0] < start_ns
 
+    def jump(self, to_ns: int) -> bool:
+        """Move the clock on to a start at once, or return False: a change was accepted before it, and acts on it.
+
+        What is accepted from here on has the time that the clock was moved to.
+        """
+        with self._lock:
+            if self.pending and self.pending[0][0] < to_ns:
+                return False
+            self._clock.jump(to_ns)
+            return True
+
     def take(self) -> Control:
         """Take the oldest."""
         with self._lock:
-            return self.pending.pop(0)[2]
+            at, _, control = self.pending.pop(0)
+            self._last_ns = max(self._last_ns, at)
+            return control

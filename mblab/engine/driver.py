@@ -290,7 +290,8 @@ class Driver:
                 engine.feed.reach(start)
                 stepping = self._steps > 0  # an order that comes during the batch is about the ones after it
                 if stepping:
-                    clock.jump(start)
+                    if not engine.changes.jump(start):
+                        continue
                     clock.thaw()
                     clock.wait_until(start, threading.Event())
                 elif not clock.wait_until(start, wake, spin=engine.timetable.interval_ns <= SPIN_BELOW_NS):
@@ -304,13 +305,13 @@ class Driver:
 
     def _wait_for_end(self) -> bool:
         """Let a run of given length last that long; return False when an order came in meanwhile."""
-        duration = self.engine.duration_ns
-        if duration is None or self.clock.now_ns() >= duration:
+        duration, changes = self.engine.duration_ns, self.engine.changes
+        if duration is None:
             return True
         if self._steps:
-            self.clock.jump(duration)
-            return True
-        return self.clock.wait_until(duration, self._wake)
+            return changes.jump(duration)
+        past = self.clock.now_ns() >= duration or self.clock.wait_until(duration, self._wake)
+        return past and not changes.before(duration)
 
     def _after_batch(self, record: BatchRecord, stepping: bool) -> None:
         if logger.isEnabledFor(logging.DEBUG):
@@ -319,6 +320,8 @@ class Driver:
                 record.batch_id, record.status, record.num_input_rows, record.num_output_rows,
                 (record.end_ns - record.start_ns) / 1e9,
             )  # fmt: skip
+        if self.clock.virtual:
+            self.clock.jump(record.end_ns)  # where it stands while they are called
         if self._listeners is not None:
             self._listeners.call(self.engine, record, self._progress)
         if self._ticks is not None:

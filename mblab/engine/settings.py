@@ -172,10 +172,17 @@ def checked_controls(controls: object, settings: Settings) -> tuple[Control, ...
     return tuple(checked)
 
 
-def clock_of(clock: str | Clock) -> Clock:
-    """Return the clock that `wall`, `virtual` or an object stands for."""
-    if not isinstance(clock, str):
-        if not hasattr(clock, "wait_until"):
-            raise SettingTypeError(f"clock must be 'wall', 'virtual' or a clock, got {shown(clock)}.")
-        return clock
-    return WallClock() if arguments.one_of(clock, "clock", ("wall", "virtual")) == "wall" else VirtualClock()
+def clock_of(clock: str | Clock, *, measures: bool = True) -> Clock:
+    """Return the clock that `wall`, `virtual` or an object stands for.
+
+    Args:
+        clock: A name, or a clock.
+        measures: Whether a batch takes what is measured; False where it is declared.
+    """
+    if isinstance(clock, str):
+        clock = WallClock() if arguments.one_of(clock, "clock", ("wall", "virtual")) == "wall" else VirtualClock()
+    elif not hasattr(clock, "wait_until"):
+        raise SettingTypeError(f"clock must be 'wall', 'virtual' or a clock, got {shown(clock)}.")
+    if isinstance(clock, VirtualClock):
+        clock.measures = measures
+    return clock

@@ -284,7 +284,8 @@ class Control:
             listeners: Who hears of every batch; a run without them is not the lab's own: the lab's knobs do not move
                 it, and it remembers no batch.
         """
-        clock, cost = clock_of(request.clock), check_cost(_drawn(request.cost))
+        cost = check_cost(_drawn(request.cost))
+        clock = clock_of(request.clock, measures=cost is None)
         if cost is not None and request.clock == "wall":
             raise SettingError(
                 "cost= declares what a batch costs, which only a virtual clock can follow; add clock='virtual'."

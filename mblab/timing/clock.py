@@ -98,11 +98,16 @@ class WallClock:
 
 
 class VirtualClock:
-    """Time that passes only while a batch runs: waiting jumps to the deadline, measured work moves the clock on."""
+    """Time that passes only while a batch runs: waiting jumps to the deadline, measured work moves the clock on.
+
+    Attributes:
+        measures: False where a batch takes what it is declared to: no time passes but by a wait or a jump.
+    """
 
     virtual = True
 
     def __init__(self) -> None:
+        self.measures = True
         self._base = 0
         self._since: int | None = None
 
@@ -117,7 +122,7 @@ class VirtualClock:
         if wake.is_set():
             return False
         self._base = deadline_ns  # also backwards: what the driver itself took since the batch ended does not count
-        self._since = time.perf_counter_ns()
+        self._since = time.perf_counter_ns() if self.measures else None
         return True
 
     def freeze(self) -> None:
