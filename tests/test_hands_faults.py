@@ -117,7 +117,7 @@ print(run.output.exit.tolist())
 """
 
 
-@pytest.mark.parametrize("verb", [pytest.param("run", marks=issue_11("forked workers are deaf to SIGTERM")), "start"])
+@pytest.mark.parametrize("verb", ["run", "start"])
 def test_a_worker_forked_inside_a_step_can_be_terminated(verb):
     """A01: the run's own handlers are not its children's."""
     assert script(FORKED, verb) == "['-15']"
@@ -138,7 +138,6 @@ print(lab.run(clock="virtual").output["sum"].tolist() == [28] * 20)
 
 
 @pytest.mark.slow
-@issue_11("a pool as a context terminates its workers, which are deaf to it")
 def test_a_pool_of_forked_workers_in_a_step_ends():
     """A01: twenty batches with a pool of their own each."""
     assert script(POOL) == "True"
@@ -208,7 +207,6 @@ WAITING_VERBS = ["start", "run", "step", "wait", "reset", "sweep", "tune", "veri
 
 
 @pytest.mark.parametrize("place", ["step", "on_batch"])
-@issue_11("they wait for themselves, take the sinks away from themselves, or do what they cannot do there")
 def test_verbs_that_would_wait_for_the_run_are_refused_in_its_own_thread(place):
     """A02, A09: a sentence that names the verb; the run goes on, its file is whole, and stop() returns."""
     found = json.loads(script(OWN_THREAD, place, *WAITING_VERBS))
@@ -242,7 +240,6 @@ def test_verbs_that_wait_for_nothing_are_taken_at_the_next_boundary(labs, verb, 
     within(10, lab.stop)
 
 
-@issue_11("the cell would wait for a resume that cannot come")
 def test_a_pause_inside_a_blocking_run_is_refused():
     """From its own thread, nobody could press resume: a SettingError, and the run goes on."""
     text = """
@@ -274,7 +271,6 @@ def slow_to_open(n, rng, times):
     return pd.DataFrame({"x": times})
 
 
-@issue_11("two runs are begun, and one of them is held by nobody")
 def test_two_starts_at_once_leave_one_run(labs):
     """A03: a button and a cell; the later one ends the earlier one's run, and stop() leaves none."""
     lab, calls = labs(mblab.simulate(slow_to_open, arrivals=constant(500)), interval="20ms"), []
@@ -463,13 +459,11 @@ os._exit(0)
 """
 
 
-@issue_11("all n batches are run")
 def test_ctrl_c_in_step_ends_the_stepping():
     """A07: the batch in hand is finished, then it stands, and KeyboardInterrupt is raised."""
     assert script(CTRL_C_IN_STEP, "ctrl-c") == "True True 0 paused"
 
 
-@issue_11("pause has no effect until all n batches are run")
 def test_a_pause_ends_the_stepping_of_another_thread():
     """A07: `step(n)` returns after the batch in hand."""
     assert script(CTRL_C_IN_STEP, "pause") == "False True 0 paused"
@@ -536,12 +530,7 @@ def test_what_if_of_batches_of_one_or_two_sizes_gives_a_band_or_refuses(labs, in
 
 @pytest.mark.parametrize(
     "then",
-    [
-        "plain",
-        pytest.param("autotune", marks=issue_11("the pilot holds the lab")),
-        pytest.param("shadow", marks=issue_11("the shadow holds the lab")),
-        pytest.param("on_batch", marks=issue_11("the function's closure holds the lab, and the thread the function")),
-    ],
+    ["plain", "autotune", "shadow", "on_batch"],
 )
 def test_a_dropped_lab_s_thread_ends_whatever_watches_it(then):
     """A10: whoever watches a run keeps neither it nor its lab alive."""
@@ -670,7 +659,6 @@ def _look(lab, run, answers):
     answers.put("stopped")
 
 
-@issue_11("the child waits for a thread that it does not have")
 def test_in_a_forked_child_the_parent_s_run_counts_as_ended(labs):
     """DESIGN 5: wait and stop return there, and the parent's run goes on."""
     lab = labs(stream(500), interval="20ms")

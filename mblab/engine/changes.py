@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable
 
 from mblab.engine.settings import Change, Control, CurrentSettings
+from mblab.support import forks
 from mblab.timing.clock import Clock
 
 __all__ = ["Changes"]
@@ -30,10 +31,14 @@ class Changes:
 
     def __init__(self, current: CurrentSettings, clock: Clock, scripted: Iterable[Control] = ()) -> None:
         self._current, self._clock = current, clock
-        self._lock = threading.Lock()
+        self._renew()
+        forks.in_child(self, Changes._renew)
         self._order = itertools.count()
         self.pending: list[tuple[int, int, Control]] = sorted((c.at_ns, next(self._order), c) for c in scripted)
         self._last_ns = -1  # time of the newest that was accepted or taken; the next one's is later
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
 
     def accept(self, change: Change, at_ns: int | None = None) -> None:
         """Take a change; its time is read here, and no two have the same: the later one's is a nanosecond later.

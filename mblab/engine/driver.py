@@ -2,7 +2,9 @@
 
 The loop is the same for all: ask for the next nominal start, wait for it on the run's clock, run the batch. Orders come
 from any thread through one door: one at a time, and the loop, which waits on one event, looks at them at once when it
-waits and else at the next boundary. Only this file knows threads and signals.
+waits and else at the next boundary. Who turns the engine is settled under the same lock, so it is one thread or none.
+In the run's own thread, where a step or `on_batch` is called, an order is left at the door, and what would wait for the
+run is refused. A forked child has its parent's runs as if they had been stopped.
 
     engine + clock, orders -> [driver] -> lab
 """
@@ -11,20 +13,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from mblab.engine.engine import Engine
+from mblab.engine.interrupts import Caught, interrupts
 from mblab.engine.listeners import Listeners, Row
 from mblab.engine.pipeline import Pipeline
 from mblab.engine.records import ENDED, BatchRecord, RunStatus
 from mblab.engine.settings import Change
-from mblab.errors import MblabError
+from mblab.errors import MblabError, SettingError
 from mblab.steps.chain import names_of
-from mblab.support import jupyter
+from mblab.support import forks
 from mblab.timing.clock import Clock
 from mblab.timing.durations import format_s
 
@@ -35,27 +38,40 @@ SPIN_BELOW_NS = 20_000_000
 
 logger = logging.getLogger("mblab")
 
-_switching = threading.Lock()
-_switched = 0
-_usual = 0.0
+
+class _Switching:
+    """How fast threads hand over the interpreter: faster while a run is on, as it was when the last run ends."""
+
+    def __init__(self) -> None:
+        self._renew()
+        forks.in_child(self, _Switching._in_child)
+
+    def _renew(self) -> None:
+        self._lock, self._runs, self._usual = threading.Lock(), 0, 0.0
+
+    def _in_child(self) -> None:
+        if self._runs:
+            sys.setswitchinterval(self._usual)
+        self._renew()
+
+    @contextlib.contextmanager
+    def brisk(self) -> Iterator[None]:
+        """Let them hand over faster."""
+        with self._lock:
+            if self._runs == 0:
+                self._usual = sys.getswitchinterval()
+                sys.setswitchinterval(min(SWITCH_S, self._usual))
+            self._runs += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._runs = max(0, self._runs - 1)
+                if self._runs == 0 and self._usual:
+                    sys.setswitchinterval(self._usual)
 
 
-@contextlib.contextmanager
-def _brisk_switching() -> Iterator[None]:
-    """Let threads hand over the interpreter faster while a run is on; restored when the last run ends."""
-    global _switched, _usual  # noqa: PLW0603
-    with _switching:
-        if _switched == 0:
-            _usual = sys.getswitchinterval()
-            sys.setswitchinterval(min(SWITCH_S, _usual))
-        _switched += 1
-    try:
-        yield
-    finally:
-        with _switching:
-            _switched -= 1
-            if _switched == 0:
-                sys.setswitchinterval(_usual)
+_switching = _Switching()
 
 
 class Driver:
@@ -81,18 +97,34 @@ class Driver:
         self.status: RunStatus = "created"
         self.error: BaseException | None = None
         self.horizon_ns: int | None = None
-        self._listeners = listeners
+        self._listeners = None if listeners is None else weakref.ref(listeners)  # they may hold the lab
         self._progress = progress
-        self._wake = threading.Event()
-        self._changed = threading.Condition()
         self._stop = False
         self._paused = False
         self._steps = 0
         self._stepped: list[BatchRecord] = []
+        self._in_hand = False  # whether a batch of step() is on its way
+        self._holding = False  # whether the loop stands, paused or halted
         self._blocking = True
+        self._ticks: Callable[[], None] | None = None
+        self._renew()
+        forks.in_child(self, Driver._in_child)
+
+    def _renew(self) -> None:
+        """Begin with no thread, and with locks that nobody holds."""
+        self._wake = threading.Event()
+        self._changed = threading.Condition()
+        self._stepping = threading.Lock()  # one step() at a time
         self._turner: int | None = None  # number of the thread that turns the engine, which may be the caller's
         self._thread: threading.Thread | None = None
-        self._ticks: Callable[[], None] | None = None
+
+    def _in_child(self) -> None:
+        """Be a run that has been stopped: in a forked child nobody turns it, and its sinks are the parent's."""
+        self._renew()
+        self._stop = True
+        if not self.ended:
+            self.horizon_ns = max(self.clock.now_ns(), self.engine.last_end_ns)
+            self.status = "stopped"
 
     # -- orders, from any thread ------------------------------------------------------------------------------------
 
@@ -105,6 +137,18 @@ class Driver:
     def idle(self) -> bool:
         """Whether no thread is turning the engine."""
         return self._turner is None
+
+    def refuse_inside(self, verb: str) -> None:
+        """Refuse a verb in the run's own thread.
+
+        Raises:
+            SettingError: It would wait for the very run that it is called in.
+        """
+        if self._is_driver_thread():
+            raise SettingError(
+                f"{verb}() would wait for the run it is called in, from a step or on_batch; call it from a cell or "
+                "another thread. In here stop(), pause() and the knobs act at the next batch."
+            )
 
     @contextlib.contextmanager
     def _door(self) -> Iterator[None]:
@@ -135,67 +179,138 @@ class Driver:
             self._log(logging.INFO, "steps are now %s (version %d)", names_of(pipeline.steps), pipeline.version)
 
     def stop(self, *, wait: bool = True) -> None:
-        """End the run after the batch in hand."""
+        """End the run after the batch in hand; in its own thread, and without `wait`, return before that."""
         with self._door():
             self._stop = True
             if not self.ended and self.status != "created":
                 self.status = "stopping"
-        if self.idle:
-            self._end("stopped")
+        if self._claim():  # nobody turns it, so whoever stops it ends it
+            try:
+                self._end("stopped")
+            finally:
+                self._release()
         elif wait and not self._is_driver_thread():
             self._join()
 
     def pause(self) -> None:
-        """Freeze the run's clock after the batch in hand."""
+        """Freeze the run's clock after the batch in hand, and return then; in its own thread return before that.
+
+        Raises:
+            SettingError: It is called in the thread of a run that blocks its caller.
+        """
+        inside = self._is_driver_thread()
+        if inside and self._blocking:
+            raise SettingError(
+                "pause() inside a run that blocks its cell would wait for a resume() that cannot come; begin the run "
+                "with lab.start(), or end it here with lab.stop()."
+            )
         with self._door():
             if not self.ended and self.status != "halted":
                 self._paused = True
+                self._steps = 0
+        if not inside:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._paused or self._holding or self.idle)
 
     def resume(self) -> None:
         """End a pause or a halt; the batch that failed is run again."""
         with self._door():
             self._paused = False
-            self.error = None
             if not self.ended:
+                self.error = None
+            if self.status in ("paused", "halted"):
                 self.status = "running"
         if self.idle and not self.ended:
             self.run()
 
     def step(self, count: int) -> list[BatchRecord]:
-        """Run the next `count` batches at once, one after the other, and pause again; return their records."""
-        with self._door():
-            self._paused = True
-            self._stepped = []
-            self._steps = count
-            self.error = None
-            if not self.ended:
-                self.status = "paused"
-        if self.idle:
-            self.start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._steps == 0 or self.ended or self.error is not None)
-            self._steps = 0
+        """Run the next `count` batches at once, one after the other, and pause again; return their records.
+
+        Ctrl-C and `pause` end it after the batch in hand.
+
+        Raises:
+            MblabError: What halted it.
+            SettingError: It is called in the run's own thread.
+            KeyboardInterrupt: After Ctrl-C; a second one does not wait for the batch in hand.
+        """
+        self.refuse_inside("step")
+        with self._stepping, interrupts(self._end_stepping, self._end_soon) as caught:
+            try:
+                self._run_batches(count, caught)
+            finally:
+                self._end_stepping()
+        caught.answer()
         if self.error is not None:
             raise self.error
         return self._stepped
 
+    def _run_batches(self, count: int, caught: Caught) -> None:
+        with self._door():
+            self._paused = True
+            self._stepped = []
+            if caught.first is None:
+                self._steps = count
+            if not self.ended:
+                self.error = None
+            if not self.ended and not self._stop:
+                self.status = "paused"
+        if self.idle:
+            self.start()
+        caught.abortable = True
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (self._steps == 0 and not self._in_hand) or self.ended or self.error is not None
+            )
+        caught.abortable = False
+
+    def _end_stepping(self) -> None:
+        with self._door():
+            self._steps = 0
+
+    def _end_soon(self) -> None:
+        self.stop(wait=False)
+
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Return True when the run has ended, False when the time is up or the run halted."""
+        """Return True when the run has ended, False when the time is up or the run halted.
+
+        Raises:
+            SettingError: It is called in the run's own thread.
+        """
+        self.refuse_inside("wait")
         with self._changed:
             self._changed.wait_for(lambda: self.ended or self.status == "halted", timeout_s)
-        if self.ended and not self._is_driver_thread():
+        if self.ended:
             self._join()
         return self.ended
 
     # -- turning ----------------------------------------------------------------------------------------------------
 
-    def start(self, *, paused: bool = False) -> None:
+    def _claim(self) -> bool:
+        """Become who turns the engine, or return False: another does, or the run is over."""
+        with self._changed:
+            if self._turner is not None or self.ended:
+                return False
+            self._turner = threading.get_ident()
+            return True
+
+    def _release(self) -> None:
+        with self._changed:
+            self._turner, self._in_hand = None, False
+            self._changed.notify_all()
+
+    def start(self) -> None:
         """Turn the engine in a daemon thread of its own."""
+        if not self._claim():
+            return
         self._blocking = False
-        self._paused = self._paused or paused
         self._thread = threading.Thread(target=self._turn, name=f"mblab-{self.engine.run_id}", daemon=True)
-        self._turner = -1  # from here on it is not idle; the thread puts its own number here
-        self._thread.start()
+        self._turner = -1  # nobody's number: the thread puts its own here
+        try:
+            self._thread.start()
+        except BaseException:
+            if self._thread.ident is None:
+                self._release()
+            raise
 
     def run(self, tick: Callable[[], None] | None = None) -> None:
         """Turn the engine in the calling thread until the run ends or halts.
@@ -207,55 +322,26 @@ class Driver:
             MblabError: What halted it.
             KeyboardInterrupt: After Ctrl-C, which lets the batch in hand finish; a second one aborts it.
         """
-        self._blocking, self._ticks = True, tick
-        with self._signals() as interrupted:
-            self._turn()
-        if interrupted == ["SIGINT"]:
-            raise KeyboardInterrupt
-        if interrupted == ["SIGTERM"]:
-            raise SystemExit(0)
+        with interrupts(self._end_soon, self._end_soon) as caught:
+            if self._claim():
+                self._blocking, self._ticks = True, tick
+                self._turn(caught)
+            else:
+                self._join()
+        caught.answer()
         if self.error is not None:
             raise self.error
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[list[str]]:
-        """Let Ctrl-C and SIGTERM end the run after the batch in hand, where they are ours to take."""
-        seen: list[str] = []
-        if threading.current_thread() is not threading.main_thread():
-            yield seen
-            return
-
-        def interrupt(*_: object) -> None:
-            if seen:
-                raise KeyboardInterrupt
-            seen.append("SIGINT")
-            self._stop_from_handler()
-
-        def terminate(*_: object) -> None:
-            seen[:] = ["SIGTERM"]
-            self._stop_from_handler()
-
-        handlers: dict[int, Any] = {}
-        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if usual or jupyter.in_kernel():
-            handlers[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, terminate)
-        try:
-            yield seen
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-    def _stop_from_handler(self) -> None:
-        # not from the handler itself: the thread it interrupts may hold the very lock that stop() needs
-        threading.Thread(target=self.stop, kwargs={"wait": False}, daemon=True).start()
-
-    def _turn(self) -> None:
+    def _turn(self, caught: Caught | None = None) -> None:
+        caught = Caught() if caught is None else caught
         self._turner = threading.get_ident()
         try:
-            with _brisk_switching():
-                self._loop()
+            with _switching.brisk():
+                try:
+                    caught.abortable = True
+                    self._loop()
+                finally:
+                    caught.abortable = False
         except BaseException as error:
             self.error = error
             if isinstance(error, Exception):
@@ -264,13 +350,13 @@ class Driver:
             if self._blocking:
                 raise
         finally:
-            with self._changed:
-                self._turner = None
-                self._changed.notify_all()
+            self._release()
 
     def _loop(self) -> None:
         engine, clock, wake = self.engine, self.clock, self._wake
-        if self.status == "created":
+        if self._stop:
+            pass
+        elif self.status == "created":
             clock.start()
         elif not self._paused:
             clock.thaw()
@@ -290,7 +376,7 @@ class Driver:
                 engine.feed.reach(start)
                 stepping = self._steps > 0  # an order that comes during the batch is about the ones after it
                 if stepping:
-                    if not engine.changes.jump(start):
+                    if not (self._take_in_hand() and engine.changes.jump(start)):
                         continue
                     clock.thaw()
                     clock.wait_until(start, threading.Event())
@@ -322,20 +408,30 @@ class Driver:
             )  # fmt: skip
         if self.clock.virtual:
             self.clock.jump(record.end_ns)  # where it stands while they are called
-        if self._listeners is not None:
-            self._listeners.call(self.engine, record, self._progress)
+        listeners = None if self._listeners is None else self._listeners()
+        if listeners is not None:
+            listeners.call(self.engine, record, self._progress)
         if self._ticks is not None:
             self._ticks()
         if stepping:
             with self._changed:
                 self._stepped.append(record)
-                self._steps -= 1
+                self._steps -= self._steps > 0
                 if self._steps == 0:
                     self.clock.freeze()
-                    self._changed.notify_all()
+
+    def _take_in_hand(self) -> bool:
+        """Begin with a batch of step(), or return False: the stepping has been ended meanwhile."""
+        with self._changed:
+            self._in_hand = self._steps > 0
+            return self._in_hand
 
     def _ready(self) -> bool:
         """Hold while paused or halted; return False to leave the loop."""
+        if self._in_hand:
+            with self._changed:
+                self._in_hand = False
+                self._changed.notify_all()
         if self._stop:
             return False
         if self.status == "halted":
@@ -352,7 +448,10 @@ class Driver:
         if self.status == "halted" and self._blocking:
             return False
         with self._changed:
+            self._holding = True
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._stop or self._steps > 0 or (not self._paused and self.error is None))
+            self._holding = False
         if self._stop:
             return False
         if not self._steps:

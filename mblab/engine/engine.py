@@ -81,9 +81,8 @@ class Engine:
         self.failed: BatchRecord | None = None  # the batch that failed and is still planned
         self.controls: list[Control] = []
         self.history = History(history)
-        current = CurrentSettings(pipeline.settings) if current is None else current
-        settings = current.settings
-        self.changes = Changes(current, clock, controls)
+        settings = pipeline.settings
+        self.changes = Changes(CurrentSettings(settings) if current is None else current, clock, controls)
         self.timetable = Timetable(settings.interval_ns, settings.policy)
         self._cap = settings.max_rows_per_batch  # of the next batch, as interval and policy are in the timetable
         self._note = note

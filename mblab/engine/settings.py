@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypedDict
 
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
-from mblab.support import arguments
+from mblab.support import arguments, forks
 from mblab.timing.clock import Clock, VirtualClock, WallClock
 from mblab.timing.durations import duration_ns, interval_ns
 from mblab.timing.policies import POLICIES, RULES, Policy
 
 __all__ = [
-    "KNOBS", "ON_ERROR", "Change", "Control", "CurrentSettings", "OnError", "Settings", "check_cap", "check_policy",
-    "check_speedup", "checked_change", "checked_controls", "clock_of",
+    "KNOBS", "ON_ERROR", "Change", "Control", "CurrentSettings", "OnError", "Settings", "change_between",
+    "check_cap", "check_policy", "check_speedup", "checked_change", "checked_controls", "clock_of",
 ]  # fmt: skip
 
 OnError = Literal["halt"]
@@ -93,6 +93,10 @@ class CurrentSettings:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._renew()
+        forks.in_child(self, CurrentSettings._renew)
+
+    def _renew(self) -> None:
         self._lock = threading.Lock()
 
     def move(self, change: Change) -> None:
@@ -103,6 +107,24 @@ class CurrentSettings:
         """
         with self._lock:
             self.settings = replace(self.settings, **change)
+
+
+def change_between(before: Settings, after: Settings) -> Change:
+    """Return the change of knobs that leads from one to the other.
+
+    >>> change_between(Settings(5, "skip"), Settings(7, "skip"))
+    {'interval_ns': 7}
+    """
+    change: Change = {}
+    if after.interval_ns != before.interval_ns:
+        change["interval_ns"] = after.interval_ns
+    if after.policy != before.policy:
+        change["policy"] = after.policy
+    if after.max_rows_per_batch != before.max_rows_per_batch:
+        change["max_rows_per_batch"] = after.max_rows_per_batch
+    if after.speedup is not None and after.speedup != before.speedup:
+        change["speedup"] = after.speedup
+    return change
 
 
 def check_policy(value: object) -> Policy:

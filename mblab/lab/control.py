@@ -7,6 +7,7 @@ A `Control` does the work of a `Lab` and has none of its words: what each verb m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import threading
@@ -23,8 +24,15 @@ from mblab.engine.driver import Driver
 from mblab.engine.engine import Engine
 from mblab.engine.listeners import Listeners, Watcher
 from mblab.engine.pipeline import Pipeline
-from mblab.engine.settings import CurrentSettings, Settings, checked_change, checked_controls, clock_of
-from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
+from mblab.engine.settings import (
+    CurrentSettings,
+    Settings,
+    change_between,
+    checked_change,
+    checked_controls,
+    clock_of,
+)
+from mblab.errors import MblabError, SettingError, SettingTypeError, did_you_mean, shown
 from mblab.lab.inspect import diagnose, what_if
 from mblab.metrics import RunLog
 from mblab.runs.live import LiveRun
@@ -35,7 +43,7 @@ from mblab.sources.base import Source
 from mblab.sources.live.base import refuse_speedup
 from mblab.steps.chain import Chain
 from mblab.steps.step import Kind, make_step
-from mblab.support import jupyter
+from mblab.support import forks, jupyter
 from mblab.support.arguments import whole
 from mblab.support.progress import Progress
 from mblab.timing.clock import Clock
@@ -133,6 +141,7 @@ class Control:
         sinks: Where the last step's rows go.
         listeners: Who hears of every batch.
         driver: What turns the newest run, or None.
+        beginning: Held by whoever begins or forgets runs: two at once are done one after the other.
         runs: The newest runs, oldest first.
     """
 
@@ -145,10 +154,15 @@ class Control:
         self.runs: deque[Run] = deque(maxlen=RUNS_KEPT)
         self._limits = limits
         self._let_go: weakref.finalize[..., Any] | None = None
-        self._lock = threading.RLock()
+        self._renew()
+        forks.in_child(self, Control._renew)
         me = weakref.ref(self)
         self.chain = Chain(lambda: control.hand_over() if (control := me()) else None)
         self._pilot: Watcher | None = None
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()  # of the knobs: never held while a run is waited for
+        self.beginning = threading.RLock()  # of whoever begins a run, from ending the one before until this one is on
 
     def take_name(self) -> None:
         """Be what the name stands for from now on; the run of the one before is stopped."""
@@ -251,27 +265,45 @@ class Control:
             raise SettingError(
                 f"{self.source.name} never ends by itself, so run() needs a duration, such as lab.run('30s')."
             )
-        driver, run = self.begin(request)
-        self.turn(driver)
+        self.refuse_inside("run")
+        driver, run = self._begin(request)
+        try:
+            self.turn(driver)
+        except KeyboardInterrupt:
+            driver.stop()  # Ctrl-C may have come before it could be taken as an order
+            raise
         return run
 
     def start(self, request: RunRequest) -> Run:
         """Run from the beginning, in a thread of its own."""
-        driver, run = self.begin(request)
-        driver.start()
+        self.refuse_inside("start")
+        with self.beginning:
+            driver, run = self._begin(request)
+            driver.start()
         return run
 
-    def begin(self, request: RunRequest) -> tuple[Driver, Run]:
+    def refuse_inside(self, verb: str) -> None:
+        """Refuse a verb that would wait for the very run that it is called in."""
+        if (driver := self.active) is not None:
+            driver.refuse_inside(verb)
+
+    def _begin(self, request: RunRequest) -> tuple[Driver, Run]:
         """Make a run the lab's newest, and return it with what will turn it; one that is on is stopped."""
-        if self.stop():
-            jupyter.say(f"mblab: stopped the run of {self.settings.name!r} that was on.")
-        driver, run = self.prepare(self.pipeline, request, self.listeners)
-        if self._let_go is not None:
-            self._let_go.detach()  # else every driver there ever was would live as long as the lab
-        self._let_go = weakref.finalize(self, driver.stop, wait=False)
-        self.driver = driver
-        self.runs.append(run)
-        return driver, run
+        with self.beginning:
+            if self.stop():
+                jupyter.say(f"mblab: stopped the run of {self.settings.name!r} that was on.")
+            pipeline = self.pipeline
+            driver, run = self.prepare(pipeline, request, self.listeners)
+            if self._let_go is not None:
+                self._let_go.detach()  # else every driver there ever was would live as long as the lab
+            self._let_go = weakref.finalize(self, driver.stop, wait=False)
+            with self._lock:  # from here on it hears itself of what is moved; what was moved meanwhile it is told
+                if moved := change_between(pipeline.settings, self.settings):
+                    driver.change(moved)
+                driver.adopt(self.pipeline)
+                self.driver = driver
+                self.runs.append(run)
+            return driver, run
 
     def prepare(
         self, pipeline: Pipeline, request: RunRequest, listeners: Listeners | None = None
@@ -304,7 +336,12 @@ class Control:
             effects=request.effects,
             history=0 if listeners is None else self._limits.history,
         )
-        engine.open()
+        try:
+            engine.open()
+        except BaseException:
+            with contextlib.suppress(MblabError):
+                engine.close()
+            raise
         driver = Driver(engine, clock, listeners, log.last)
         return driver, Run(LiveRun(self.settings.name, engine, driver, log, output), what_if, diagnose)
 
@@ -336,13 +373,16 @@ class Control:
         driver.resume()
         return self.runs[-1]
 
-    def step(self, count: int) -> pd.DataFrame:
-        """Run the next batches of a run that was begun, and return their rows of `run.batches`."""
-        assert self.driver is not None
-        driver = self.driver
+    def step(self, count: int, request: Callable[[], RunRequest]) -> pd.DataFrame:
+        """Run the next batches, and return their rows of `run.batches`; without a run that is on, one is begun so."""
+        self.refuse_inside("step")
+        with self.beginning:
+            driver, run = self.active, self.last_run
+            if driver is None or run is None:
+                driver, run = self._begin(request())
         driver.adopt(self.pipeline)
         records = driver.step(count)
-        batches = self.runs[-1].batches
+        batches = run.batches
         return batches[batches.batch_id.isin([r.batch_id for r in records])].reset_index(drop=True)
 
     def stop(self) -> bool:
@@ -355,9 +395,11 @@ class Control:
 
     def reset(self) -> None:
         """Stop, and forget the runs."""
-        self.stop()
-        self.driver = None
-        self.runs.clear()
+        self.refuse_inside("reset")
+        with self.beginning:
+            self.stop()
+            self.driver = None
+            self.runs.clear()
 
 
 def _drawn(cost: Cost | float | None) -> Cost | float | None:

@@ -118,7 +118,7 @@ def spectrum(pipeline: Pipeline, driver: Driver | None, rows: int, budget: Durat
 
 def shadow(
     chain: Chain,
-    recipe_now: Callable[[], Pipeline],
+    recipe_now: Callable[[], Pipeline | None],
     listeners: Listeners,
     fn: Callable[..., Any],
     beside: str | None,
@@ -127,7 +127,7 @@ def shadow(
 
     Args:
         chain: The steps.
-        recipe_now: Returns the recipe as it stands.
+        recipe_now: Returns the recipe as it stands, None once its lab is gone.
         listeners: Where to hear of batches.
         fn: The new version.
         beside: Name of the step, or None.
@@ -139,7 +139,7 @@ def shadow(
 
     def recipe() -> Pipeline | None:
         pipeline = recipe_now()
-        if all(step.name != old.name for step in pipeline.steps):
+        if pipeline is None or all(step.name != old.name for step in pipeline.steps):
             return None
         return replace(pipeline, steps=tuple(new if s.name == old.name else s for s in pipeline.steps))
 

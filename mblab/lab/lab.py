@@ -293,10 +293,7 @@ class Lab:
 
         Without a run that is on it begins a paused one.
         """
-        count = whole(n, "n", least=1)
-        if self._control.active is None:
-            self._control.begin(self._request())
-        return self._control.step(count)
+        return self._control.step(whole(n, "n", least=1), self._request)
 
     def stop(self) -> None:
         """End the run after the batch in hand; without one that is on it does nothing."""
@@ -382,8 +379,12 @@ class Lab:
         Raises:
             SettingError: It is not clear which step is meant.
         """
-        control = self._control
-        return inspect.shadow(control.chain, lambda: control.pipeline, control.listeners, fn, beside)
+        control, me = self._control, weakref.ref(self._control)  # the shadow must not keep the lab
+
+        def recipe() -> Pipeline | None:
+            return None if (control := me()) is None else control.pipeline
+
+        return inspect.shadow(control.chain, recipe, control.listeners, fn, beside)
 
     def spectrum(self, rows: int = 20_000, *, budget: Duration = "3s") -> Spectrum:
         """Measure batches of every size, from row at a time to one batch of all rows; return cost and latency of each.

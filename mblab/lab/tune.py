@@ -5,6 +5,7 @@ control -> [tune] -> tuning -> sweep, law, advice, autopilot
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -79,18 +80,20 @@ def sweep(control: Control, intervals: Intervals, request: RunRequest) -> Sweep:
     from mblab.tuning.intervals import check_intervals
     from mblab.tuning.sweep import run_sweep
 
+    control.refuse_inside("sweep")
     chosen = check_intervals(intervals)
     if request.length_ns is None and control.source.endless:
         raise SettingError(f"{control.source.name} never ends by itself, so sweep() needs a duration, such as '20s'.")
-    control.stop()
-    pipeline = control.pipeline
 
     def once(interval: int) -> Run:
         driver, run = control.prepare(_at(interval, pipeline), request)
         driver.run()
         return run
 
-    return run_sweep(chosen, once, str(request.clock))
+    with control.beginning:
+        control.stop()
+        pipeline = control.pipeline
+        return run_sweep(chosen, once, str(request.clock))
 
 
 def calibrate(control: Control, trying: Trying) -> CostModel:
@@ -112,6 +115,7 @@ def tune(control: Control, wanted: Wanted, trying: Trying, price: Price | None, 
     from mblab.tuning.intervals import check_span
     from mblab.tuning.tuner import find
 
+    control.refuse_inside("tune")
     target, span, priced = wanted.target(), check_span(trying.intervals), check_price(price)
     pipeline, effects, widen = control.pipeline, trying.effects, ledger.widen
     if isinstance(control.source, Live):
@@ -145,6 +149,7 @@ def autopilot(
     from mblab.tuning.intervals import check_span
     from mblab.tuning.tuner import declared_law
 
+    control.refuse_inside("autotune")
     target = wanted.target()
     span = pilot_span(target, check_span(trying.intervals))
     if model is None and cost is not None:
@@ -153,7 +158,13 @@ def autopilot(
         model = CostModel.of(_learnt_from(control, "autotune").batches)
     elif model is None:
         model = calibrate(control, replace(trying, intervals=(seconds(span.low_ns), seconds(span.high_ns))))
-    pilot = Autopilot(model, target, span.low_ns, span.high_ns, control.move_interval)
+    me = weakref.ref(control)  # the run's thread holds the pilot, and must not hold the lab
+
+    def move(interval_ns: int, at_ns: int) -> None:
+        if (lab := me()) is not None:
+            lab.move_interval(interval_ns, at_ns)
+
+    pilot = Autopilot(model, target, span.low_ns, span.high_ns, move)
     control.steer_by(pilot)
     return pilot
 
@@ -181,13 +192,15 @@ def _verify(
     from mblab.tuning.arrival_times import arrival_times_of, arrival_times_of_run
     from mblab.tuning.verification import verified
 
+    control.refuse_inside("verify")
     assert advice.interval is not None
     assert request.length_ns is not None
     chosen, live = interval_ns(advice.interval), isinstance(pipeline.source, Live)
     arrivals = None if live else arrival_times_of(pipeline.source, request.length_ns, speedup=pipeline.settings.speedup)
-    control.stop()
-    driver, run = control.prepare(_at(chosen, pipeline), request)
-    control.turn(driver)
+    with control.beginning:
+        control.stop()
+        driver, run = control.prepare(_at(chosen, pipeline), request)
+        control.turn(driver)
     arrivals = arrivals or arrival_times_of_run(run)  # of a live source it is known afterwards
     found = verified(run, advice.model, advice.target, arrivals, chosen, pipeline.settings, ledger.widen)
     ledger.add(found.checked)
