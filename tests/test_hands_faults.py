@@ -429,6 +429,97 @@ def test_two_changes_at_the_same_moment_are_both_noted(labs):
     assert again.batches.policy.tolist() == run.batches.policy.tolist()
 
 
+def test_a_knob_that_would_break_a_rule_when_a_scripted_change_comes_is_refused(labs):
+    """Setters check against what is pending: else the run would do what `run(controls=run.controls)` refuses."""
+    lab, said = labs(rows_at(np.arange(100) / 1000), interval="5ms"), []
+    lab.batch(len, name="rows")
+
+    def cap(row):
+        if row["batch_id"] in (2, 12):  # before the scripted change and after it
+            with pytest.raises(SettingError, match="queue") as caught:
+                lab.max_rows_per_batch = 5
+            said.append(caught.value)
+
+    lab.on_batch(cap)
+    run = lab.run(clock="virtual", cost=0, controls={"40ms": {"policy": "queue"}})
+
+    assert len(said) == 2
+    assert run.controls == {"40ms": {"policy": "queue"}}
+    assert lab.max_rows_per_batch is None
+
+
+def test_what_is_moved_while_the_source_is_being_opened_acts_from_the_start(labs):
+    """A knob and a step of another thread, between `start()` and t = 0, are neither late nor lost."""
+    opening, go = threading.Event(), threading.Event()
+
+    def rows(n, rng, times):
+        opening.set()
+        go.wait(20)
+        return pd.DataFrame({"x": times})
+
+    lab = labs(mblab.simulate(rows, arrivals=constant(100), duration="1s"), interval="500ms")
+    lab.batch(lambda batch: {"v": 1}, name="rows")
+    starter = threading.Thread(target=lambda: lab.start(clock="virtual", cost=0), daemon=True)
+    starter.start()
+    assert opening.wait(20)
+    lab.interval = "100ms"
+    lab.batch(lambda batch: {"v": 2}, name="rows")
+    go.set()
+    starter.join(20)
+    run = lab.last_run
+    run.wait(20)
+
+    assert run.batches.start_s.tolist()[:3] == [0.1, 0.2, 0.3]
+    assert set(run.output.v) == {2}
+
+
+class Stubborn:
+    """A sink that takes no batch back, or refuses all of them."""
+
+    effects = False
+    guarantee = "at least once"
+
+    def __init__(self, target, *, refuses=False, gives_back=True):
+        self.target, self.refuses, self.gives_back, self.rows = target, refuses, gives_back, 0
+
+    def open(self, run_id): ...
+    def close(self): ...
+    def last(self): ...
+
+    def describe(self):
+        return self.target
+
+    def savepoint(self):
+        return {"rows": self.rows}
+
+    def rollback(self, savepoint):
+        if not self.gives_back:
+            raise OSError("no way back")
+        self.rows = savepoint["rows"]
+
+    def deliver(self, rows, delivery):
+        if self.refuses:
+            raise OSError("not now")
+        self.rows += len(rows)
+
+
+def test_a_sink_that_does_not_give_a_batch_back_halts_the_run_and_is_noted(labs):
+    """Also then the other sinks give it back, and the try stands in `run.attempts`."""
+    lab = labs(rows_at([0.5, 1.5]), interval="1s")
+    lab.map(lambda batch: batch, name="same")
+    sinks = [Stubborn("first", gives_back=False), Stubborn("second"), Stubborn("third", refuses=True)]
+    for sink in sinks:
+        lab.to(sink)
+    with pytest.raises(mblab.SinkError, match="first does not give back batch 0: OSError: no way back"):
+        lab.run(clock="virtual", cost=0)
+    run = lab.last_run
+
+    assert run.status == "halted"
+    assert [sink.rows for sink in sinks] == [1, 0, 0]
+    assert run.attempts[["batch_id", "attempt"]].to_numpy().tolist() == [[0, 1]]
+    assert "no way back" in run.attempts.error[0]
+
+
 # -- A07: Ctrl-C in step(n) -----------------------------------------------------------------------------------------
 
 CTRL_C_IN_STEP = """

@@ -9,6 +9,7 @@ import bisect
 import itertools
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 
 from mblab.engine.settings import Change, Control, CurrentSettings
 from mblab.support import forks
@@ -31,6 +32,7 @@ class Changes:
 
     def __init__(self, current: CurrentSettings, clock: Clock, scripted: Iterable[Control] = ()) -> None:
         self._current, self._clock = current, clock
+        self._acting = current.settings  # what was taken has left these; scripted changes move them too
         self._renew()
         forks.in_child(self, Changes._renew)
         self._order = itertools.count()
@@ -51,13 +53,17 @@ class Changes:
             SettingError: What the change would leave breaks a rule; nothing has moved.
         """
         with self._lock:
-            self._current.move(change)
             at = max(self._clock.now_ns() if at_ns is None else at_ns, self._last_ns + 1)
             taken = {pending_ns for pending_ns, _, _ in self.pending}
             while at in taken:
                 at += 1
-            self._last_ns = at
-            bisect.insort(self.pending, (at, next(self._order), Control(at, change)))
+            pending = [*self.pending]
+            bisect.insort(pending, (at, next(self._order), Control(at, change)))
+            settings = self._acting
+            for _, _, control in pending:  # also those scripted for later must still keep the rules
+                settings = replace(settings, **control.change)
+            self._current.move(change)
+            self._last_ns, self.pending = at, pending
 
     def before(self, start_ns: int) -> bool:
         """Return whether one was accepted before a nominal start: it acts on that batch already.
@@ -83,4 +89,5 @@ class Changes:
         with self._lock:
             at, _, control = self.pending.pop(0)
             self._last_ns = max(self._last_ns, at)
+            self._acting = replace(self._acting, **control.change)
             return control

@@ -5,12 +5,26 @@ engine -> prepared rows -> [delivery] -> sinks, run.output
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import pandas as pd
 
 from mblab.errors import MblabError, SinkError
 from mblab.sinks.base import Delivery, Savepoint, Sink
 
 __all__ = ["DeliverySet"]
+
+
+@contextlib.contextmanager
+def _explained(sink: Sink, what: str, delivery: Delivery) -> Iterator[None]:
+    """Let an error of a sink's own name the sink and the batch."""
+    try:
+        yield
+    except MblabError:
+        raise
+    except Exception as error:
+        raise SinkError(f"{sink.target} {what} batch {delivery.batch_id}: {type(error).__name__}: {error}") from error
 
 
 class DeliverySet:
@@ -54,29 +68,31 @@ class DeliverySet:
         """Deliver a batch to every sink, in order.
 
         Raises:
-            SinkError: One refused it; those that had taken it have given it back.
+            SinkError: One refused it; those that had taken it have given it back, or the message says which did not.
         """
         marks: list[tuple[Sink, Savepoint | None]] = []
         try:
             for sink in self._sinks:
-                marks.append((sink, sink.savepoint()))
-                self._hand_over(sink, rows, delivery)
+                with _explained(sink, "refused", delivery):
+                    marks.append((sink, sink.savepoint()))
+                    sink.deliver(rows, delivery)
             self._output.deliver(rows, delivery)
         except BaseException:
-            for sink, mark in marks:
-                sink.rollback(mark)
+            self._take_back(marks, delivery)
             raise
 
     @staticmethod
-    def _hand_over(sink: Sink, rows: pd.DataFrame, delivery: Delivery) -> None:
-        try:
-            sink.deliver(rows, delivery)
-        except MblabError:
-            raise
-        except Exception as error:
-            raise SinkError(
-                f"{sink.target} refused batch {delivery.batch_id}: {type(error).__name__}: {error}"
-            ) from error
+    def _take_back(marks: list[tuple[Sink, Savepoint | None]], delivery: Delivery) -> None:
+        """Undo a batch in every sink that took it, also where an earlier one does not give it back."""
+        failures = []
+        for sink, mark in marks:
+            try:
+                with _explained(sink, "does not give back", delivery):
+                    sink.rollback(mark)
+            except MblabError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def close(self) -> None:
         """Close all; the last one is closed even if an earlier one fails."""

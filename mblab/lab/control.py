@@ -297,13 +297,21 @@ class Control:
             if self._let_go is not None:
                 self._let_go.detach()  # else every driver there ever was would live as long as the lab
             self._let_go = weakref.finalize(self, driver.stop, wait=False)
-            with self._lock:  # from here on it hears itself of what is moved; what was moved meanwhile it is told
-                if moved := change_between(pipeline.settings, self.settings):
-                    driver.change(moved)
-                driver.adopt(self.pipeline)
-                self.driver = driver
-                self.runs.append(run)
+            try:
+                self._take_on(driver, run, pipeline)
+            except BaseException:
+                driver.stop()
+                raise
             return driver, run
+
+    def _take_on(self, driver: Driver, run: Run, begun_with: Pipeline) -> None:
+        """Let a run hear from here on of what is moved; what was moved while its source was opened it is told now."""
+        with self._lock:
+            if moved := change_between(begun_with.settings, self.settings):
+                driver.change(moved)
+            driver.adopt(self.pipeline)
+            self.driver = driver
+            self.runs.append(run)
 
     def prepare(
         self, pipeline: Pipeline, request: RunRequest, listeners: Listeners | None = None
