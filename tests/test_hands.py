@@ -80,6 +80,12 @@ def all_stacks() -> str:
         return file.read()
 
 
+class OwnList(ListSink):
+    """Rows in a list that is the lab's own runs' alone: a sweep, which takes sinks without effects along, leaves it."""
+
+    effects = True
+
+
 class Files:
     """A sink of each kind, and the rows that stand in it."""
 
@@ -88,7 +94,7 @@ class Files:
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind, self.path = kind, folder / f"out.{kind}"
         makers = {name: getattr(mblab.sinks, name) for name in self.KINDS[2:]}
-        self.sink = None if kind == "none" else ListSink() if kind == "list" else makers[kind](self.path)
+        self.sink = None if kind == "none" else OwnList() if kind == "list" else makers[kind](self.path)
 
     def rows(self) -> list[int] | None:
         """The column `row` of what was delivered, in order; None where nothing is kept."""
