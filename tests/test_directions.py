@@ -16,7 +16,7 @@ BEGIN, END = "<!-- the house: begin -->\n", "<!-- the house: end -->\n"
 HOUSE = {
     "errors": "",
     "timing": "clock durations policies schedule times",
-    "support": "arguments files jupyter progress",
+    "support": "arguments files forks jupyter progress",
     "arrivals": "",
     "tables": "base csv jsonl parquet files rows timestamps sorting values",
     "datasets": "",
@@ -29,12 +29,12 @@ HOUSE = {
         "base call columns deliveries files appended csv jsonl manifest marker_tables memory schemas parquet sqlite"
     ),
     "engine": (
-        "backlog cost delivery feed record settings changes pipeline watermark invoke batch history "
-        "records runner engine listeners driver"
+        "backlog cost delivery feed interrupts record settings changes pipeline watermark invoke batch "
+        "history records runner engine listeners driver"
     ),
     "metrics": "quantiles summary waits batches log",
     "charts": (
-        "display frames markup style live over_cost over_interval over_runs over_size over_time vega render waterfall"
+        "frames markup style live over_cost over_interval over_runs over_size over_time vega render display waterfall"
     ),
     "runs": "page provenance slowest view live run_page saved run comparison",
     "checks": "cuts equality trial rerun inspection shadow verdict recut",
