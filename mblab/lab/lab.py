@@ -142,8 +142,9 @@ class Lab:
         """Call `fn(last_progress)`, the batch's row of `run.batches` as a dict, after each batch of this lab's runs.
 
         It is called in the run's own thread before the next batch, so it should be quick, and it may move the lab's
-        knobs. One that raises is logged (logger `mblab`), and the run goes on. A function of the same name replaces
-        the earlier one; `lab.remove(name)` takes it out. Returns the function unchanged.
+        knobs, `stop()` and `pause()`, as a step may; what would wait for the run, such as `start()` or `run.wait()`, is
+        a `SettingError` there. One that raises is logged (logger `mblab`), and the run goes on. A function of the same
+        name replaces the earlier one; `lab.remove(name)` takes it out. Returns the function unchanged.
         """
         self._control.listeners.add(fn)
         return fn
@@ -278,7 +279,7 @@ class Lab:
         return request if Lab._request_hook is None else Lab._request_hook(self, request)
 
     def pause(self) -> None:
-        """Freeze the run's clock after the batch in hand."""
+        """Freeze the run's clock after the batch in hand, and return then; a `step(n)` ends there too."""
         self._control.pause()
 
     def resume(self) -> Run:
@@ -292,6 +293,10 @@ class Lab:
         """Run the next n batches at once, freeze the clock again, and return their rows of `run.batches`.
 
         Without a run that is on it begins a paused one.
+
+        Raises:
+            BatchError: A step failed, as in `run`.
+            KeyboardInterrupt: Ctrl-C; the batch in hand was finished, and the run stands paused.
         """
         return self._control.step(whole(n, "n", least=1), self._request)
 
