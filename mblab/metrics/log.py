@@ -20,6 +20,7 @@ from mblab.engine.records import BatchRecord
 from mblab.metrics.batches import BATCH_COLUMNS, Chunk, Columns, batch_frame, chunk_of
 from mblab.metrics.quantiles import Floats, Ints, LogBuckets
 from mblab.metrics.summary import Totals
+from mblab.support import forks
 from mblab.tables.values import as_python
 from mblab.timing.durations import NS
 
@@ -44,7 +45,8 @@ class RunLog:
 
     def __init__(self, batches_limit: int = 100_000) -> None:
         self._limit = batches_limit
-        self._lock = threading.Lock()
+        self._renew()
+        forks.in_child(self, RunLog._renew)
         self._fresh: list[BatchRecord] = []
         self._fresh_rows = 0
         self._chunks: deque[Chunk] = deque()
@@ -54,6 +56,9 @@ class RunLog:
         self._totals = Totals()
         self._sketch: LogBuckets | None = None  # of the rows that were let go
         self._older: deque[Ints] = deque()  # latencies in ns of the rows of batches that were let go themselves
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
 
     def note(self, record: BatchRecord) -> None:
         """Take a record; costs a list append, and every few hundred batches their columns."""
