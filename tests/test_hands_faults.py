@@ -133,7 +133,7 @@ def work(batch):
 
 lab = mblab.Lab(rows_at([i * 0.01 for i in range(20)]), interval="10ms")
 lab.batch(work)
-print(lab.run(clock="virtual").output["sum"].tolist() == [28] * 20)
+print(lab.run(clock="virtual", cost=0).output["sum"].tolist() == [28] * 20)
 """
 
 
