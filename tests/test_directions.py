@@ -16,7 +16,7 @@ BEGIN, END = "<!-- the house: begin -->\n", "<!-- the house: end -->\n"
 HOUSE = {
     "errors": "",
     "timing": "clock durations policies schedule times",
-    "support": "arguments files forks jupyter progress",
+    "support": "arguments files jupyter progress",
     "arrivals": "",
     "tables": "base csv jsonl parquet files rows timestamps sorting values",
     "datasets": "",
@@ -29,8 +29,8 @@ HOUSE = {
         "base call columns deliveries files appended csv jsonl manifest marker_tables memory schemas parquet sqlite"
     ),
     "engine": (
-        "backlog cost delivery feed interrupts record settings changes pipeline watermark invoke batch "
-        "history records runner engine listeners driver"
+        "backlog cost delivery feed forks interrupts record settings changes pipeline watermark invoke "
+        "batch history records runner engine listeners driver"
     ),
     "metrics": "quantiles summary waits batches log",
     "charts": (

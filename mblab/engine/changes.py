@@ -11,8 +11,8 @@ import threading
 from collections.abc import Iterable
 from dataclasses import replace
 
+from mblab.engine import forks
 from mblab.engine.settings import Change, Control, CurrentSettings
-from mblab.support import forks
 from mblab.timing.clock import Clock
 
 __all__ = ["Changes"]

@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mblab.engine import forks
 from mblab.engine.engine import Engine
 from mblab.engine.interrupts import Caught, interrupts
 from mblab.engine.listeners import Listeners, Row
@@ -27,7 +28,6 @@ from mblab.engine.records import ENDED, BatchRecord, RunStatus
 from mblab.engine.settings import Change
 from mblab.errors import MblabError, SettingError
 from mblab.steps.chain import names_of
-from mblab.support import forks
 from mblab.timing.clock import Clock
 from mblab.timing.durations import format_s
 

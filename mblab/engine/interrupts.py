@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-from mblab.support import forks, jupyter
+from mblab.engine import forks
+from mblab.support import jupyter
 
 __all__ = ["Caught", "interrupts"]
 

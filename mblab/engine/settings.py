@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypedDict
 
+from mblab.engine import forks
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
-from mblab.support import arguments, forks
+from mblab.support import arguments
 from mblab.timing.clock import Clock, VirtualClock, WallClock
 from mblab.timing.durations import duration_ns, interval_ns
 from mblab.timing.policies import POLICIES, RULES, Policy

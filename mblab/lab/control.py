@@ -19,6 +19,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 import pandas as pd
 
+from mblab.engine import forks
 from mblab.engine.cost import Cost, check_cost
 from mblab.engine.driver import Driver
 from mblab.engine.engine import Engine
@@ -43,7 +44,7 @@ from mblab.sources.base import Source
 from mblab.sources.live.base import refuse_speedup
 from mblab.steps.chain import Chain
 from mblab.steps.step import Kind, make_step
-from mblab.support import forks, jupyter
+from mblab.support import jupyter
 from mblab.support.arguments import whole
 from mblab.support.progress import Progress
 from mblab.timing.clock import Clock

@@ -16,11 +16,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from mblab.engine import forks
 from mblab.engine.records import BatchRecord
 from mblab.metrics.batches import BATCH_COLUMNS, Chunk, Columns, batch_frame, chunk_of
 from mblab.metrics.quantiles import Floats, Ints, LogBuckets
 from mblab.metrics.summary import Totals
-from mblab.support import forks
 from mblab.tables.values import as_python
 from mblab.timing.durations import NS
 
