@@ -64,7 +64,7 @@ class Settings:
 
 
 class Change(TypedDict, total=False):
-    """CurrentSettings that move at the same moment, checked and in the engine's units; those that are left out stay."""
+    """Knobs that move at the same moment, checked and in the engine's units; those that are left out stay."""
 
     interval_ns: int
     policy: Policy

@@ -529,7 +529,7 @@ class MemoryDisk:
         if isinstance(node, _File) and isinstance(folder.names.get(new.name), _Folder):
             _fail(errno.EISDIR, new)
         if old.parent != new.parent or isinstance(node, _Folder):
-            raise NotImplementedError("files only, and within a folder")
+            _fail(errno.EXDEV, new)  # here only files move, and only within their folder: nothing durable needs more
         if old != new:
             folder.change({old.name: None, new.name: node})
 
