@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import multiprocessing
 import os
 import subprocess
@@ -558,6 +559,51 @@ def test_ctrl_c_in_step_ends_the_stepping():
 def test_a_pause_ends_the_stepping_of_another_thread():
     """A07: `step(n)` returns after the batch in hand."""
     assert script(CTRL_C_IN_STEP, "pause") == "False True 0 paused"
+
+
+# -- a resume that comes while the run is halting -------------------------------------------------------------------
+
+
+class Hasty(logging.Handler):
+    """Resumes from another thread as soon as it is said that the run is halted, before the loop stands."""
+
+    def __init__(self, lab):
+        super().__init__(logging.ERROR)
+        self.lab, self.waiting = lab, []
+
+    def emit(self, record):
+        if "halted" in record.getMessage() and not self.waiting:
+            self.waiting.append(threading.Thread(target=self.lab.resume, daemon=True))
+            self.waiting[0].start()
+            until(lambda: self.lab.last_run.status == "running")
+
+
+@pytest.mark.parametrize("verb", ["start", "run"])
+def test_a_resume_that_comes_while_the_run_is_halting_lets_it_go_on(labs, verb):
+    """The clock stands for a halt, and goes on with the run, whichever of the two threads is first."""
+    tries = []
+
+    def work(batch):
+        tries.append(len(batch))
+        if len(tries) == 2:
+            raise ValueError("once")
+        return batch
+
+    lab = labs(rows_at(np.arange(10) / 100), interval="20ms")
+    lab.batch(work)
+    hasty, logger = Hasty(lab), logging.getLogger("mblab")
+    logger.addHandler(hasty)
+    try:
+        if verb == "start":
+            run = lab.start()
+            until(lambda: run.status == "finished", 30)  # wait() returns at the halt
+        else:
+            within(30, lab.run)
+    finally:
+        logger.removeHandler(hasty)
+    hasty.waiting[0].join(30)
+
+    assert (lab.last_run.status, len(lab.last_run.output), lab.last_run.error) == ("finished", 10, None)
 
 
 # -- A08: what_if ---------------------------------------------------------------------------------------------------

@@ -105,6 +105,7 @@ class Driver:
         self._stepped: list[BatchRecord] = []
         self._in_hand = False  # whether a batch of step() is on its way
         self._holding = False  # whether the loop stands, paused or halted
+        self._halted = False  # whether a batch failed and the loop has not gone on since
         self._blocking = True
         self._ticks: Callable[[], None] | None = None
         self._renew()
@@ -295,8 +296,12 @@ class Driver:
 
     def _release(self) -> None:
         with self._changed:
-            self._turner, self._in_hand = None, False
-            self._changed.notify_all()
+            if self._is_driver_thread():
+                self._leave()
+
+    def _leave(self) -> None:
+        self._turner, self._in_hand = None, False
+        self._changed.notify_all()
 
     def start(self) -> None:
         """Turn the engine in a daemon thread of its own."""
@@ -309,7 +314,8 @@ class Driver:
             self._thread.start()
         except BaseException:
             if self._thread.ident is None:
-                self._release()
+                with self._changed:
+                    self._leave()
             raise
 
     def run(self, tick: Callable[[], None] | None = None) -> None:
@@ -326,8 +332,7 @@ class Driver:
             if self._claim():
                 self._blocking, self._ticks = True, tick
                 self._turn(caught)
-            else:
-                self._join()
+            self._join()  # with whoever turns it, also when another thread resumed it after a halt
         caught.answer()
         if self.error is not None:
             raise self.error
@@ -363,7 +368,7 @@ class Driver:
         while True:
             wake.clear()
             if not self._ready():
-                if self.status != "halted" or self._stop:
+                if self._is_driver_thread():
                     self._end("stopped")
                 return
             try:
@@ -434,7 +439,7 @@ class Driver:
                 self._changed.notify_all()
         if self._stop:
             return False
-        if self.status == "halted":
+        if self._halted:  # whatever became of the status meanwhile: the clock stands
             return self._hold()
         if self._paused and not self._steps:
             self.clock.freeze()
@@ -445,13 +450,14 @@ class Driver:
         return True
 
     def _hold(self) -> bool:
-        if self.status == "halted" and self._blocking:
-            return False
         with self._changed:
+            if self._halted and self._blocking and self.error is not None:  # its caller gets the error, and may resume
+                self._leave()
+                return False
             self._holding = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._stop or self._steps > 0 or (not self._paused and self.error is None))
-            self._holding = False
+            self._holding = self._halted = False
         if self._stop:
             return False
         if not self._steps:
@@ -464,6 +470,7 @@ class Driver:
         with self._changed:
             self.error = error
             self._steps = 0
+            self._halted = True
             self.status = "halted"
             self._changed.notify_all()
         self._log(logging.ERROR, "halted: %s", error)

@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import stat
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -154,6 +155,7 @@ class _Folder:
 
     def __init__(self, source: Watch, position: Position | None) -> None:
         self._source = source
+        self._books = threading.Lock()  # files are found in the poller's thread and read in the engine's
         self._known: dict[str, _Known] = {}
         self._done: list[list[Any]] = []
         self._skip = not source.existing and position is None
@@ -167,11 +169,12 @@ class _Folder:
     def poll(self) -> Sequence[_File | SourceError]:
         """Return the files that have become complete, oldest first, and what has changed that was read before."""
         now_s, there = time.monotonic(), self._list()
-        gone = [self._known.pop(name) for name in [*self._known] if name not in there]
-        if gone:
-            self._done = [e for e in self._done if e[0] in there]
-        # by identity, not by name: what is gone may be there again under another name
-        read = {k.identity: k.digest for k in (*gone, *self._known.values()) if k.found}
+        with self._books:
+            gone = [self._known.pop(name) for name in [*self._known] if name not in there]
+            if gone:
+                self._done = [e for e in self._done if e[0] in there]
+            # by identity, not by name: what is gone may be there again under another name
+            read = {k.identity: k.digest for k in (*gone, *self._known.values()) if k.found}
         arrived: list[_File | SourceError] = []
         if self._resume is not None:
             arrived.append(self._resumed(there))
@@ -219,9 +222,10 @@ class _Folder:
                 break
             yield rows, {"done": self._done, "file": [name, *identity, digest], "row": row}
             row += len(rows)
-        self._done = [*self._done, [name, *identity, digest]]
-        if (known := self._known.get(name)) is not None:
-            known.digest = digest
+        with self._books:
+            self._done = [*self._done, [name, *identity, digest]]
+            if (known := self._known.get(name)) is not None:
+                known.digest = digest
 
     def _pieces(self, name: str, row: int) -> Iterator[pd.DataFrame]:
         table = open_table(Path(name))
@@ -234,11 +238,14 @@ class _Folder:
         """Give a file up that was removed or rewritten before all of it was read."""
         arrival.what = None
         if row == 0:  # nothing of it was given out: what is there now is seen anew
-            self._known.pop(name, None)
+            with self._books:
+                self._known.pop(name, None)
             return
         found = _identity(name)
         if found is not None:
-            self._known[name] = _Known(found, 0.0, found=True, digest=_digest(name, found.size))
+            known = _Known(found, 0.0, found=True, digest=_digest(name, found.size))
+            with self._books:
+                self._known[name] = known
         raise SourceChanged(
             f"{name} was {'removed' if found is None else 'rewritten'} while it was read, after {row:,} of its rows; "
             "the rest of it is left out, and lab.resume() goes on with the other files."
