@@ -630,7 +630,6 @@ def spread(n):
         pytest.param("500ms", "asap", spread, "20s", {"max_rows_per_batch": 400}, id="cap"),
     ],
 )
-@issue_11("the horizon goes on to the last end, rows left over are not in the trace, and the cap is forgotten")
 def test_what_if_at_the_run_s_own_interval_is_the_run(labs, interval, policy, cost, length, knobs):
     """A08 a–c: load, latency, throughput, backlog and regime, whatever the policy, the cap and the length."""
     run = run_of(labs, interval, policy, cost, length=length, **knobs)
@@ -646,7 +645,6 @@ def test_what_if_at_the_run_s_own_interval_is_the_run(labs, interval, policy, co
     [("1s", spread, 1000), ("333ms", lambda n: 0.010 if n == 333 else 0.011, 1001)],
     ids=["one size", "two sizes"],
 )
-@issue_11("a bare number, load 0.0 among them")
 def test_what_if_of_batches_of_one_or_two_sizes_gives_a_band_or_refuses(labs, interval, cost, rate):
     """A08d: what a batch of another size costs is not known; a number without a band says it is."""
     run = run_of(labs, interval, "asap", cost, rate=rate)

@@ -9,6 +9,7 @@ the batch's size. Of event time it knows nothing: that is the watermark's.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from collections import deque
@@ -252,13 +253,12 @@ class Feed:
             held.arrival_ns = _rescaled(held.arrival_ns, at_ns, old, speedup)
             self._last_ns = int(held.arrival_ns[-1])
 
-    def left(self, time_ns: int) -> tuple[int, int | None]:
-        """Return how many untaken rows have A < time_ns, as far as they can be read, and the arrival of the oldest."""
-        try:
-            count = self.waiting(time_ns)
-        except MblabError:
-            count = self.arrived(time_ns)
-        return count, self.next_arrival_ns if count else None
+    def left(self, time_ns: int) -> Times:
+        """Return the arrivals of the untaken rows with A < time_ns, as far as they can be read."""
+        with contextlib.suppress(MblabError):
+            self.reach(time_ns)
+        held = [h.arrival_ns[h.taken : int(h.arrival_ns.searchsorted(time_ns))] for h in self._held]
+        return np.concatenate([NO_TIMES, *held])
 
 
 def _rescaled(arrival: Times, at_ns: int, old: float, new: float) -> Times:

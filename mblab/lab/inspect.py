@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -169,7 +169,7 @@ def what_if(
     interval: Duration | Sequence[Duration] | npt.NDArray[Any],
     *,
     policy: str | None,
-    max_rows_per_batch: int | None,
+    max_rows_per_batch: int | Literal["same"] | None,
 ) -> Curve:
     """Return the curve of a run's own arrivals and costs: what `run.what_if` calls."""
     from mblab.tuning.arrival_times import arrival_times_of_run
@@ -179,13 +179,18 @@ def what_if(
 
     batches, arrivals = run.batches, arrival_times_of_run(run)
     rule = check_policy(policy or (batches.policy.iloc[-1] if len(batches) else "asap"))
+    most = max_rows_per_batch
+    if most == "same":
+        last = batches.max_rows_per_batch.iloc[-1] if len(batches) else np.nan
+        most = None if np.isnan(last) or rule == "queue" else int(last)
     return curve_of(
         arrivals.arrival_ns,
         check_intervals(interval if isinstance(interval, list | tuple | np.ndarray) else [interval]),
         cost=CostModel.of(batches),
         horizon_ns=arrivals.horizon_ns,
         policy=rule,
-        max_rows_per_batch=check_cap(max_rows_per_batch, rule),
+        max_rows_per_batch=check_cap(most, rule),
+        drain=arrivals.whole,
     )
 
 

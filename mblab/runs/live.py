@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mblab.engine.driver import Driver
@@ -109,7 +111,14 @@ class LiveRun:
             triggers_missed=timetable.missed_until(horizon) if ended else timetable.missed,
             backlog_rows=rows,
             oldest_backlog_age_s=float("nan") if oldest is None else (horizon - oldest) / NS,
+            drained=self.status == "finished" and self._engine.duration_ns is None,
         )
+
+    def waiting(self) -> npt.NDArray[np.float64]:
+        if not self._driver.idle:
+            return np.empty(0)
+        engine = self._engine
+        return np.concatenate([engine.planned_arrivals, engine.feed.left(self._horizon_ns())]) / NS
 
     def _horizon_ns(self) -> int:
         end = self._driver.horizon_ns
@@ -121,11 +130,9 @@ class LiveRun:
         if not self._driver.idle:  # the feed belongs to the thread that turns the engine
             last = self._log.last()
             return (int(last["backlog_rows"]) if last else 0), None
-        count, oldest = engine.feed.left(horizon_ns)
-        planned = engine.planned_arrivals  # cut, but failed or aborted
-        if len(planned):
-            count, oldest = count + len(planned), int(planned[0])
-        return count, oldest
+        planned, left = engine.planned_arrivals, engine.feed.left(horizon_ns)  # cut, but failed or aborted; never cut
+        oldest = planned if len(planned) else left
+        return len(planned) + len(left), int(oldest[0]) if len(oldest) else None
 
     def how_far(self) -> HowFar:
         length_ns = self._engine.duration_ns

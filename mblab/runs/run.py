@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from mblab.charts.display import Shown
 from mblab.errors import MblabError, SettingError, shown
 from mblab.runs.saved import Pilot, SavedRun, write_run
 from mblab.runs.slowest import Slowest, slowest_of
-from mblab.runs.view import HowFar, RunView, headline, summary_of
+from mblab.runs.view import HowFar, RunView, Standing, headline, summary_of
 from mblab.support.arguments import whole
 from mblab.timing.durations import Duration, duration_ns, seconds
 
@@ -63,7 +63,7 @@ class WhatIf(Protocol):
     """Predicts what a run would have been at other intervals."""
 
     def __call__(
-        self, run: Run, interval: Intervals, *, policy: str | None, max_rows_per_batch: int | None
+        self, run: Run, interval: Intervals, *, policy: str | None, max_rows_per_batch: int | Literal["same"] | None
     ) -> Prediction:
         """Return the curve over one interval or several."""
         ...
@@ -208,15 +208,36 @@ class Run(Shown):
         """Wait until it has ended; return False when it halted or the time is up first."""
         return self._view.wait(None if timeout is None else seconds(duration_ns(timeout, "timeout")))
 
+    @property
+    def standing(self) -> Standing:
+        """How it stands now, or stood when it ended: its length, triggers missed, and the rows that no batch took."""
+        return self._view.standing()
+
+    @property
+    def waiting(self) -> npt.NDArray[np.float64]:
+        """Arrivals of the rows that came within the run and that no batch took: float64 seconds, oldest first.
+
+        Empty while it is on.
+        """
+        return self._view.waiting()
+
     def what_if(
-        self, interval: Intervals, *, policy: str | None = None, max_rows_per_batch: int | None = None
+        self,
+        interval: Intervals,
+        *,
+        policy: str | None = None,
+        max_rows_per_batch: int | Literal["same"] | None = "same",
     ) -> Prediction:
         """Return a `Curve`: this run's arrivals and costs, at another interval (or a list of them), without running.
+
+        At the run's own interval it says what the run was. What batches of another size cost is read off those that
+        ran; where they were all of one size, the bands reach from a cost that is the same for any batch to one that
+        grows with every row.
 
         Args:
             interval: A duration, or a list of them.
             policy: asap, skip or queue; None keeps that of the newest batch.
-            max_rows_per_batch: Cap, or None.
+            max_rows_per_batch: Cap, None for none; "same" keeps that of the newest batch.
         """
         return self._what_if(self, interval, policy=policy, max_rows_per_batch=max_rows_per_batch)
 

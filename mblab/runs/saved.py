@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mblab.engine.records import RunStatus
@@ -24,8 +25,8 @@ from mblab.timing.durations import NS
 
 __all__ = ["Pilot", "SavedPilot", "SavedRun", "write_run"]
 
-FORMAT: Final = 3
-FRAMES: Final = ("batches", "records", "output", "attempts")
+FORMAT: Final = 4
+FRAMES: Final = ("batches", "records", "output", "attempts", "waiting")
 
 
 class Pilot(Protocol):
@@ -130,6 +131,9 @@ class SavedRun:
     def standing(self) -> Standing:
         return self._standing
 
+    def waiting(self) -> npt.NDArray[np.float64]:
+        return self._frames["waiting"].arrival_s.to_numpy()
+
     def how_far(self) -> HowFar:
         length = self._summary["duration_s"]
         return HowFar(length, length, int(self._summary["rows"]))
@@ -155,7 +159,8 @@ def write_run(view: RunView, pilot: Pilot | None, target: Path) -> Path:
         )
     target.mkdir(parents=True, exist_ok=True)
     frames = {"batches": view.batches(), "records": view.records(), "output": view.output()}
-    frames |= {"attempts": view.attempts()} | ({} if pilot is None else {"decisions": pilot.decisions})
+    frames |= {"attempts": view.attempts(), "waiting": pd.DataFrame({"arrival_s": view.waiting()})}
+    frames |= {} if pilot is None else {"decisions": pilot.decisions}
     for name, frame in frames.items():
         frame.to_parquet(target / f"{name}.parquet", index=False)
     write_whole(target / "run.json", json.dumps(_about(view, pilot), indent=1, default=_plain).encode())

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mblab.engine.records import RunStatus
@@ -62,12 +64,14 @@ class Standing:
         triggers_missed: Triggers that no batch started at.
         backlog_rows: Rows that arrived within the horizon and that no batch took.
         oldest_backlog_age_s: Age of the oldest of them at the horizon, NaN without any.
+        drained: Whether it ended because its source had no more rows.
     """
 
     horizon_s: float
     triggers_missed: int
     backlog_rows: int
     oldest_backlog_age_s: float
+    drained: bool
 
 
 class RunView(Protocol):
@@ -108,6 +112,7 @@ class RunView(Protocol):
         ...
 
     def standing(self) -> Standing: ...
+    def waiting(self) -> npt.NDArray[np.float64]: ...
     def failures(self) -> Sequence[int]:
         """Return the batch of each attempt that failed."""
         ...

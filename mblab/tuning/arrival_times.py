@@ -99,15 +99,16 @@ def arrival_times_of(
 def arrival_times_of_run(run: Run) -> ArrivalTimes:
     """Return when the rows of a run arrived, as far as its records are kept, on a clock that begins with the first.
 
-    What was still waiting at its end arrived too, but nobody noted when: the trace ends before it.
+    What was still waiting at its end arrived too. While it is on, nobody can say when: the trace ends before it.
     """
-    summary = run.summary()
-    arrivals = np.rint(run.records.arrival_s.to_numpy() * NS).astype(np.int64)
-    since = int(arrivals[0]) if len(arrivals) < summary["rows"] else 0  # of a long run only the newest records are kept
-    end = round(float(summary.duration_s) * NS)
-    if summary.backlog_rows and len(arrivals):
+    rows, standing, waiting = run.summary()["rows"], run.standing, run.waiting
+    records = np.rint(run.records.arrival_s.to_numpy() * NS).astype(np.int64)
+    since = int(records[0]) if len(records) < rows else 0  # of a long run only the newest records are kept
+    arrivals = np.concatenate([records, np.rint(waiting * NS).astype(np.int64)])
+    end = round(standing.horizon_s * NS)
+    if standing.backlog_rows > len(waiting) and len(arrivals):
         end = int(arrivals[-1]) + 1
-    return ArrivalTimes(arrivals - since, end - since, whole=False)
+    return ArrivalTimes(arrivals - since, end - since, whole=standing.drained)
 
 
 def _cut(arrivals: Ints, horizon_ns: int, whole: bool) -> ArrivalTimes:

@@ -46,6 +46,7 @@ class CostModel:
 
     Attributes:
         form: affine, n log n, quadratic or per key; with ", growing" when it costs more the more rows came before.
+            fixed, when all batches were of about one size: then what others cost is not known.
         coefficients: Seconds per 1, row, row·log(1 + row/50), row², key, row seen before.
         probes: The measured batches: num_input_rows, seen_rows, seconds, cpu_s, collected_s, switches, idle_s, at_s,
             keys.
@@ -228,6 +229,11 @@ class CostModel:
         return int(rows.min()), int(rows.max())
 
     @property
+    def sizes_alike(self) -> bool:
+        """Whether all batches were of one size, or of two that hardly differ: then it only knows what those cost."""
+        return self.form == "fixed"
+
+    @property
     def grows(self) -> bool:
         """Whether a batch costs more the more rows came before it."""
         return self.growth_s > 0
@@ -299,8 +305,14 @@ class CostModel:
         if c[5] > 0:
             spoken.append(f"{format_s(c[5] * 10_000)} for every 10,000 rows seen before")
         low, high = self.rows_probed
-        text = f"A batch takes {' + '.join(spoken)}, ±{max(self.spread, 0.001):.1%}"
-        text += f" ({len(self.probes)} batches of {low:,} to {high:,} rows)"
+        if self.sizes_alike:
+            text = f"A batch of {high:,} rows takes {format_s(float(self.work_s(np.array([high]))[0]))}"
+            text += (
+                f", ±{max(self.spread, 0.001):.1%} ({len(self.probes)} batches; how it grows with the rows is unknown)"
+            )
+        else:
+            text = f"A batch takes {' + '.join(spoken)}, ±{max(self.spread, 0.001):.1%}"
+            text += f" ({len(self.probes)} batches of {low:,} to {high:,} rows)"
         if self.pauses.count:
             unit = f"a second of work pauses {self.pauses.count / self.pauses.work_s:.2g} times"
             each = f"{self.pauses.count} of {self.pauses.tried} batches paused"
@@ -319,6 +331,13 @@ class CostModel:
         weights = rng.standard_exponential((draws, len(rows)))
         actual = np.maximum(frame.seconds.to_numpy(np.float64), 1e-7)
         return robust(design(rows, seen, keys), actual, weights, FORMS[self.form], 3)
+
+    def _shared_out(self, draws: int) -> Floats:
+        """Return [draw, 6] coefficients, from a cost that is the same for any size to one that grows with every row."""
+        rows = float(self.probes.num_input_rows.mean())
+        fixed, drawn = np.linspace(1.0, 0.0, draws), np.zeros((draws, len(self.coefficients)))
+        drawn[:, 0], drawn[:, 1] = fixed * self.coefficients[0], (1 - fixed) * self.coefficients[0] / rows
+        return drawn
 
     def doubt(self, rows: Floats, draws: int = 16) -> Floats:
         """Return how unsure the law is of batches of some sizes, as a relative standard deviation."""
@@ -341,7 +360,7 @@ class CostModel:
         speed, late = np.ones(count), np.full(count, self.before.wake_s)
         pausing = np.full(count, float(self.pauses.count > 0))
         if others > 0:
-            coefficients[points:] = self._redrawn(others, rng)
+            coefficients[points:] = self._shared_out(others) if self.sizes_alike else self._redrawn(others, rng)
             # evenly chosen quantiles instead of draws: few laws, and still a fair picture
             z = normal_quantiles(others)[rng.permutation(others)]
             speed[points:] = np.exp(z * math.hypot(self.unsteadiness, self.host_sd))

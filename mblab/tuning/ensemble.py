@@ -27,6 +27,7 @@ __all__ = ["BANDED", "MEMBERS", "POINTS", "Ensemble", "Price", "check_price"]
 
 MEMBERS: Final = 20
 POINTS: Final = 4  # members on the best guess itself; they differ in the scatter of their batches
+EXACT_ROWS: Final = 2_000_000  # of all runs together
 SAMPLE: Final = 384  # rows a run of which a curve's quantiles are taken: a rank is off by 1/384 at most
 BANDED: Final = ("latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "load")
 Z95: Final = 1.96
@@ -81,8 +82,12 @@ class Ensemble:
         price: PriceOfRows | None = None,
         workers: int = 1,
         sample: int = SAMPLE,
+        drain: bool = False,
     ) -> Ensemble:
-        """Simulate every interval in every member; see `simulate_runs`. Each interval may have a horizon of its own."""
+        """Simulate every interval in every member; see `simulate_runs`. Each interval may have a horizon of its own.
+
+        Where all rows of all runs are few, quantiles are taken of all of them.
+        """
         drawn = cost.drawn(members, seed=seed, points=min(POINTS, members))
 
         def cost_of(run: Ints, rows: Ints, seen: Ints, at_once: Bools) -> Ints:  # run = interval · members + member
@@ -95,7 +100,8 @@ class Ensemble:
             horizon_ns=horizon_ns if isinstance(horizon_ns, int) else np.repeat(horizon_ns, members),
             policy=policy,
             max_rows_per_batch=max_rows_per_batch,
-            sample=sample,
+            sample=len(arrivals) if len(arrivals) * len(intervals) * members <= EXACT_ROWS else sample,
+            drain=drain,
         )
         shape = (len(intervals), members)
         values = {

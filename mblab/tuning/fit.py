@@ -20,6 +20,7 @@ __all__ = ["COLUMNS", "FORMS", "SEEN", "choose_form", "design", "local_ratio", "
 COLUMNS: Final = ("fixed", "rows", "rows_log", "rows_squared", "keys", "seen")
 KEYS, SEEN = COLUMNS.index("keys"), COLUMNS.index("seen")
 FORMS: Final[dict[str, tuple[int, ...]]] = {
+    "fixed": (0,),  # where all batches are of one size, so that nothing tells how it grows
     "affine": (0, 1),
     "n log n": (0, 1, 2),
     "quadratic": (0, 1, 3),
@@ -29,6 +30,7 @@ FORMS: Final[dict[str, tuple[int, ...]]] = {
     "quadratic, growing": (0, 1, 3, 5),
     "per key, growing": (0, 1, 4, 5),
 }
+ALIKE: Final = 1.25  # the larger of two sizes is at most this many times the smaller
 BEND_ROWS: Final = 50.0  # below this many rows n·log n is a straight line
 TINY: Final = 1e-12
 
@@ -117,6 +119,7 @@ def choose_form(x: Floats, y: Floats, *, keyed: bool) -> tuple[str, dict[str, fl
 
     The error is the |median log(actual / predicted)| of each left-out block of sizes, averaged. A form with more terms
     must beat the best simpler one by a tenth (growth by a fifth: it is what drift looks like) and by half a percent.
+    One size, or two that hardly differ, tell nothing but what those cost.
 
     Args:
         x: From `design`.
@@ -124,6 +127,9 @@ def choose_form(x: Floats, y: Floats, *, keyed: bool) -> tuple[str, dict[str, fl
         keyed: Whether the number of keys is known.
     """
     rows, seen = x[:, 1], x[:, SEEN]
+    sizes = np.unique(rows)
+    if len(sizes) <= 2 and sizes[-1] <= ALIKE * sizes[0]:
+        return "fixed", {"fixed": float("nan")}
     blocks = _size_blocks(rows)
     labels = np.unique(blocks)
     if len(labels) < 3 or len(y) < 8:
@@ -136,7 +142,7 @@ def choose_form(x: Floats, y: Floats, *, keyed: bool) -> tuple[str, dict[str, fl
     scores: dict[str, float] = {}
     best = "affine"
     for form, columns in FORMS.items():
-        if KEYS in columns and not keyed:
+        if form == "fixed" or (KEYS in columns and not keyed):
             continue
         off = np.log(y / np.maximum(robust(x, y, weights, columns, 3) @ x.T, TINY))
         scores[form] = float(np.mean([abs(np.median(off[i, weights[i] == 0])) for i in range(len(weights))]))

@@ -17,7 +17,8 @@ from mblab.tuning.delays import Before, Pauses
 
 __all__ = ["LOG_ROWS", "DrawnCosts", "Sampler", "normal_quantiles"]
 
-LOG_ROWS: Final = np.linspace(0.0, math.log(1e9), 1025)  # log n at which a law is kept: 5e-5 off between two points
+LOG_ROWS: Final = np.linspace(0.0, math.log(1e9), 1025)  # log n at which a law is kept, linear in n between two points
+ROWS: Final = np.exp(LOG_ROWS)
 
 
 def normal_quantiles(count: int) -> Floats:
@@ -80,7 +81,7 @@ class DrawnCosts:
         place = np.log(np.maximum(rows, 1)) * ((len(LOG_ROWS) - 1) / LOG_ROWS[-1])
         low = np.minimum(place.astype(np.int64), len(LOG_ROWS) - 2)
         work = self._work[law, low]
-        work += (self._work[law, low + 1] - work) * (place - low)
+        work += (self._work[law, low + 1] - work) * ((np.maximum(rows, 1) - ROWS[low]) / (ROWS[low + 1] - ROWS[low]))
         if self._growth.any():
             work += self._growth[law] * seen * self._correction[low]
         draw = (rng.random(len(rows)) * self._window).astype(np.int64)

@@ -117,15 +117,15 @@ class Outcome:
 
 
 def _step_all(
-    arrivals: Ints, intervals: Ints, horizon: Ints, policy: str, cap: int | None, cost: CostOfRuns
+    arrivals: Ints, intervals: Ints, horizon: Ints, policy: str, cap: int | None, cost: CostOfRuns, *, drain: bool
 ) -> Batches:
-    """Step every run until its next start (`queue`: grid point) is past its horizon."""
+    """Step every run until its next start (`queue`: grid point) is past its horizon, or all its rows are taken."""
     run = np.arange(len(intervals))
     due, taken = intervals.copy(), np.zeros(len(intervals), np.int64)
     start, queue, step = due.copy(), RULES[policy].every_trigger, intervals
     steps: list[tuple[Ints, ...]] = []
     while True:
-        going = (due if queue else start) <= horizon
+        going = taken < len(arrivals) if drain else (due if queue else start) <= horizon
         if not going.all():
             run, due, start, taken = run[going], due[going], start[going], taken[going]
             step, horizon = step[going], horizon[going]
@@ -205,6 +205,7 @@ def simulate_runs(
     policy: str = "asap",
     max_rows_per_batch: int | None = None,
     sample: int = 4096,
+    drain: bool = False,
 ) -> Outcome:
     """Simulate one run an interval, all over the same arrivals.
 
@@ -219,9 +220,12 @@ def simulate_runs(
         policy: asap, skip or queue.
         max_rows_per_batch: Cap, or None.
         sample: Of how many rows quantiles are taken at most.
+        drain: Whether a run goes on until it has taken all rows, and ends then; its horizon is where it ended.
     """
     horizon = np.broadcast_to(np.asarray(horizon_ns, np.int64), intervals.shape)
-    b = _step_all(arrivals, intervals, horizon, policy, max_rows_per_batch, cost)
+    b = _step_all(arrivals, intervals, horizon, policy, max_rows_per_batch, cost, drain=drain)
+    if drain:
+        horizon = b.largest(b.end)
     count = np.diff(b.edges)
     done = b.largest(b.high)
     busy = b.sum((b.end - b.start) / NS)

@@ -75,8 +75,12 @@ def curve_of(
     max_rows_per_batch: int | None = None,
     workers: int = 1,
     seed: int = 0,
+    drain: bool = False,
 ) -> Curve:
-    """Return the curve for arrivals in ns, ascending; see `predict`. A `CostModel` gives one with bands."""
+    """Return the curve for arrivals in ns, ascending; see `predict`. A `CostModel` gives one with bands.
+
+    With `drain` each run ends when all rows are taken, whenever that is.
+    """
     intervals = np.asarray(intervals_ns, np.int64)
     if isinstance(cost, CostModel):
         ensemble = Ensemble.of(
@@ -88,6 +92,7 @@ def curve_of(
             max_rows_per_batch=max_rows_per_batch,
             seed=seed,
             workers=workers,
+            drain=drain,
         )
         return Curve(ensemble.table())
     outcome = simulate_runs(
@@ -97,6 +102,7 @@ def curve_of(
         horizon_ns=horizon_ns,
         policy=policy,
         max_rows_per_batch=max_rows_per_batch,
+        drain=drain,
     )
     return Curve(_table(intervals, outcome, [outcome.regime(i) for i in range(len(intervals))]))
 
