@@ -11,6 +11,7 @@ import os
 import queue
 import shutil
 import signal
+import sys
 import tempfile
 import textwrap
 import time
@@ -27,6 +28,10 @@ from .laws import examples  # noqa: F401  registers the profiles
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # under nohup and in background jobs; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Some hundred processes import the same packages: compiled once, not by each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.load_profile("quick")
 
