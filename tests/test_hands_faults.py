@@ -723,7 +723,6 @@ def test_a_batch_is_noted_with_the_version_that_ran(labs):
     assert run.batches.version.tolist() == run.output.v.tolist()
 
 
-@issue_11("records of batches that are let go are let go too")
 def test_records_have_a_limit_of_their_own(labs):
     """A13: `batches_limit=` is about batches; the last million records stay."""
     lab = labs(rows_at([i * 0.1 for i in range(20_000)]), interval="1s", batches_limit=300)
@@ -737,32 +736,71 @@ def test_records_have_a_limit_of_their_own(labs):
 # -- A15, A16: messages ---------------------------------------------------------------------------------------------
 
 
-@issue_11("any KeyError is taken for a missing column")
-def test_a_key_error_of_the_user_s_own_dict_is_not_taken_for_a_missing_column(labs):
-    """A15: the column hint stands only where the frame was asked."""
-    config = {"a": 1}
-    lab = labs(rows_at([0.5]))
+CONFIG, SERIES, FRAME = {"a": 1}, pd.Series({"a": 1}), pd.DataFrame({"a": [1]})
 
-    @lab.batch
-    def f(batch):
-        return {"n": len(batch) * config["factor"]}
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        (lambda b: {"n": len(b) * CONFIG["factor"]}, "failed on batch 0 at line {line}: KeyError: 'factor'"),
+        (lambda b: {"n": len(b) * SERIES["factor"]}, "failed on batch 0 at line {line}: KeyError: 'factor'"),
+        (lambda b: b["row"].map(lambda row: CONFIG["factor"]), "failed on batch 0 at line {line}: KeyError: 'factor'"),
+        (lambda b: b.set_index("row").loc["factor"], "failed on batch 0 at line {line}: KeyError: 'factor'"),
+        (lambda b: b["factor"], "reads column 'factor' at line {line}, but batch 0 holds ['row']."),
+        (lambda b: b.apply(lambda row: row["factor"], axis=1), "at line {line}, but batch 0 holds ['row']."),
+        (lambda b: b.merge(FRAME, on="factor"), "at line {line}, but batch 0 holds ['row']."),
+        (lambda b: b.sort_values("factor"), "at line {line}, but batch 0 holds ['row']."),
+        (
+            lambda b: b.assign(n=1)["row_"],
+            "at line {line}, but the frame there holds ['row', 'n']: did you mean 'row'?",
+        ),
+        (lambda b: b.loc[:, "factor"], "reads column 'factor' at line {line}, but batch 0 holds ['row']."),
+        (lambda b: FRAME["factor"], "reads column 'factor' at line {line}, but the frame there holds ['a']."),
+    ],
+    ids=["dict", "series", "map", "label", "column", "row", "merge", "sort", "derived", "loc", "other frame"],
+)
+def test_a_key_error_is_taken_for_a_missing_column_only_where_a_frame_was_asked(labs, work, said):
+    """A15: and what is listed is what that frame holds."""
+    lab = labs(rows_at([0.5]))
+    lab.batch(work, name="f")
 
     with pytest.raises(mblab.BatchError) as caught:
         lab.run(clock="virtual", cost=0)
 
-    assert "column" not in str(caught.value)
-    assert "KeyError: 'factor'" in str(caught.value)
     assert caught.value.line is not None
+    assert said.format(line=caught.value.line) in str(caught.value)
 
 
-@issue_11("int64 overflows, and the row is gone")
-def test_an_arrival_beyond_292_years_is_refused_in_a_sentence(labs):
-    """A16: as a speed-up says it."""
+def pair(seconds):
+    return mblab.simulate(lambda n, rng, t: {"x": t}, arrivals=mblab.arrivals.trace([0, seconds]))
+
+
+@pytest.mark.parametrize(
+    ("source", "interval", "cost"),
+    [
+        (lambda: pair(9.3e9), "9000d", 0),
+        (lambda: pair(9.22e9), "9000d", 0),  # within them, but not the batch that takes it
+        (lambda: rows_at([0, 9.3e9]), "9000d", 0),
+        (lambda: mblab.replay(pd.DataFrame({"x": range(3)}), rate=2e-10), "9000d", 0),
+        (lambda: rows_at([0, 4.6e9]), "9000d", 4.5e9),
+    ],
+    ids=["simulated", "batch", "rows_at", "rate", "cost"],
+)
+def test_what_is_beyond_292_years_is_refused_in_a_sentence(labs, source, interval, cost):
+    """A16: as a speed-up says it; rows that come before are delivered."""
+    lab = labs(source(), interval=interval)
     with pytest.raises(SettingError, match="292 years"):
-        lab = labs(
-            mblab.simulate(lambda n, rng, t: {"x": t}, arrivals=mblab.arrivals.trace([0, 9.3e9])), interval="9000d"
-        )
-        lab.run(clock="virtual", cost=0)
+        lab.run(clock="virtual", cost=cost)
+
+    assert len(lab.last_run.output) < 3
+    assert lab.last_run.status == "halted"
+
+
+def test_rows_that_no_clock_reaches_do_not_keep_a_shorter_run_from_its_end(labs):
+    """A16: nobody asked for them."""
+    run = labs(pair(9.3e9), interval="1d").run("10d", clock="virtual", cost=0)
+
+    assert (run.status, len(run.output), run.summary().backlog_rows) == ("finished", 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -773,14 +811,15 @@ def test_an_arrival_beyond_292_years_is_refused_in_a_sentence(labs):
         pytest.param(lambda n: {}["n"], id="KeyError"),
     ],
 )
-@issue_11("a cost function's error is its caller's, or an OverflowError")
 def test_a_cost_function_that_raises_or_overflows_is_named(labs, cost):
     """Point 6 of the issue: a SettingError that says cost."""
     lab = labs(rows_at([0.5]))
     lab.batch(len, name="rows")
 
-    with pytest.raises(SettingError, match="cost"):
+    with pytest.raises(SettingError, match=r"cost\(1\)"):
         within(20, lab.run, clock="virtual", cost=cost)
+    with pytest.raises(SettingError, match=r"cost\(\d+\)"):
+        mblab.predict(constant(100), ["1s"], cost=cost)
 
 
 # -- point 2: a run of another process ------------------------------------------------------------------------------

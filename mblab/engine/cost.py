@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mblab.errors import SettingError, SettingTypeError, shown
-from mblab.timing.durations import NS
+from mblab.errors import MblabError, SettingError, SettingTypeError, shown
+from mblab.timing.durations import MAX_NS, NS, seconds
 
-__all__ = ["Cost", "check_cost", "cost_ns"]
+__all__ = ["Cost", "asked", "check_cost", "cost_ns"]
 
 Cost = Callable[[int], float]
 
@@ -34,14 +34,32 @@ def check_cost(cost: object) -> Cost | None:
 
 
 def cost_ns(cost: Cost, rows: int) -> int:
-    """Return what some rows cost, in ns; no rows cost nothing, and the function is not asked."""
+    """Return what some rows cost, in ns; no rows cost nothing, and the function is not asked.
+
+    Raises:
+        SettingError: It failed, or gave no number of seconds from 0 to 146 years.
+    """
     if not rows:
         return 0
-    value = cost(rows)
+    value = asked(cost, rows)
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise SettingTypeError(f"cost({rows}) must be a number of seconds, got {shown(value)}.") from None
-    if not math.isfinite(number) or number < 0:
-        raise SettingError(f"cost({rows}) must be a finite number of seconds, 0 or more, got {shown(value)}.")
+    except OverflowError:
+        number = math.inf
+    if not 0 <= number < seconds(MAX_NS):  # NaN is neither
+        raise SettingError(
+            f"cost({rows}) must be a finite number of seconds, 0 or more and below 146 years, got {shown(value)}."
+        )
     return round(number * NS)
+
+
+def asked(cost: Cost, rows: int) -> float:
+    """Return what a cost function says of a batch of some rows; where it fails, it is named."""
+    try:
+        return cost(rows)
+    except MblabError:
+        raise
+    except Exception as error:
+        raise SettingError(f"cost({rows}) failed: {type(error).__name__}: {error}") from error

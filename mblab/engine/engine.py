@@ -36,7 +36,7 @@ from mblab.steps.state import StateStore, size_bytes
 from mblab.timing.clock import Clock
 from mblab.timing.durations import NS
 from mblab.timing.schedule import Timetable, Trigger
-from mblab.timing.times import Times
+from mblab.timing.times import LATEST_NS, Times, out_of_reach
 
 __all__ = ["Engine"]
 
@@ -143,7 +143,11 @@ class Engine:
                 return None
             self._apply(self.changes.take())
             trigger = self.timetable.peek()
-        return None if self._is_over(trigger) else trigger.start_ns
+        if self._is_over(trigger):
+            return None
+        if trigger.start_ns > LATEST_NS:
+            raise out_of_reach(trigger.start_ns)
+        return trigger.start_ns
 
     def _is_over(self, trigger: Trigger) -> bool:
         if self.duration_ns is not None:
@@ -225,6 +229,8 @@ class Engine:
         rows, count = called.result, len(planned.cut.arrival_ns)
         try:
             cost = None if self._cost is None else cost_ns(self._cost, count)
+            if cost and planned.trigger.start_ns + cost > LATEST_NS:
+                raise out_of_reach(planned.trigger.start_ns + cost)
             if rows is not None:
                 rows = called.rows if self._deliveries.adopt(pipeline.sinks) else rows
         except BaseException:

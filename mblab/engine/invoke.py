@@ -6,6 +6,7 @@ cut, step, state -> [invoke] -> runner
 from __future__ import annotations
 
 import re
+import traceback
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def _by_key(step: Step, rows: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
     assert step.key is not None
     absent = [k for k in step.key if k not in rows.columns]
     if absent:
-        raise KeyError(absent[0])
+        raise _NoSuchKey(absent[0])
     if len(step.key) == 1:
         codes, keys = pd.factorize(rows[step.key[0]], use_na_sentinel=False)
         labels = [tidy_key(k) for k in keys]
@@ -144,6 +145,10 @@ def _by_key(step: Step, rows: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
     return groups
 
 
+class _NoSuchKey(KeyError):
+    """A keyed step's rows lack the column of its key."""
+
+
 GROUPED = "Column not found: "  # what pandas puts before the name when a grouped frame is asked for a column
 SEVERAL = re.compile(r"not in index$|^None of \[|^Columns not found")  # its sentences about a list of columns
 
@@ -160,16 +165,46 @@ def _batch_error(error: Exception, step: Step, batch_id: int, rows: pd.DataFrame
     line, code = user_line(error, step)
     where = f" at line {line}" if line else ""
     what = f"{type(error).__name__}: {error}"
-    have = shown([str(c) for c in rows.columns], 160)
     column = error.args[0] if isinstance(error, KeyError) and error.args else None
     column = column.removeprefix(GROUPED) if isinstance(column, str) else None
-    if column is not None and SEVERAL.search(column):
-        text = f"{step.name} reads columns{where} that batch {batch_id} does not hold: {column}; it holds {have}"
-    elif column is not None and column not in rows.columns:
-        hint = did_you_mean(column, rows.columns)
-        text = f"{step.name} reads column {column!r}{where}, but batch {batch_id} holds {have}{hint}"
+    names = None if column is None else _asked_columns(error, rows)
+    holder = f"batch {batch_id}" if names is rows.columns else "the frame there"
+    have = "" if names is None else shown([str(c) for c in names], 160)
+    if column is not None and names is not None and SEVERAL.search(column):
+        text = f"{step.name} reads columns{where} that {holder} does not hold: {column}; it holds {have}"
+    elif column is not None and names is not None and column not in names:
+        hint = did_you_mean(column, names)
+        text = f"{step.name} reads column {column!r}{where}, but {holder} holds {have}{hint}"
     else:
         text = f"{step.name} failed on batch {batch_id}{where}: {what}"
     if code:
         text += f"\n    {code}"
     return BatchError(text, step=step.name, batch_id=batch_id, line=line)
+
+
+def _asked_columns(error: Exception, rows: pd.DataFrame) -> pd.Index[Any] | None:
+    """Return the columns of the frame that was asked for one it lacks: the batch's own, another frame's, or None.
+
+    Only where it was pandas that raised; a `KeyError` out of the user's own dict is about no column.
+    """
+    if isinstance(error, _NoSuchKey):
+        return rows.columns
+    entered: dict[str, Any] | None = None  # what pandas was called with, last
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        inside = str(frame.f_globals.get("__name__", "")).startswith("pandas.")
+        if not inside:
+            entered = None  # what raised lies deeper
+        elif entered is None:
+            entered = frame.f_locals
+    if entered is None:
+        return None
+    asked: Any = entered.get("self", entered.get("left"))
+    if hasattr(asked, "obj"):  # a grouped frame; or .loc, which takes a row's label before a column's
+        if hasattr(asked, "axis") and not isinstance(entered.get("key"), tuple):
+            return None
+        asked = asked.obj
+    if isinstance(asked, pd.DataFrame):
+        return rows.columns if asked.columns.equals(rows.columns) else asked.columns
+    if isinstance(asked, pd.Series) and asked.index.equals(rows.columns):  # one row of it
+        return rows.columns
+    return None

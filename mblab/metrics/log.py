@@ -1,8 +1,9 @@
 """What a run has noted so far, in bounded memory.
 
 The engine notes records; they are kept as columns, a few hundred batches at a time, and computed with when somebody
-asks. Held are the last `batches_limit` batches with the rows of the last million records; of the rows before them only
-their latencies, for exact quantiles of up to five million; of all before those a count in log buckets (under 1 % off).
+asks. Held are the last `batches_limit` batches, and the last million records whether their batches are held or not; of
+the rows before them only their latencies, for exact quantiles of up to five million; of all before those a count in log
+buckets (under 1 % off).
 
     batches -> [log] -> summary, run
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from mblab.engine.records import BatchRecord
 from mblab.metrics.batches import BATCH_COLUMNS, Chunk, Columns, batch_frame, chunk_of
 from mblab.metrics.quantiles import Floats, Ints, LogBuckets
 from mblab.metrics.summary import Totals
+from mblab.metrics.waits import Rows
 from mblab.tables.values import as_python
 from mblab.timing.durations import NS
 
@@ -34,6 +36,29 @@ EXACT_LIMIT = 5_000_000
 RECORD_COLUMNS: Final = (
     "batch_id", "arrival_s", "batching_wait_s", "scheduling_wait_s", "backlog_wait_s", "processing_wait_s", "latency_s",
 )  # fmt: skip
+
+
+class _View(NamedTuple):
+    """All that is held at one moment.
+
+    Attributes:
+        chunks: The batches that are kept, oldest first, with their rows as far as these are.
+        loose: Rows of batches before them, of which only the numbers are left.
+        older: Latencies in ns of rows before those.
+        sketch: Of the latencies of all rows before those, or None.
+        totals: Of the whole run.
+    """
+
+    chunks: list[Chunk]
+    loose: list[Chunk]
+    older: list[Ints]
+    sketch: LogBuckets | None
+    totals: Totals
+
+    @property
+    def rows(self) -> list[Rows]:
+        """All rows that are held as records, oldest first."""
+        return [c.rows for c in (*self.loose, *self.chunks) if c.rows is not None]
 
 
 class RunLog:
@@ -51,11 +76,13 @@ class RunLog:
         self._fresh_rows = 0
         self._chunks: deque[Chunk] = deque()
         self._batches = 0
-        self._rows = 0
+        self._rows = 0  # whose latencies are held
+        self._records = 0  # those of them that are held as records
         self._last_start_ns = 0
         self._totals = Totals()
         self._sketch: LogBuckets | None = None  # of the rows that were let go
-        self._older: deque[Ints] = deque()  # latencies in ns of the rows of batches that were let go themselves
+        self._loose: deque[Chunk] = deque()  # rows of batches that were let go, of which only the numbers are left
+        self._older: deque[Ints] = deque()  # latencies in ns of rows before those
 
     def _renew(self) -> None:
         self._lock = threading.Lock()
@@ -76,33 +103,33 @@ class RunLog:
         self._chunks.append(chunk)
         self._batches += len(chunk)
         self._rows += chunk.row_count
+        self._records += chunk.row_count
         while self._batches - len(self._chunks[0]) >= self._limit and len(self._chunks) > 1:
             gone = self._chunks.popleft()
             self._batches -= len(gone)
-            if gone.rows is not None and gone.row_count:
-                self._older.append(gone.rows.latencies_ns())
+            if gone.row_count:
+                self._loose.append(Chunk({"batch_id": gone.columns["batch_id"]}, gone.rows))
+        while self._loose and self._records - self._loose[0].row_count >= RECORDS_LIMIT:
+            self._older.append(self._oldest_records())
         while self._rows > EXACT_LIMIT:
-            oldest = self._oldest_latencies()
+            oldest = self._older.popleft() if self._older else self._oldest_records()
             self._rows -= len(oldest)
             self._sketch = self._sketch or LogBuckets()
             self._sketch.add(oldest / NS)
 
-    def _oldest_latencies(self) -> Ints:
-        """Take the oldest rows that are held, and return their latencies in ns."""
-        if self._older:
-            return self._older.popleft()
-        chunk = next(c for c in self._chunks if c.rows is not None)
+    def _oldest_records(self) -> Ints:
+        """Let go of the oldest records that are held, and return their latencies in ns."""
+        chunk = self._loose.popleft() if self._loose else next(c for c in self._chunks if c.rows is not None)
         rows, chunk.rows = chunk.rows, None
         assert rows is not None
+        self._records -= len(rows)
         return rows.latencies_ns()
 
-    def _view(self, last: BatchRecord | None) -> tuple[list[Chunk], Totals, LogBuckets | None, list[Ints]]:
-        """Return all chunks, with what is not settled yet and the batch that failed, if one did, as one more.
-
-        Behind them: the totals, the sketch of rows let go, and the latencies in ns of the rows of batches let go.
-        """
+    def _view(self, last: BatchRecord | None) -> _View:
+        """Return all there is; what is not settled yet, and the batch that failed, if one did, is one chunk more."""
         with self._lock:
-            chunks, older = list(self._chunks), list(self._older)
+            chunks, loose = ([Chunk(c.columns, c.rows) for c in held] for held in (self._chunks, self._loose))
+            older = list(self._older)
             fresh, start = list(self._fresh), self._last_start_ns
             totals, sketch = Totals(**{f: getattr(self._totals, f) for f in Totals.__slots__}), None
             if self._sketch is not None:
@@ -114,19 +141,18 @@ class RunLog:
             chunk = chunk_of(fresh, start)
             totals.add(chunk.columns)
             chunks.append(chunk)
-        return chunks, totals, sketch, older
+        return _View(chunks, loose, older, sketch, totals)
 
     def batches(self, last: BatchRecord | None = None) -> pd.DataFrame:
         """Return one row a batch, the newest `batches_limit`; `last` is a batch that failed and is still planned."""
-        chunks, _, _, _ = self._view(last)
-        return batch_frame(chunks).iloc[-self._limit :].reset_index(drop=True)
+        return batch_frame(self._view(last).chunks).iloc[-self._limit :].reset_index(drop=True)
 
     def records(self) -> pd.DataFrame:
         """Return one row a processed record, the newest million, in order of arrival."""
-        chunks, _, _, _ = self._view(None)
+        view = self._view(None)
         parts: list[dict[str, Any]] = []
         count = 0
-        for chunk in reversed(chunks):
+        for chunk in reversed([*view.loose, *view.chunks]):
             if chunk.rows is None or count >= RECORDS_LIMIT:
                 break
             waits = chunk.rows.waits_ns()
@@ -169,9 +195,9 @@ class RunLog:
 
     def share_over(self, latency_ns: int) -> float:
         """Return the share of the held records that took longer; NaN when there are none."""
-        chunks, _, _, older = self._view(None)
-        over, total = sum(int((each > latency_ns).sum()) for each in older), sum(map(len, older))
-        for rows in (c.rows for c in chunks if c.rows is not None):
+        view = self._view(None)
+        over, total = sum(int((each > latency_ns).sum()) for each in view.older), sum(map(len, view.older))
+        for rows in view.rows:
             over, total = over + rows.count_over(latency_ns), total + len(rows)
         return over / total if total else float("nan")
 
@@ -179,19 +205,18 @@ class RunLog:
         self, from_s: float | None, to_s: float | None, last: BatchRecord | None = None
     ) -> tuple[pd.DataFrame, Totals, Floats, LogBuckets | None]:
         """Return (batches, totals, latencies in s, sketch of those let go) of the batches with from ≤ start < to."""
-        chunks, totals, sketch, older = self._view(last)
+        view = self._view(last)
         latencies = [np.empty(0)]
         if from_s is None and to_s is None:
-            held = [*older, *(c.rows.latencies_ns() for c in chunks if c.rows is not None)]
-            latencies += [each / NS for each in held]
-            return batch_frame(chunks), totals, np.concatenate(latencies), sketch
+            latencies += [each / NS for each in (*view.older, *(rows.latencies_ns() for rows in view.rows))]
+            return batch_frame(view.chunks), view.totals, np.concatenate(latencies), view.sketch
         low, high = -np.inf if from_s is None else from_s, np.inf if to_s is None else to_s
-        for chunk in chunks:
+        for chunk in view.chunks:
             start = chunk.columns["start_s"]
             if chunk.rows is not None:
                 inside = (start >= low) & (start < high)
                 latencies.append(chunk.rows.latencies_ns()[inside[chunk.rows.index]] / NS)
-        frame = batch_frame(chunks)
+        frame = batch_frame(view.chunks)
         frame = frame[(frame.start_s >= low) & (frame.start_s < high)]
         some = Totals()
         some.add({name: frame[name].to_numpy() for name in BATCH_COLUMNS})

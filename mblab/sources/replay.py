@@ -31,7 +31,7 @@ from mblab.tables.parquet import ParquetTable
 from mblab.tables.sorting import SortedTable
 from mblab.tables.timestamps import UNITS, check_tz, epoch_ns
 from mblab.timing.durations import NS
-from mblab.timing.times import Times
+from mblab.timing.times import LATEST_NS, Times, whole_ns
 
 if TYPE_CHECKING:
     import os
@@ -196,7 +196,7 @@ class Replay(Modifiable):
                 if extent and turn:
                     kept = moved(kept, extent.moved, turn)
                 arrival = times[: len(rows)]
-                yield Block(kept, arrival + shift if shift else arrival, where)
+                yield Block(kept, np.minimum(arrival, LATEST_NS - shift) + shift if shift else arrival, where)
                 if self.loop and extent is None:
                     measure.add(frame, times)
                 row += len(rows)
@@ -430,7 +430,6 @@ def _in_order(frame: pd.DataFrame, clock: str, tz: str | None, unit: str) -> tup
 def _even_ns(first: int, length: int, rate: float) -> Times:
     """Return round(i/rate) ns of `length` rows from number `first` on."""
     step = NS / rate
-    if step.is_integer():  # one pass over the rows instead of six
+    if step.is_integer() and (first + length) * step < LATEST_NS:  # one pass over the rows instead of six
         return np.arange(first, first + length, dtype=np.int64) * int(step)
-    times: Times = np.rint(np.arange(first, first + length) * float(NS) / rate).astype(np.int64)
-    return times
+    return whole_ns(np.arange(first, first + length) / rate)

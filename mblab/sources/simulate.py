@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count, islice
@@ -25,7 +26,8 @@ from mblab.sources.base import Block, Position
 from mblab.sources.modifiers.modified import Modifiable
 from mblab.sources.shapes import START, Clicks, Orders, Requests, Sensors, Shape
 from mblab.support.arguments import function, number, plain, whole
-from mblab.timing.durations import MAX_NS, NS, Duration, duration_ns, format_s, seconds
+from mblab.timing.durations import MAX_NS, Duration, duration_ns, format_s, seconds
+from mblab.timing.times import whole_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,12 +117,12 @@ class Simulation(Modifiable):
         return f", duration={None if self.duration is None else plain(self.duration)}"
 
     def _blocks(self, first: int) -> Iterator[Block]:
-        end_s = seconds(MAX_NS) if self.duration is None else self.duration
+        end_s = math.inf if self.duration is None else self.duration
         for block, times in zip(count(first), islice(self.arrivals.blocks(self.seed), first, None), strict=False):
             kept = int(np.searchsorted(times, end_s))
             if kept:
                 rows = self._rows(block, times).iloc[:kept]
-                arrival_ns = np.rint(times[:kept] * NS).astype(np.int64)
+                arrival_ns = whole_ns(times[:kept])
                 if "event_time" not in rows.columns:
                     rows = rows.copy(deep=False)
                     rows.insert(0, "event_time", self.start.to_datetime64() + arrival_ns.astype("timedelta64[ns]"))

@@ -13,8 +13,7 @@ import pandas as pd
 
 from mblab.errors import SettingError, shown
 from mblab.sources.base import Block, Position
-from mblab.timing.durations import NS
-from mblab.timing.times import Times
+from mblab.timing.times import Times, whole_ns
 
 __all__ = ["RowsAt", "rows_at"]
 
@@ -53,7 +52,7 @@ def rows_at(times: Sequence[float], **columns: npt.ArrayLike) -> RowsAt:
     >>> list(run.batches.num_input_rows)
     [1, 1, 1]
     """
-    arrival = np.rint(np.asarray(times, np.float64) * NS).astype(np.int64)
+    arrival = whole_ns(np.asarray(times, np.float64))
     if arrival.ndim != 1 or (np.diff(arrival) < 0).any() or (len(arrival) and arrival[0] < 0):
         raise SettingError(f"times must be ascending seconds from 0 on, got {shown(times)}.")
     rows = pd.DataFrame(columns or {"row": np.arange(len(arrival))})

@@ -5,15 +5,36 @@ source time -> [times] -> the run's time
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from mblab.errors import SettingError
 from mblab.timing.durations import NS, format_s
 
-__all__ = ["Times", "scale_ns"]
+__all__ = ["LATEST_NS", "Times", "out_of_reach", "scale_ns", "whole_ns"]
 
 Times = npt.NDArray[np.int64]  # nanoseconds
+LATEST_NS: Final = 2**63 - 1024  # the last time of a run's clock, after 292 years, which a float holds too
+
+
+def whole_ns(seconds: npt.NDArray[np.float64]) -> Times:
+    """Return times in seconds as whole nanoseconds; what lies beyond 292 years is at their end, where no run comes."""
+    ns: Times = np.minimum(np.rint(seconds * NS), float(LATEST_NS)).astype(np.int64)
+    return ns
+
+
+def out_of_reach(start_ns: int) -> SettingError:
+    """Return the error for a batch that no clock comes to.
+
+    >>> print(out_of_reach(2**63))
+    a run's clock ends after 292 years, and the next batch would start or end at 106752 days; let rows arrive sooner or shorten the interval or the cost.
+    """  # noqa: E501
+    return SettingError(
+        f"a run's clock ends after 292 years, and the next batch would start or end at {format_s(start_ns / NS)}; let "
+        "rows arrive sooner or shorten the interval or the cost."
+    )
 
 
 def scale_ns(times: Times, old: float, new: float) -> Times:

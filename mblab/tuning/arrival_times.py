@@ -19,7 +19,7 @@ from mblab.sources.base import Source
 from mblab.sources.live.base import refuse_ahead
 from mblab.sources.simulate import Simulation
 from mblab.timing.durations import NS
-from mblab.timing.times import scale_ns
+from mblab.timing.times import scale_ns, whole_ns
 from mblab.tuning.arrays import Ints
 
 __all__ = ["ArrivalTimes", "arrival_times_of", "arrival_times_of_run"]
@@ -73,7 +73,7 @@ def arrival_times_of(
         within_s: Stop reading a source after this many seconds of real time, and know less.
     """
     if isinstance(source, Arrivals):
-        return _cut(np.rint(source.times(horizon_ns / NS, seed) * NS).astype(np.int64), horizon_ns, not source.endless)
+        return _cut(whole_ns(source.times(horizon_ns / NS, seed)), horizon_ns, not source.endless)
     if not isinstance(source, Source):
         raise SettingTypeError(
             f"predict needs arrivals or a source, got {shown(source, 40)}; "
@@ -122,7 +122,7 @@ def _blocks(source: Source, end_ns: float) -> Iterator[Ints]:
         last = min(end_ns / NS * (1 + 1e-9) + 1, source.duration if source.duration is not None else np.inf)
         for times in source.arrivals.blocks(source.seed):
             kept = times[: np.searchsorted(times, last)]
-            yield np.rint(kept * NS).astype(np.int64)
+            yield whole_ns(kept)
             if len(kept) < len(times):
                 return
         return

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from mblab.arrivals import Arrivals
-from mblab.engine.cost import check_cost
+from mblab.engine.cost import check_cost, cost_ns
 from mblab.engine.settings import check_cap, check_policy
-from mblab.errors import SettingError, SettingTypeError, shown
+from mblab.errors import SettingTypeError
 from mblab.sources.base import Source
 from mblab.support.arguments import number, whole
-from mblab.timing.durations import NS, Duration, duration_ns
+from mblab.timing.durations import MAX_NS, NS, Duration, duration_ns
 from mblab.timing.policies import Policy
 from mblab.tuning.arrays import Bools, Floats, Ints
 from mblab.tuning.arrival_times import arrival_times_of
@@ -49,17 +49,14 @@ def declared_costs(cost: Cost, workers: int = 1) -> CostOfRuns:
             seconds = np.asarray(fixed(shares), np.float64)
             if seconds.shape == ():
                 seconds = np.full(len(full), float(seconds))
-        except (TypeError, ValueError):
-            seconds = np.array([float(fixed(int(n))) for n in shares])
-        if seconds.shape != full.shape or not (seconds.min() >= 0 and seconds.max() < np.inf):  # NaN is neither
-            raise SettingError(
-                f"cost must give a finite number of seconds, 0 or more, for each batch, got {shown(seconds)}."
-            )
-        cost_ns = np.rint(seconds * NS).astype(np.int64)
+            known = seconds.shape == full.shape and bool(seconds.min() >= 0 and seconds.max() < MAX_NS / NS)
+        except Exception:  # it may know single numbers only
+            known = False
+        each = np.rint(seconds * NS).astype(np.int64) if known else np.array([cost_ns(fixed, int(n)) for n in shares])
         if some is rows:
-            return cost_ns
+            return each
         ns = np.zeros(len(rows), np.int64)
-        ns[full] = cost_ns
+        ns[full] = each
         return ns
 
     return cost_of
