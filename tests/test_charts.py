@@ -4,7 +4,9 @@ import base64
 import csv
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
@@ -417,3 +419,22 @@ def test_two_thousand_batches_are_a_small_spec():
     frame = frame_of(2000, **{name: rng.random(2000) for name in durations})
 
     assert len(json.dumps(charts.run_chart(frame).to_dict())) < 500_000
+
+
+def test_what_no_chart_needs_is_compiled_when_somebody_asks_for_it(tmp_path):
+    """A grammar of addresses that jsonschema would compile for seconds; whoever checks an address still gets it."""
+    (tmp_path / "rfc3987_syntax.py").write_text(
+        "print('compiled')\ndef is_valid_syntax(term, value):\n    return value.startswith('http')\n"
+    )
+    program = """
+import mblab.charts.over_time, jsonschema
+print("drawn")
+check = lambda text: jsonschema.Draft202012Validator.FORMAT_CHECKER.conforms(text, "iri")
+print(check("http://ö.example"), check("ö"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)}, timeout=120,
+    )  # fmt: skip
+
+    assert done.stdout.split() == ["drawn", "compiled", "True", "False"], done.stderr

@@ -34,7 +34,7 @@ HOUSE = {
     ),
     "metrics": "quantiles summary waits batches log",
     "charts": (
-        "frames markup style live over_cost over_interval over_runs over_size over_time vega render display waterfall"
+        "frames markup quick style live over_cost over_interval over_runs over_size over_time vega render display waterfall"
     ),
     "runs": "page provenance slowest view live run_page saved run comparison",
     "checks": "cuts equality trial rerun inspection shadow verdict recut",

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import altair as alt
-
+from mblab.charts.quick import alt
 from mblab.charts.style import BLUE, GREEN, GREY, MARKS, PINK, VERMILION
 
 __all__ = ["PARAMETERS", "live_spec"]

@@ -5,12 +5,12 @@ curve, verification -> frames -> style -> [over_cost] -> render
 
 from __future__ import annotations
 
-import altair as alt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from mblab.charts.frames import checked_frame, largest
+from mblab.charts.quick import alt
 from mblab.charts.style import (
     BLUE,
     GREEN,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import altair as alt
 import numpy as np
 import pandas as pd
 
 from mblab.charts.frames import checked_frame, largest, placed
+from mblab.charts.quick import alt
 from mblab.charts.style import (
     BLUE,
     GREEN,

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import altair as alt
 import pandas as pd
 
 from mblab.charts.frames import checked_frame, largest, thinned
+from mblab.charts.quick import alt
 from mblab.charts.style import BLUE, PLAIN, VERMILION, data, dressed, height_axis, panel, time_unit
 from mblab.metrics import BATCH_COLUMNS
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import altair as alt
 import pandas as pd
 
 from mblab.charts.frames import checked_frame, largest
+from mblab.charts.quick import alt
 from mblab.charts.style import (
     BLUE,
     GREEN,

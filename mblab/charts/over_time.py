@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
 
 from mblab.charts.frames import MARK_COLUMNS, MARK_KINDS, checked_frame, largest, marks_of, placed, thinned
+from mblab.charts.quick import alt
 from mblab.charts.style import (
     BLUE,
     GREEN,

@@ -15,10 +15,10 @@ import re
 import zlib
 from typing import Any
 
-import altair as alt
 from altair.typing import ChartType
 
 from mblab.charts import vega
+from mblab.charts.quick import alt
 
 __all__ = ["MIME", "SCHEMA", "enable", "html_fragment", "mimebundle", "png_bytes", "svg_text"]
 

@@ -16,10 +16,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import altair as alt
 import pandas as pd
 
 from mblab.charts.frames import TEXTS, csv_text
+from mblab.charts.quick import alt
 
 __all__ = [
     "BLUE", "GREEN", "GREY", "GUTTER", "PINK", "PLAIN", "RECORD", "VERMILION", "WIDTH", "data", "dressed",

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import altair as alt
 import pandas as pd
 
 from mblab.charts.frames import checked_frame, largest
+from mblab.charts.quick import alt
 from mblab.charts.style import BLUE, GREY, PINK, VERMILION, WIDTH, dressed, panel, time_unit
 
 __all__ = ["waterfall_chart"]
