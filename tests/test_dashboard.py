@@ -409,7 +409,7 @@ def test_the_ghost_is_what_what_if_says(page):
     page.open()
     page.say(k="ghost", interval=0.3)
     before = page.until(lambda m: m["k"] == "ghost")
-    page.run("run = lab.run(clock='virtual', cost=0.01)")
+    page.run("run = lab.run('2s', clock='virtual', cost=0.01)")
     page.say(k="ghost", interval=0.3)
     after = page.until(lambda m: m["k"] == "ghost" and m is not before)
     quantiles = ("p50", "p95", "p99")

@@ -57,11 +57,12 @@ def test_what_if_is_the_prediction_by_the_law_of_the_run_s_batches():
     with pytest.raises(BatchError):
         lab.run("8s", clock="virtual", cost=0.043)
     run = lab.last_run
-    arrivals = mblab.arrivals.trace(run.records.arrival_s.to_numpy())
-    until = float(run.records.arrival_s.iloc[-1]) + 1e-9  # where what is known of a run with a backlog ends
+    arrivals = mblab.arrivals.trace(np.concatenate([run.records.arrival_s, run.waiting]))
+    until = run.standing.horizon_s
     table = run.what_if(["500ms", "1s"], policy="skip", max_rows_per_batch=70).table
 
     assert run.batches.status.tolist() == ["ok"] * 7 + ["failed"]
+    assert (len(run.records), len(run.waiting)) == (700, 100)
     assert run.batches.batch_duration_s.iloc[-1] < 0.02
     assert run.what_if("1s").table.load[0] == pytest.approx(0.043, rel=1e-4)
     pd.testing.assert_frame_equal(
