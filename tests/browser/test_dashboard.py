@@ -210,6 +210,7 @@ def test_a_person_runs_a_stream_and_moves_its_interval(live):
     assert flaws == dict.fromkeys(flaws, [])
 
 
+@pytest.mark.slow
 def test_every_control_is_reached_by_the_keyboard_and_has_a_name(live):
     """Tab goes through buttons, sliders, fields and charts in order; each says what it is, and shows that it is meant."""
     book, board = live()
@@ -238,6 +239,7 @@ def test_every_control_is_reached_by_the_keyboard_and_has_a_name(live):
     assert all(name.strip() and outlined for name, outlined in reached), reached
 
 
+@pytest.mark.slow
 def test_a_drag_predicts_and_tune_and_diagnose_answer_in_words(live):
     """The ghost is there before the hand lets go; advice can be used with a click; what cannot be kept is refused."""
     book, board = live()

@@ -44,6 +44,7 @@ VIEWS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_view_runs_what_the_data_says(sheet):
     """38 texts as columns, values, keys, names of a lab, a step and a file, and as an error, in every view at once."""
     book = sheet([MAKE, *VIEWS, FAIL])

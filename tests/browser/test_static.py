@@ -33,6 +33,7 @@ def drawn(sheet, cell: int) -> None:
     sheet.page.wait_for_timeout(300)
 
 
+@pytest.mark.slow
 def test_charts_of_a_run_and_a_sweep_render_offline(sheet):
     """JupyterLab draws the spec itself, in both themes, and asks no other machine for anything."""
     book = sheet([SMALL, "run", "lab.sweep(['100ms', '200ms', '500ms'], '5s', clock='virtual', cost=.1)", "lab"])
