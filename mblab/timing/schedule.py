@@ -96,6 +96,28 @@ class _Kept:
     step: int
     last: int
 
+    def points(self, horizon_ns: int) -> int:
+        """Return how many of them are not later than a time."""
+        return max(0, (min(self.last, horizon_ns) - self.first) // self.step + 1)
+
+
+class _Grid(NamedTuple):
+    """The points o + T, o + 2T, … of a grid that was in force: those later than `after`, and not later than `upto`."""
+
+    origin: int
+    step: int
+    after: int
+    upto: int
+
+    def points(self, horizon_ns: int) -> int:
+        """Return how many of them are not later than a time."""
+        last = min(self.upto, horizon_ns)
+        return max(0, (last - self.origin) // self.step - (self.after - self.origin) // self.step)
+
+    def holds(self, point: int) -> bool:
+        """Return whether a time is one of them."""
+        return self.after < point <= self.upto and (point - self.origin) % self.step == 0
+
 
 class Timetable:
     """The schedule of one run, which may change while it runs.
@@ -107,11 +129,14 @@ class Timetable:
     def __init__(self, interval_ns: int, policy: Policy) -> None:
         self.interval_ns = interval_ns
         self.rule = RULES[policy]
-        self.missed = 0
+        self._passed = 0  # points of the grids there were …
+        self._grids: deque[_Grid] = deque()  # … but for these, the newest …
+        self._since = 0  # … up to this time
+        self._batches = 0
         self._origin = 0  # the grid is origin + j·interval …
         self._floor = 0  # … from the first point after this time on
         self._kept: deque[_Kept] = deque()
-        self._start = -1
+        self._due = self._start = -1
         self._end = 0
         self._next: Trigger | None = None
 
@@ -134,8 +159,7 @@ class Timetable:
         else:
             due = first_after(self._origin, interval, self._floor)
             if self.rule.on_grid:
-                # never before the origin: the new grid begins there
-                due = max(due, first_from(self._origin, interval, end), self._origin)
+                due = max(due, first_from(self._origin, interval, end))
         start = max(end, due)
         if self.rule.every_trigger:
             return Trigger(due, start, interval, due, due)
@@ -143,10 +167,9 @@ class Timetable:
 
     def taken(self, end_ns: int) -> None:
         """Note that the batch that `peek` gave has run and ended."""
-        due, start, interval, _, _ = self.peek()
+        due, start, _, _, _ = self.peek()
         every = self.rule.every_trigger
-        if not every:
-            self.missed += self._passed_over(due, start, interval)
+        self._batches += 1
         if self._kept:
             kept = self._kept[0]
             if every and kept.first < kept.last:
@@ -155,26 +178,27 @@ class Timetable:
                 self._kept.popleft()
             else:
                 self._kept.clear()
-                self._floor = max(self._floor, start)
+                self._floor = start
         else:
             self._origin = due
             self._floor = due if every else start
-        self._start, self._end, self._next = start, end_ns, None
+        self._due, self._start, self._end, self._next = due, start, end_ns, None
 
-    def _passed_over(self, due: int, start: int, interval: int) -> int:
-        """Count the grid points that get no batch of their own because this one came late (asap) or skipped (skip)."""
-        if not self.rule.on_grid:
-            return (start - due) // interval
-        return 0 if self._kept else max(0, (due - 1 - max(self._floor, self._origin)) // interval)
+    @property
+    def missed(self) -> int:
+        """How many points of the grid up to the start of the last batch got no batch of their own."""
+        return self.missed_until(self._start)
 
     def missed_until(self, horizon_ns: int) -> int:
-        """Return the grid points without a batch of their own, up to the end of a run that stops here."""
-        due, start, interval, _, _ = self.peek()
+        """Return how many points of the grids there were, up to a time not before the last due one, got no batch.
+
+        One that `queue` still has to run is not missed.
+        """
+        seen = self._passed + sum(g.points(horizon_ns) for g in (*self._grids, self._grid(horizon_ns)))
         if self.rule.every_trigger:
-            return self.missed
-        first = due if not self.rule.on_grid else first_after(self._origin, interval, self._floor)
-        last = min(horizon_ns, start)
-        return self.missed + ((last - first) // interval + 1 if first <= last and first <= horizon_ns else 0)
+            seen -= sum(kept.points(horizon_ns) for kept in self._kept)
+            seen -= _Grid(self._origin, self.interval_ns, self._floor, horizon_ns).points(horizon_ns)
+        return seen - self._batches
 
     def change(self, at_ns: int, *, interval_ns: int | None = None, policy: Policy | None = None) -> None:
         """Move a knob at a time that is before the next batch's nominal start.
@@ -191,12 +215,13 @@ class Timetable:
         waiting = at_ns >= self._end
         moment = at_ns if waiting else self._end
         rule = RULES[policy or self.policy]
-        if rule.on_grid:
-            self.missed += self._never_to_run()
+        self._leave_grid(
+            moment - 1 if rule.on_grid and not waiting else moment
+        )  # at c there may be one of the new grid
         self._keep_passed(moment)
         if rule.on_grid:
             # the next start is the first point of the new grid > s, ≥ c and, when waiting, > u
-            if self._kept and self._kept[-1].last == self._end > self._start:
+            if self._kept and self._kept[-1].last == self._end:
                 self._kept = deque([_Kept(self._end, self._kept[-1].step, self._end)])
             else:
                 self._kept.clear()
@@ -210,19 +235,19 @@ class Timetable:
         self.rule = rule
         self._next = None
 
-    def _never_to_run(self) -> int:
-        """Count the points of the grid so far that came while the batch in hand ran, and that `skip` gives none.
+    def _grid(self, upto: int) -> _Grid:
+        """Return the grid in force; where it begins with a point that the one before ended with, from behind that."""
+        grid = _Grid(self._origin, self.interval_ns, self._since, upto)
+        first = self._since + 1
+        twice = grid.holds(first) and any(before.holds(first) for before in self._grids)
+        return grid._replace(after=first) if twice else grid
 
-        Of first, first + T, … there are (last − first) // T + 1 up to `last`; of o + T, o + 2T, … there are
-        (last − o) // T − (floor − o) // T behind `floor`.
-        """
-        last = self._end - 1
-        pending = sum(
-            ((min(last, kept.last) if self.rule.every_trigger else last) - kept.first) // kept.step + 1
-            for kept in self._kept
-        )
-        own = (last - self._origin) // self.interval_ns - max(self._floor - self._origin, 0) // self.interval_ns
-        return pending + max(0, own)
+    def _leave_grid(self, upto: int) -> None:
+        """Remember the points of the grid in force for the count of those that are missed."""
+        self._grids.append(self._grid(upto))
+        self._since = upto
+        while self._grids and self._grids[0].upto <= self._due:  # nobody asks about a time before it any more
+            self._passed += self._grids.popleft().points(self._due)
 
     def _keep_passed(self, moment: int) -> None:
         """Keep the due times (`queue`: all grid points) of the old grid that are not later than `moment`."""
