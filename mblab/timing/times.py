@@ -29,7 +29,7 @@ def out_of_reach(start_ns: int) -> SettingError:
     """Return the error for a batch that no clock comes to.
 
     >>> print(out_of_reach(2**63))
-    a run's clock ends after 292 years, and the next batch would start or end at 106752 days; let rows arrive sooner or shorten the interval or the cost.
+    a run's clock ends after 292 years, and the next batch would start or end at 106751 d 23 h; let rows arrive sooner or shorten the interval or the cost.
     """  # noqa: E501
     return SettingError(
         f"a run's clock ends after 292 years, and the next batch would start or end at {format_s(start_ns / NS)}; let "
