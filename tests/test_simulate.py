@@ -106,7 +106,7 @@ def test_without_a_duration_it_is_endless_except_for_what_ends():
 
 
 def test_a_very_slow_law_ends_where_nanoseconds_do():
-    """146 years are the longest stream."""
+    """Behind 292 years nothing comes."""
     source = simulate(prices, arrivals=arrivals.constant(1e-8))
 
     assert (arrival_ns(source) > 0).all()

@@ -27,7 +27,7 @@ from mblab.sources.modifiers.modified import Modifiable
 from mblab.sources.shapes import START, Clicks, Orders, Requests, Sensors, Shape
 from mblab.support.arguments import function, number, plain, whole
 from mblab.timing.durations import MAX_NS, Duration, duration_ns, format_s, seconds
-from mblab.timing.times import whole_ns
+from mblab.timing.times import LATEST_NS, whole_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +127,7 @@ class Simulation(Modifiable):
                     rows = rows.copy(deep=False)
                     rows.insert(0, "event_time", self.start.to_datetime64() + arrival_ns.astype("timedelta64[ns]"))
                 yield Block(rows.reset_index(drop=True), arrival_ns, {"block": block})
-            if kept < len(times):
+            if kept < len(times) or arrival_ns[-1] == LATEST_NS:  # behind that no clock comes
                 return
 
     def _rows(self, block: int, times: npt.NDArray[np.float64]) -> pd.DataFrame:
