@@ -143,6 +143,38 @@ def test_wait_without_a_time_returns_when_the_run_halts():
     assert status == "halted"
 
 
+def test_stopping_a_run_that_nobody_turns_ends_it_and_closes_its_sinks():
+    """One that blocked its cell and halted, or whose cell was left while it stood paused."""
+    sink = Attentive()
+    lab = Lab(rows_at([0.01]), interval="20ms", name="unseen")
+    lab.batch(lambda batch: 1 / 0, name="broken")
+    lab.to(sink)
+    with pytest.raises(mblab.BatchError):
+        lab.run(clock="virtual", cost=0)
+    run = lab.last_run
+    assert (run.status, sink.closed) == ("halted", 0)
+    lab.stop()
+
+    assert (run.status, sink.closed) == ("stopped", 1)
+
+
+def test_resuming_a_run_that_was_started_does_not_block_its_caller():
+    """It halted in its own thread, which goes on; only a run that blocked its cell blocks it again."""
+    lab = Lab(rows_at(np.arange(200) / 100), interval="20ms", name="unseen")
+    lab.batch(lambda batch: 1 / 0, name="step")
+    run = lab.start()
+    assert not run.wait()
+    lab.batch(lambda batch: batch, name="step")
+    began = time.perf_counter()
+    lab.resume()
+    took = time.perf_counter() - began
+    status = run.status
+    ended = run.wait()
+
+    assert (status, ended) == ("running", True)
+    assert took < run.summary().duration_s  # it did not wait for the end
+
+
 def dawdles(frame, event, argument):
     """Lets a thread take its time between its last act and its end."""
     if event == "return" and frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "threading":
