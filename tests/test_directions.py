@@ -46,7 +46,7 @@ HOUSE = {
     "export": "needs texts values capture files layout steps parts compose",
     "lab": "inspect control tune lab overrides",
     "script": "",
-    "testing": "claims clock sink_laws sinks sources",
+    "testing": "claims clock disk sink_laws sinks sources",
     "dashboard": "cells magics orders wire widget panel face",
     "cli": (
         "common notebooks doctor_checks doctor lab text datasets demo_job demo job target export run sweep tune app"

@@ -28,8 +28,7 @@ from mblab.errors import ExportError, SettingError, SinkError
 from mblab.sinks import Delivery, Sink, call, csv, jsonl, memory, parquet
 from mblab.sinks.base import ExportableSink
 from mblab.sinks.manifest import MANIFEST
-from mblab.support.files import MemoryDisk
-from mblab.testing import ListSink
+from mblab.testing import ListSink, MemoryDisk
 
 from .laws import examples
 

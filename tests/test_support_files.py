@@ -18,7 +18,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from mblab.support.files import (
     DISK,
-    MemoryDisk,
     SystemDisk,
     beside,
     left_over,
@@ -28,6 +27,7 @@ from mblab.support.files import (
     write_all,
     write_whole,
 )
+from mblab.testing import MemoryDisk
 
 ROOT = Path("/d")
 

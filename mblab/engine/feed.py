@@ -206,14 +206,6 @@ class Feed:
         return count
 
     @property
-    def next_arrival_ns(self) -> int | None:
-        """Arrival of the oldest untaken row, or None when there is none."""
-        if not self._held and not self._decode():
-            return None
-        held = self._held[0]
-        return int(held.arrival_ns[held.taken])
-
-    @property
     def drained(self) -> bool:
         """Whether every row there will ever be has been taken."""
         return not self._held and not self._decode() and self._over
