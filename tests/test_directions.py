@@ -16,7 +16,7 @@ BEGIN, END = "<!-- the house: begin -->\n", "<!-- the house: end -->\n"
 HOUSE = {
     "errors": "",
     "timing": "clock durations policies schedule times",
-    "support": "arguments files jupyter progress",
+    "support": "arguments files frames jupyter progress",
     "arrivals": "",
     "tables": "base csv jsonl parquet files rows timestamps sorting values",
     "datasets": "",

@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +23,7 @@ import pandas as pd
 from mblab.errors import MblabError
 from mblab.sources.base import Block, Source
 from mblab.sources.live.base import ROWS_AHEAD, Collector, Live, refuse_ahead
+from mblab.support.frames import cut
 from mblab.timing.times import Times, scale_ns
 
 __all__ = ["Cut", "Feed"]
@@ -46,11 +46,6 @@ def _nested_columns(rows: pd.DataFrame) -> frozenset[int]:
     """Return the numbers of the columns that hold something that can be changed in place."""
     loose = [i for i, kind in enumerate(rows.dtypes) if isinstance(kind, np.dtype) and kind.hasobject]
     return frozenset(i for i in loose if not NESTED.isdisjoint(map(type, rows.iloc[:, i])))
-
-
-@lru_cache(maxsize=64)
-def _counted(rows: int) -> pd.RangeIndex:
-    return pd.RangeIndex(rows)
 
 
 class Cut(NamedTuple):
@@ -81,9 +76,7 @@ class Cut(NamedTuple):
     def _rows(self) -> pd.DataFrame:
         if len(self.pieces) == 1:
             frame, low, high = self.pieces[0]
-            rows = frame[low:high]
-            rows.index = _counted(high - low).view()  # one of its own: a user may give it a name
-            return rows
+            return cut(frame, low, high)
         return pd.concat([frame.iloc[low:high] for frame, low, high in self.pieces], ignore_index=True)
 
 

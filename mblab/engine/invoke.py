@@ -18,6 +18,7 @@ from mblab.errors import BatchError, MblabError, did_you_mean, shown
 from mblab.steps.results import Part, as_rows, joined, part_of, tidy
 from mblab.steps.state import State, StateStore, tidy_key
 from mblab.steps.step import Step, user_line
+from mblab.support.frames import cut
 from mblab.timing.durations import NS
 from mblab.timing.schedule import Trigger
 
@@ -138,9 +139,7 @@ def _by_key(step: Step, rows: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
     by_key = rows.take(order)
     groups, low = [], 0
     for label, high in zip(labels, ends.tolist(), strict=True):
-        part = by_key.iloc[low:high]
-        part.index = pd.RangeIndex(high - low)
-        groups.append((label, part))
+        groups.append((label, cut(by_key, low, high)))
         low = high
     return groups
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mblab.errors import StepError, shown
+from mblab.support.frames import shallow
 
 __all__ = ["Part", "as_rows", "joined", "part_of", "tidy"]
 
@@ -36,7 +37,7 @@ def _frame_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
                 f"{name} returned {twice[0]!r} twice, as an index level and as a column; "
                 "drop one, e.g. with .reset_index(drop=True)."
             )
-    return frame.copy(deep=False)  # the function may keep the frame and change it later, in place
+    return shallow(frame)  # the function may keep the frame and change it later, in place
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:

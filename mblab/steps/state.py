@@ -26,6 +26,7 @@ import pandas as pd
 
 from mblab.errors import StepError, shown
 from mblab.steps.step import Step
+from mblab.support.frames import shallow
 
 __all__ = ["NAN", "State", "StateStore", "savepoint", "size_bytes", "tidy_key"]
 
@@ -61,8 +62,10 @@ def _copy(value: Any, memo: Memo) -> Any:
         return value
     if (known := memo.get(id(value))) is not None:
         return known
-    if isinstance(value, pd.DataFrame | pd.Series | pd.Index):
-        made: Any = value.copy(deep=False)  # pandas 3 copies on write: a later change in place leaves this one alone
+    if kind is pd.DataFrame:
+        made: Any = shallow(value)
+    elif isinstance(value, pd.DataFrame | pd.Series | pd.Index):
+        made = value.copy(deep=False)  # pandas 3 copies on write: a later change in place leaves this one alone
     elif kind is np.ndarray and value.dtype.hasobject is False:
         made = value.copy()
     elif kind in (tuple, frozenset) and _is_fixed(value):
