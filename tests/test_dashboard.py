@@ -278,7 +278,7 @@ def test_the_page_holds_what_run_batches_holds(page):
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("interval", ["100ms", "20ms"])
+@pytest.mark.parametrize("interval", [pytest.param("100ms", marks=pytest.mark.slow), "20ms"])
 def test_only_new_rows_travel_in_less_than_two_kilobytes(page, interval):
     """However long the run has been going on, and however late the pump comes, no update is large."""
     made(page, interval=interval)

@@ -69,7 +69,9 @@ def book(tmp_path_factory):
 @pytest.mark.parametrize(
     "command",
     [
-        ("papermill", "in.ipynb", "out.ipynb", "--no-progress-bar", "--log-level", "ERROR"),
+        pytest.param(
+            ("papermill", "in.ipynb", "out.ipynb", "--no-progress-bar", "--log-level", "ERROR"), marks=pytest.mark.slow
+        ),
         pytest.param(
             ("nbconvert", "--to", "notebook", "--execute", "in.ipynb", "--output", "out.ipynb", "--log-level=ERROR"),
             marks=pytest.mark.slow,

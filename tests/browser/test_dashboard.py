@@ -292,6 +292,7 @@ def test_a_drag_predicts_and_tune_and_diagnose_answer_in_words(live):
 BROKEN = STEP.replace('state["rows"] =', 'batch["humidty"].mean()\n    state["rows"] =')
 
 
+@pytest.mark.slow
 def test_an_error_is_shown_mended_and_resumed(live):
     """The pill says halted, the box shows the cell's own line; the mended function goes on with the same batch."""
     book, board = live()
