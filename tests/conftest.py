@@ -1,7 +1,7 @@
 """What several test files share: how a run of the whole suite is spread, and a notebook in a real Jupyter kernel.
 
-Alone, a file or a test runs in this process. The whole suite takes a worker for each processor: a file's tests stay
-together, and so do those that share JupyterLab and the browser, the longest first.
+Alone, a file or a test runs in this process. The whole suite takes a worker for each processor and one more: a file's
+tests stay together, and so do those that share JupyterLab and the browser, the longest first.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ def is_campaign(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Take a worker for each processor when the whole suite is run and nobody has said how many."""
+    """Take a worker for each processor, and one for when others wait, unless somebody has said how many.
+
+    Only when the whole suite is run.
+    """
     option = config.option
     whole = config.args_source is config.ArgsSource.TESTPATHS and not hasattr(config, "workerinput")
     looking = option.usepdb or option.collectonly or option.capture == "no" or option.keyword or option.lf
@@ -70,7 +73,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         and getattr(option, "numprocesses", 0) is None
     ):
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        option.numprocesses = min(processors, MOST_WORKERS) if processors > 1 else 0
+        option.numprocesses = min(processors + 1, MOST_WORKERS) if processors > 1 else 0
         option.dist, option.loadscopereorder = "loadfile", False
 
 
@@ -225,7 +228,12 @@ def kernel(tmp_path_factory) -> Iterator[tuple[KernelManager, object]]:
         manager.shutdown_kernel(now=True)
 
 
-@pytest.fixture(params=[True, False], ids=["with cell ids", "without cell ids"])
+@pytest.fixture(
+    params=[
+        pytest.param(True, id="with cell ids"),
+        pytest.param(False, id="without cell ids", marks=pytest.mark.slow),  # of other front ends
+    ]
+)
 def with_ids(request) -> bool:
     return request.param
 
