@@ -65,7 +65,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """
     option = config.option
     whole = config.args_source is config.ArgsSource.TESTPATHS and not hasattr(config, "workerinput")
-    looking = option.usepdb or option.collectonly or option.capture == "no" or option.keyword or option.lf
+    looking = (
+        option.usepdb or option.collectonly or option.capture == "no" or option.keyword or getattr(option, "lf", False)
+    )
     if (
         whole
         and not looking

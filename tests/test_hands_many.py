@@ -29,9 +29,9 @@ def work(batch, state):
     state["rows"] = state.get("rows", 0) + len(batch)
     return batch
 
-def lab_of(name):
+def lab_of(name, interval="100ms"):
     lab = mblab.Lab(mblab.simulate(lambda n, rng, t: pd.DataFrame({"x": t}), arrivals=mblab.arrivals.constant(50)),
-                    interval="100ms", name=name)
+                    interval=interval, name=name)
     lab.batch(work)
     return lab
 """
@@ -40,7 +40,7 @@ AT_ONCE = (
     MANY
     + """
 def once(count):
-    labs = [lab_of(f"lab{i}") for i in range(count)]
+    labs = [lab_of(f"lab{i}", "1s") for i in range(count)]
     runs = [lab.start() for lab in labs]
     until(lambda: all(len(run.batches_after(0)["batch_id"]) >= 2 for run in runs))
     for lab in labs:

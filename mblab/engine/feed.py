@@ -99,11 +99,6 @@ class Feed:
         self._changes: list[tuple[int, float, float]] = []
         self._collector: Collector | None = None
         self._spent_s = 0.0  # decoding what a live source brought, since the last batch was taken
-        if now_ns is None:
-            refuse_ahead(source)
-        elif isinstance(source, Live):
-            self._collector = source.collect(now_ns)
-        self._blocks: Iterator[Block] = iter(()) if self._collector else source.open()
         self._held: deque[_Held] = deque()
         self._decoded = 0  # rows decoded so far, taken ones included
         self._last_ns = -1  # arrival of the newest decoded row
@@ -111,7 +106,14 @@ class Feed:
         self._failure: Exception | None = None
         self._empty: pd.DataFrame | None = None
         self._nested: frozenset[int] = frozenset()
+        self._blocks: Iterator[Block] = iter(())
         try:
+            if now_ns is None:
+                refuse_ahead(source)
+            if now_ns is not None and isinstance(source, Live):
+                self._collector = source.collect(now_ns)
+            else:
+                self._blocks = source.open()
             self._decode()
         except BaseException:
             self.close()

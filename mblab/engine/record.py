@@ -8,10 +8,11 @@ stream can be run on the virtual clock, at any speed, as often as one likes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,8 +71,9 @@ def record(source: Source, path: str | Path, duration: Duration | None = None) -
     writer = _Writer(source, target)
     heard = _heard(source, length) if isinstance(source, Live) else _read(source, length)
     try:
-        for rows, arrival_ns in heard:
-            writer.add(rows, arrival_ns)
+        with contextlib.closing(heard):  # whatever ends it: what was polling must not go on
+            for rows, arrival_ns in heard:
+                writer.add(rows, arrival_ns)
         if writer.rows:
             return writer.finish()
     except KeyboardInterrupt:
@@ -118,7 +120,7 @@ def _is_recording(path: Path) -> bool:
         return False
 
 
-def _read(source: Source, length: int | None) -> Iterator[tuple[Any, Times]]:
+def _read(source: Source, length: int | None) -> Generator[tuple[Any, Times]]:
     """Yield the rows of a source that can be read ahead, with arrivals on the run's clock."""
     for block in source.open():
         arrival_ns = scale_ns(block.arrival_ns, 1.0, source.speedup)
@@ -128,12 +130,12 @@ def _read(source: Source, length: int | None) -> Iterator[tuple[Any, Times]]:
             return
 
 
-def _heard(source: Live, length: int | None) -> Iterator[tuple[Any, Times]]:
+def _heard(source: Live, length: int | None) -> Generator[tuple[Any, Times]]:
     """Yield the rows of a live source as they come."""
     clock = WallClock()
     collector = source.collect(clock.now_ns)
-    clock.start()
     try:
+        clock.start()
         while True:
             over = length is not None and clock.now_ns() >= length  # asked before the block, which is stamped
             block: Block | None = collector.next()

@@ -147,7 +147,11 @@ class Collector:
         self._polled, self._wake, self._again = threading.Event(), threading.Event(), threading.Event()
         self._reading: Iterator[tuple[pd.DataFrame, Position]] | None = None
         threading.Thread(target=self._poll, name="mblab-poller", daemon=True).start()
-        self._polled.wait(FIRST_POLL_S)
+        try:
+            self._polled.wait(FIRST_POLL_S)
+        except BaseException:  # Ctrl-C: nobody will have this collector, so nobody else can close it
+            self.close()
+            raise
 
     @property
     def over(self) -> bool:
