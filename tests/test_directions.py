@@ -29,7 +29,7 @@ HOUSE = {
         "base call columns deliveries files appended csv jsonl manifest marker_tables memory schemas parquet sqlite"
     ),
     "engine": (
-        "backlog cost delivery feed forks interrupts record settings changes pipeline watermark invoke "
+        "backlog cost delivery feed forks interrupts paths record settings changes pipeline watermark invoke "
         "batch history records runner engine listeners driver"
     ),
     "metrics": "quantiles summary waits batches log",

@@ -28,6 +28,7 @@ from mblab.errors import ExportError, SettingError, SinkError
 from mblab.sinks import Delivery, Sink, call, csv, jsonl, memory, parquet
 from mblab.sinks.base import ExportableSink
 from mblab.sinks.manifest import MANIFEST
+from mblab.support import files
 from mblab.testing import ListSink, MemoryDisk
 
 from .laws import examples
@@ -144,10 +145,12 @@ def test_rows_of_another_run_are_never_rolled_back(case, tmp_path):
     sink.open(RUN)
     old = sink.savepoint()
     delivered(sink, rows(0))
+    sink.close()
     sink.open(LATER_RUN)
     delivered(sink, rows(1), run=LATER_RUN)
 
     for run in (LATER_RUN, RUN):
+        sink.close()
         sink.open(run)
         with pytest.raises(SinkError, match="cannot go back"):
             sink.rollback(old)
@@ -294,6 +297,12 @@ def _method(failing, real, name):
     return lambda self, *args, **kwargs: failing(real, name, self, *args, **kwargs)
 
 
+def process_dies():
+    """Let go of what the kernel takes from a process that is killed: its locks."""
+    for lock in [*files._held]:
+        lock.forget()
+
+
 BATCHES = [rows(0, 1), rows(2), rows(3, 4)]
 
 
@@ -318,7 +327,7 @@ def test_a_process_killed_at_any_write_loses_and_doubles_nothing(case, way, tmp_
                 sink.close()
                 finished = True
             except Killed:
-                pass
+                process_dies()
         again = case.make(folder, mode="append")
         again.open(RUN)
         held = again.last().batch_id if again.last() else -1
@@ -482,7 +491,7 @@ def test_a_run_killed_while_it_replaces_leaves_a_place_that_can_be_replaced(case
                 case.make(folder).open("0" * 12)
                 finished = calls[0] < n
             except Killed:
-                pass
+                process_dies()
         sink = case.make(folder)
         sink.open(RUN)
         delivered(sink, rows(0))

@@ -37,7 +37,7 @@ class DeliverySet:
     """
 
     def __init__(self, run_id: str, output: Sink, *, effects: bool = True) -> None:
-        self._run_id, self._output, self._effects = run_id, output, effects
+        self._run_id, self._output, self.effects = run_id, output, effects
         self._sinks: tuple[Sink, ...] = ()
         self._adopted: tuple[Sink, ...] = ()  # what `_sinks` was made from
 
@@ -54,7 +54,7 @@ class DeliverySet:
         """
         if sinks is self._adopted:
             return bool(self._sinks)
-        wanted = tuple(s for s in sinks if self._effects or not s.effects)
+        wanted = tuple(s for s in sinks if self.effects or not s.effects)
         for sink in self._sinks:
             if sink not in wanted:
                 sink.close()

@@ -25,6 +25,7 @@ from mblab.engine.cost import Cost, cost_ns
 from mblab.engine.delivery import DeliverySet
 from mblab.engine.feed import NO_TIMES, Feed
 from mblab.engine.history import History, Remembered
+from mblab.engine.paths import refuse_meeting
 from mblab.engine.pipeline import Pipeline
 from mblab.engine.records import Attempt, BatchRecord, record_of
 from mblab.engine.runner import Called, StepsRunner
@@ -100,7 +101,14 @@ class Engine:
         self._watermark = Watermark(pipeline.source.event_time)
 
     def open(self) -> None:
-        """Get the sinks ready; the source's first block is decoded already."""
+        """Get the sinks ready; the source's first block is decoded already.
+
+        Raises:
+            SettingError: One would write what the source reads; nothing has been written.
+            SinkError: One cannot be opened.
+        """
+        if self._deliveries.effects:
+            refuse_meeting(self.pipeline.source, self.pipeline.sinks)
         self._deliveries.open(self.pipeline.sinks)
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from mblab.engine.paths import is_read_by
 from mblab.errors import MblabError, SettingError, SettingTypeError, SourceError, shown
 from mblab.sources.base import Block, Source
 from mblab.sources.live.base import Live
@@ -65,6 +66,8 @@ def record(source: Source, path: str | Path, duration: Duration | None = None) -
     if not isinstance(source, Source):
         raise SettingTypeError(f"source must be a source of rows such as mblab.watch(…), got {shown(source, 40)}.")
     target = _checked_target(path)
+    if is_read_by(source, target.resolve()):
+        raise SettingError(f"path={str(path)!r} is what {source.name} reads; record into another file.")
     length = None if duration is None else duration_ns(duration, minimum_ns=1)
     if length is None and source.endless and not isinstance(source, Live):
         raise SettingError(f"{source.name} never ends by itself, so record() needs a duration, such as '1min'.")

@@ -24,6 +24,7 @@ from mblab.engine.cost import Cost, check_cost
 from mblab.engine.driver import Driver
 from mblab.engine.engine import Engine
 from mblab.engine.listeners import Listeners, Watcher
+from mblab.engine.paths import refuse_meeting
 from mblab.engine.pipeline import Pipeline
 from mblab.engine.settings import (
     CurrentSettings,
@@ -207,7 +208,9 @@ class Control:
             if isinstance(sink, str | os.PathLike):
                 hint = "; name the format: mblab.sinks.parquet(path) or mblab.sinks.csv(path)"
             raise SettingTypeError(f"lab.to needs a sink, got {shown(sink, 40)}{hint}.")
-        self.sinks = (*(s for s in self.sinks if s.target != sink.target), sink)
+        sinks = (*(s for s in self.sinks if s.target != sink.target), sink)
+        refuse_meeting(self.source, sinks)
+        self.sinks = sinks
         self.hand_over()
 
     def remove(self, name: str) -> None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 import zlib
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import pandas as pd
 
@@ -98,32 +99,60 @@ class AppendedFile(FileSink, ABC):
             raise SettingError(f"{self.kind} writes plain text, got {shown(os.fspath(path))}; leave out {suffix!r}.")
         self._marker_file = self.file.with_name(f".{self.file.name}.mblab.json")
         self._descriptor: int | None = None
+        self._unlock: weakref.finalize[..., Any] | None = None  # lets go of the lock on the file
         self._inode = 0
         self._marker = Marker("")
         self._at = Mark()
+        self._writing = b""  # a batch whose bytes may stand there in part
 
     def open(self, run_id: str) -> None:
         """Get ready for a run; a run that was here before goes on after its last whole batch.
 
         Raises:
-            SinkError: The file holds what mblab did not write, or cannot be written.
+            SinkError: The file holds what mblab did not write, cannot be written, or is being written by another run.
         """
+        if self._unlock is not None and run_id != self._marker.run_id:
+            raise self._in_use()
         self.close()
         with writing(self.path):
             self._make_folder(self.file.parent)
             self._refuse_other_kinds(f"rows.{self.kind}")
-            descriptor = self.disk.open(self.file)
+            lock = self.disk.lock(self.file, noted=False)
+            if lock is None:
+                raise self._in_use()
+            self._unlock = weakref.finalize(self, lock.release)  # a lab that nobody has any more holds no file
             try:
-                self._marker = self._begin(descriptor, run_id)
-                self._at = self._marker.after
-                self.disk.truncate(descriptor, self._at.bytes)
-                for left in left_over(self._marker_file, self.disk):
-                    self.disk.remove(left)
-                self._write_marker(self._marker, durable=False)
+                self._open(run_id)
             except BaseException:
-                self.disk.close(descriptor)
+                self._let_go()
                 raise
-            self._descriptor, self._inode = descriptor, self.disk.stat(descriptor).st_ino
+
+    def _open(self, run_id: str) -> None:
+        descriptor = self.disk.open(self.file)
+        try:
+            self._marker = self._begin(descriptor, run_id)
+            self._at = self._marker.after
+            self.disk.truncate(descriptor, self._at.bytes)
+            for left in left_over(self._marker_file, self.disk):
+                self.disk.remove(left)
+            self._write_marker(self._marker, durable=False)
+        except BaseException:
+            self.disk.close(descriptor)
+            raise
+        self._descriptor, self._inode = descriptor, self.disk.stat(descriptor).st_ino
+
+    def _in_use(self) -> SinkError:
+        marker = self._read_marker()
+        by = f"run {marker.run_id}" if marker else "another run"
+        return SinkError(
+            f"{self.path} is being written by {by}, here or in another process; stop that run, or give each run a path "
+            "of its own."
+        )
+
+    def _let_go(self) -> None:
+        unlock, self._unlock = self._unlock, None
+        if unlock is not None:
+            unlock()
 
     def _begin(self, descriptor: int, run_id: str) -> Marker:
         """Return the marker to start from, by what stands there and the mode."""
@@ -146,15 +175,19 @@ class AppendedFile(FileSink, ABC):
         return asdict(self._at)
 
     def rollback(self, savepoint: Savepoint | None) -> None:
-        """Cut off what was delivered since.
+        """Cut off what was delivered since; what others wrote stays, and so does all before it.
 
         Raises:
-            SinkError: The file is shorter than it was, or another run wrote in between.
+            SinkError: The file is shorter than it was, or something else wrote in between.
         """
         if savepoint is None:
             return
         mark, descriptor = Mark(**savepoint), self._opened()
         size = self.disk.stat(descriptor).st_size
+        if size > self._at.bytes and not self._is_ours(descriptor, size):
+            if mark == self._at:  # nothing of ours stands behind it
+                return
+            raise self._changed()
         if not self._marker.begin <= mark.bytes <= size:
             raise SinkError(
                 f"{self.path} cannot go back to its first {mark.bytes:,} bytes: it has {size:,}, "
@@ -184,20 +217,23 @@ class AppendedFile(FileSink, ABC):
         data = self._encoded(rows, batch_id, first=first)
         end, crc = self._at.bytes + len(data), zlib.crc32(data, self._at.crc)
         after = Mark(end, crc, delivery.run_id, batch_id, delivery.input_hash)
-        self._refuse_second_writer()
+        self._refuse_second_writer(self._at.bytes)
+        self._writing = data
         durable = bool(delivery.input_hash)
         with writing(self.path):
             try:
                 self._marker = replace(self._marker, columns=columns, before=self._at, after=after)
                 self._write_marker(self._marker, durable=durable)
                 write_all(descriptor, data, self._at.bytes, self.disk)
+                self._refuse_second_writer(end)
                 if durable:
                     self.disk.sync(descriptor)
             except OSError:
                 with suppress(OSError):
-                    self.disk.truncate(descriptor, self._at.bytes)
+                    if self._is_ours(descriptor, self.disk.stat(descriptor).st_size):
+                        self.disk.truncate(descriptor, self._at.bytes)
                 raise
-        self._at = after
+        self._at, self._writing = after, b""
 
     @abstractmethod
     def _text(self, rows: pd.DataFrame, *, first: bool) -> str:
@@ -217,12 +253,23 @@ class AppendedFile(FileSink, ABC):
                 "character and has no UTF-8; clean the text in the step."
             ) from None
 
-    def _refuse_second_writer(self) -> None:
+    def _refuse_second_writer(self, size: int) -> None:
         found = self._stat(self.file)
-        if found.st_size != self._at.bytes or found.st_ino != self._inode:
-            raise SinkError(
-                f"{self.path} was changed by something else during the run; give each writer a path of its own."
-            )
+        if found.st_size != size or found.st_ino != self._inode:
+            raise self._changed()
+
+    def _changed(self) -> SinkError:
+        return SinkError(
+            f"{self.path} was changed by something else during the run, and is left as it is; give each writer a path "
+            "of its own."
+        )
+
+    def _is_ours(self, descriptor: int, size: int) -> bool:
+        """Return whether what stands behind the last batch is the beginning of the one that was being written."""
+        behind = size - self._at.bytes
+        if behind > len(self._writing):
+            return False
+        return self.disk.read(descriptor, behind, self._at.bytes) == self._writing[:behind]
 
     def last(self) -> Delivery | None:
         """Return the newest delivery that stands in the file, or None."""
@@ -246,6 +293,7 @@ class AppendedFile(FileSink, ABC):
                         self._write_marker(replace(self._marker, before=self._at, after=self._at), durable=False)
                 finally:
                     self.disk.close(descriptor)
+                    self._let_go()
 
     def _opened(self) -> int:
         if self._descriptor is None:

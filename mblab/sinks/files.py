@@ -35,11 +35,13 @@ class FileSink:
         path: Where it writes, as it was given.
         file: The same, absolute and without links: what it is known by.
         disk: What it writes through.
+        writes_folder: Whether its path is that of a folder.
     """
 
     kind: ClassVar[str]
     guarantee: ClassVar[str]
     effects = True
+    writes_folder: ClassVar[bool] = False
     functions: tuple[Callable[..., object], ...] = ()
     disk: Disk = DISK
 

@@ -75,6 +75,7 @@ class ParquetSink(FileSink):
     """
 
     kind = "parquet"
+    writes_folder = True
     guarantee = "exactly once"
 
     def __init__(self, path: str | os.PathLike[str], mode: Mode | None = None) -> None:

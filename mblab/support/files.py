@@ -110,10 +110,14 @@ class Disk(Protocol):
         """Wait until the names in a folder survive a power cut."""
         ...
 
-    def lock(self, file: Path) -> Lock | None:
-        """Take the lock on a file, or return None when somebody has it; `lock_holder` says who.
+    def lock(self, file: Path, *, noted: bool = True) -> Lock | None:
+        """Take the lock on a file, or return None when somebody has it.
 
         The file is made when it is not there, and is never removed: two processes could hold a lock on one name.
+
+        Args:
+            file: To lock.
+            noted: Whether the file is for nothing else, and holds who has it: what `lock_holder` says.
         """
         ...
 
@@ -239,7 +243,7 @@ class SystemDisk:
         finally:
             os.close(descriptor)
 
-    def lock(self, file: Path) -> Lock | None:
+    def lock(self, file: Path, *, noted: bool = True) -> Lock | None:
         with _locking:
             descriptor = self.open(file)
             try:
@@ -249,8 +253,9 @@ class SystemDisk:
                 raise
             try:
                 if lock.is_taken:
-                    self.truncate(descriptor, 0)
-                    write_all(descriptor, f"{os.getpid()}\n".encode(), 0, self)
+                    if noted:
+                        self.truncate(descriptor, 0)
+                        write_all(descriptor, f"{os.getpid()}\n".encode(), 0, self)
                     return lock
             except BaseException:
                 lock.release()

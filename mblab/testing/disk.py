@@ -200,12 +200,13 @@ class MemoryDisk:
         node = self._folder(folder)
         node.synced, node.since = dict(node.names), []
 
-    def lock(self, file: Path) -> Lock | None:
+    def lock(self, file: Path, *, noted: bool = True) -> Lock | None:
         descriptor = self.open(file)
         node = self._open[descriptor]
         if node not in self._locked:
-            self.truncate(descriptor, 0)
-            self.write(descriptor, f"{os.getpid()}\n".encode(), 0)
+            if noted:
+                self.truncate(descriptor, 0)
+                self.write(descriptor, f"{os.getpid()}\n".encode(), 0)
             self._locked[node] = _MemoryLock(self._locked, node)
         else:
             self.close(descriptor)

@@ -355,13 +355,19 @@ def a_batch_with_other_columns_is_taken_or_refused(place: Place) -> None:
 
 
 def two_runs_at_once_do_not_mix_up_batches(place: Place) -> None:
-    """A second run that replaces makes the first one stop; no row of either is lost in silence."""
+    """A second run is refused when it begins, or makes the first one stop; no row of either is lost in silence."""
     first, second = place.sink(), place.sink()
     if not (place.is_once(first) and place.survives(first)):
         return
     first.open(RUN)
     _deliver(first, _rows(0))
-    second.open(LATER_RUN)
+    try:
+        second.open(LATER_RUN)
+    except SinkError:
+        _deliver(first, _rows(1), first=1)
+        _same(place.at(first), [0, 1], "rows of the run that was first")
+        first.close()
+        return
     _deliver(second, _rows(5, 6), run=LATER_RUN)
     with _refused("a batch of a run that another has replaced"):
         _deliver(first, _rows(1), first=1)
