@@ -521,7 +521,7 @@ def test_null_arrivals_are_counted_and_the_first_is_named(name, column, save):
     ("column", "said"),
     [
         (["10:00", "10:01"], "got '10:00'"),
-        (["01/02/2026", "02/02/2026"], "pd.to_datetime(rows['t'])"),
+        (["01/02/2026", "02/02/2026"], "format='%d/%m/%Y') where the day comes first, else with format='%m/%d/%Y'"),
         ([True, False], "must hold times"),
         ([b"x", b"y"], "must hold times"),
         (pd.Categorical(["a", "b"]), "must hold times"),

@@ -186,7 +186,8 @@ class Engine:
         planned, pipeline = self._planned or self._plan(now_ns), self.pipeline
         if planned is None:
             return None
-        if not len(planned.cut.arrival_ns) and not (pipeline.settings.run_empty and pipeline.steps):
+        empty = not len(planned.cut.arrival_ns)
+        if empty and not (pipeline.settings.run_empty and pipeline.steps and self.feed.columns_known):
             end = planned.trigger.start_ns
             return self._commit(record_of(
                 planned, "empty", end, version=pipeline.version, waiting_rows=self.feed.arrived(end),

@@ -24,6 +24,7 @@ from mblab.errors import MblabError
 from mblab.sources.base import Block, Source
 from mblab.sources.live.base import ROWS_AHEAD, Collector, Live, refuse_ahead
 from mblab.support.frames import cut
+from mblab.tables.timestamps import plain_times
 from mblab.timing.times import Times, scale_ns
 
 __all__ = ["Cut", "Feed"]
@@ -94,6 +95,7 @@ class Feed:
 
     def __init__(self, source: Source, speedup: float | None = None, now_ns: Callable[[], int] | None = None) -> None:
         self.taken = 0
+        self._event_time = source.event_time
         self.speedup = speedup or source.speedup
         self._pace = self.speedup
         self._changes: list[tuple[int, float, float]] = []
@@ -129,6 +131,8 @@ class Feed:
             if self._empty is None:
                 self._empty = block.rows.iloc[:0].reset_index(drop=True)
             if len(block.rows):
+                if self._event_time in block.rows:
+                    plain_times(block.rows[self._event_time], self._decoded)  # refused before any of them is taken
                 self._nested |= _nested_columns(block.rows)
                 arrival = scale_ns(block.arrival_ns, 1.0, self._pace)
                 for at, old, new in self._changes:
@@ -199,6 +203,11 @@ class Feed:
             if upto < len(arrival):
                 break
         return count
+
+    @property
+    def columns_known(self) -> bool:
+        """Whether any block was decoded, so that it is known what columns rows have."""
+        return self._empty is not None
 
     @property
     def drained(self) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import pandas as pd
 
 from mblab.engine.feed import Cut
 from mblab.engine.watermark import Mark
-from mblab.errors import BatchError, MblabError, did_you_mean, shown
+from mblab.errors import BatchError, MblabError, StepError, did_you_mean, shown
 from mblab.steps.results import Part, as_rows, joined, part_of, tidy
 from mblab.steps.state import State, StateStore, tidy_key
 from mblab.steps.step import Step, user_line
@@ -127,11 +129,13 @@ def _by_key(step: Step, rows: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
     if absent:
         raise _NoSuchKey(absent[0])
     if len(step.key) == 1:
-        codes, keys = pd.factorize(rows[step.key[0]], use_na_sentinel=False)
+        with _hashable(step.key, rows):
+            codes, keys = pd.factorize(rows[step.key[0]], use_na_sentinel=False)
         labels = [tidy_key(k) for k in keys]
     else:
         grouped = rows.groupby(list(step.key), sort=False, dropna=False, observed=True)
-        codes = np.asarray(grouped.ngroup(), np.int64)
+        with _hashable(step.key, rows):
+            codes = np.asarray(grouped.ngroup(), np.int64)
         firsts = rows.loc[~pd.Series(codes).duplicated(), list(step.key)]
         labels = [tidy_key(tuple(k)) for k in firsts.itertuples(index=False)]
     order = np.argsort(codes, kind="stable")
@@ -142,6 +146,22 @@ def _by_key(step: Step, rows: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
         groups.append((label, cut(by_key, low, high)))
         low = high
     return groups
+
+
+@contextmanager
+def _hashable(key: Sequence[str], rows: pd.DataFrame) -> Iterator[None]:
+    """Name the column that holds what cannot be a key."""
+    try:
+        yield
+    except TypeError:
+        for name in key:
+            for value in rows[name]:
+                if not isinstance(value, Hashable):
+                    raise StepError(
+                        f"column {name!r} holds {type(value).__name__}s such as {shown(value, 40)}, which cannot be "
+                        "keys; make texts or tuples of them in a step before, or name another column."
+                    ) from None
+        raise
 
 
 class _NoSuchKey(KeyError):

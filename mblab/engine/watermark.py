@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mblab.engine.feed import Cut
+from mblab.tables.timestamps import plain_times
 
 __all__ = ["Mark", "Watermark"]
 
@@ -24,7 +25,7 @@ class _Block:
 
     def __init__(self, rows: pd.DataFrame, column: str) -> None:
         self.rows = rows
-        self.times = rows.get(column)
+        self.times = plain_times(rows[column]) if column in rows else None
         self._newest: pd.Series[Any] | None = None
 
     def newest(self, upto: int) -> Any:

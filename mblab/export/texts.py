@@ -235,7 +235,9 @@ def world_of(value: Callable[..., Any], names: Mapping[str, Any]) -> Mapping[str
     plain = inspect.unwrap(value)
     if isinstance(plain, FunctionType):
         return ChainMap(_closure_of(plain), plain.__globals__)
-    members = [inspect.unwrap(f) for m in vars(plain).values() if callable(f := getattr(m, "__func__", m))]
+    members = [
+        inspect.unwrap(f) for m in getattr(plain, "__dict__", {}).values() if callable(f := getattr(m, "__func__", m))
+    ]
     typed = [m for m in members if isinstance(m, FunctionType) and m.__code__.co_filename != "<string>"]
     methods = [m for m in typed if m.__module__ == plain.__module__]  # neither inherited nor made by @dataclass
     return ChainMap(*map(_closure_of, methods), methods[0].__globals__) if methods else names

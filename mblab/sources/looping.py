@@ -116,7 +116,11 @@ def _is_time(dtype: Dtype) -> bool:
 
 
 def _unit_of(dtype: Dtype) -> Literal["s", "ms", "us", "ns"]:
-    unit: Literal["s", "ms", "us", "ns"] = getattr(dtype, "unit", None) or np.datetime_data(dtype)[0]  # type: ignore
+    unit: Literal["s", "ms", "us", "ns"]
+    if isinstance(dtype, pd.ArrowDtype):
+        unit = dtype.pyarrow_dtype.unit
+    else:
+        unit = getattr(dtype, "unit", None) or np.datetime_data(dtype)[0]  # type: ignore
     return unit
 
 

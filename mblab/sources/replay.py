@@ -29,7 +29,7 @@ from mblab.tables.base import ArrowTable, FrameTable, Table, as_pandas, each_onc
 from mblab.tables.files import ENDINGS, FilesTable, open_path
 from mblab.tables.parquet import ParquetTable
 from mblab.tables.sorting import SortedTable
-from mblab.tables.timestamps import UNITS, check_tz, epoch_ns
+from mblab.tables.timestamps import UNITS, check_tz, epoch_ns, misfit, plain_times
 from mblab.timing.durations import NS
 from mblab.timing.times import LATEST_NS, Times, whole_ns
 
@@ -212,6 +212,7 @@ class Replay(Modifiable):
         zero = 0 if self.keeps_times else self._first_ns(table) if start else None
         row, before = start, None
         for frame in table.read(read, start):
+            self.refuse_misfits(table, frame)
             if clock is None:
                 yield frame, _even_ns(given + row, len(frame), self.rate or 1)
             else:
@@ -225,6 +226,16 @@ class Replay(Modifiable):
                     )
                 yield frame, times - zero
             row += len(frame)
+
+    def refuse_misfits(self, table: Table, frame: pd.DataFrame) -> None:
+        """Name the value that makes a column of times one of text, wherever it stands."""
+        if not isinstance(self.data, Path):
+            return
+        for name in {self.clock_column, self.event_time} & {*map(str, frame.columns)}:
+            if pd.api.types.is_string_dtype(frame[name].dtype):
+                said = misfit(part[name] for part in table.read([str(name)]))
+                if said:
+                    raise said
 
     def times_of(self, frame: pd.DataFrame, row: int = 0) -> Times:
         """Return the arrival times of rows in ns, as the column has them."""
@@ -240,6 +251,7 @@ class Replay(Modifiable):
         if self.sort:
             return SortedTable(table, clock, self.tz, "ns" if self.keeps_times else self.unit)
         if isinstance(table, FilesTable):
+            table.check_names()
             firsts = [(next(part.read([clock]), None), part) for part in table.parts]
             begun = [
                 (int(self.times_of(frame.iloc[:1])[0]), i) for i, (frame, _) in enumerate(firsts) if frame is not None
@@ -416,8 +428,19 @@ def _check_columns(source: Replay) -> None:
             f"replay() must know when rows arrive: name arrival= or event_time= (columns that hold times: {likely}), "
             "or give rate= in rows per second."
         )
-    if source.frame is None and source.clock_column in sample.columns:
-        source.times_of(sample)
+    source.refuse_misfits(source.table, sample)
+    clock, happened = source.clock_column, source.event_time
+    if source.frame is None and clock is not None and clock in sample.columns:
+        source.times_of(_beginning(source.table, sample, clock))
+    if happened is not None and happened in sample.columns:
+        plain_times(_beginning(source.table, sample, happened)[happened])
+
+
+def _beginning(table: Table, sample: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return no rows, or the first ones where the column is of text, so that one can be shown."""
+    if not pd.api.types.is_string_dtype(sample[column].dtype):
+        return sample
+    return next(table.read([column]), sample)
 
 
 def _in_order(frame: pd.DataFrame, clock: str, tz: str | None, unit: str) -> tuple[pd.DataFrame, int]:

@@ -66,15 +66,24 @@ class FilesTable(ArrowTable):
         import pyarrow as pa
 
         first = self.parts[0]
-        for part in self.parts:
-            each_once(part.names, part.path)
+        self.check_names()
         types = {f.name: f.type for f in first.schema}
         for part in self.parts[1:]:
-            if not isinstance(part, JsonlTable) and (said := schema_difference(first.names, part.names)):
-                raise SourceError(f"{part.path} {said}; all files must have the same columns.")
             for found in part.schema:  # of JSON, columns may be missing
                 types[found.name] = self._type(found.name, types.get(found.name, pa.null()), found.type, part)
         return pa.schema(types.items(), first.schema.metadata)
+
+    def check_names(self) -> None:
+        """Refuse files whose columns differ in more than their order; of JSON, columns may be missing.
+
+        Raises:
+            SourceError: One lacks a column, has one besides, or one twice.
+        """
+        first = self.parts[0]
+        for part in self.parts:
+            each_once(part.names, part.path)
+            if not isinstance(part, JsonlTable) and (said := schema_difference(first.names, part.names)):
+                raise SourceError(f"{part.path} {said}; all files must have the same columns.")
 
     @property
     def sample(self) -> pd.DataFrame:

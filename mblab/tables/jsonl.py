@@ -14,7 +14,7 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -208,11 +208,10 @@ class JsonlTable(FileTable):
         except (pa.ArrowException, UnicodeDecodeError, TypeError) as error:
             raise self._blamed(lines, known, error) from None
         begun = found.rows > 0
-        for name, kind in merged.items():
+        for name in _as_written(merged, lines.text):
+            kind = merged[name]
             values = table.column(name)
-            column = found.columns.setdefault(
-                name, _Column(kind, begun, False, (pa.timestamp("ns"), pa.timestamp("ns", "UTC")))
-            )
+            column = found.columns.setdefault(name, _Column(kind, begun, False, _times()))
             column.kind = kind
             if (pa.types.is_integer(values.type) or pa.types.is_float64(values.type)) and has_wide(values):
                 column.wide = True
@@ -247,7 +246,12 @@ class JsonlTable(FileTable):
             except ValueError as said:
                 return SourceError(f"{where} is no JSON ({said}): {shown(raw.decode(errors='replace').strip())}.")
             if not isinstance(row, dict):
-                return SourceError(f"{where} must be one JSON object, got {shown(row)}.")
+                way = (
+                    "; read an array of them with pandas, and replay pd.read_json(path)"
+                    if isinstance(row, list)
+                    else ""
+                )
+                return SourceError(f"{where} must be one JSON object, got {shown(row)}{way}.")
             for name, value in row.items():
                 if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
                     return SourceError(f"{where} has text in column {name!r} that is no Unicode: {shown(value)}.")
@@ -293,6 +297,20 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         names = [name for name, _ in pairs]
         raise _Twice(next(name for name in names if names.count(name) > 1))
     return row
+
+
+def _times() -> tuple[pa.DataType, ...]:
+    """Return the types that text may be a time of: nanoseconds, and microseconds where those do not reach."""
+    import pyarrow as pa
+
+    return tuple(pa.timestamp(unit, tz) for unit in ("ns", "us") for tz in (None, "UTC"))
+
+
+def _as_written(names: Iterable[str], text: bytes) -> list[str]:
+    """Return names in the order of the first object, which Arrow does not keep; what it lacks comes behind."""
+    first = next(line for line in text.split(b"\n") if line.strip())
+    order = [name for name in json.loads(first) if name in names]
+    return [*order, *(name for name in names if name not in order)]
 
 
 def _is_no_table(text: bytes) -> bool:

@@ -27,7 +27,7 @@ def as_frame(value: object, who: str) -> pd.DataFrame:
 
     Args:
         value: DataFrame, Arrow table or record batch, list of dicts (rows), dict of equal lists (columns), dict of
-            plain values (one row), or None.
+            values of which some are single (one row, whose lists are cells), or None.
         who: Whose value it is, for the message.
 
     Raises:
@@ -45,8 +45,11 @@ def as_frame(value: object, who: str) -> pd.DataFrame:
     rule = f"{who}() must return rows: a DataFrame, an Arrow table, a list of dicts, a dict of columns, or None"
     if isinstance(value, Mapping):
         columns = {str(name): part for name, part in value.items()}
-        plain = [not isinstance(part, list | tuple) and not hasattr(part, "__array__") for part in columns.values()]
-        if all(plain):
+        single = [not isinstance(part, list | tuple) and not hasattr(part, "__array__") for part in columns.values()]
+        if any(single) or not columns:
+            whole = [name for name, part in columns.items() if isinstance(part, pd.DataFrame | pd.Series | pd.Index)]
+            if whole:
+                raise SourceError(f"{rule}, but the dict has a column in {whole[0]!r} beside single values.")
             return pd.DataFrame([columns]) if columns else pd.DataFrame()
         try:
             return tidy_frame(pd.DataFrame(columns))

@@ -9,6 +9,7 @@ and knows no files and no rows around it.
 from __future__ import annotations
 
 import datetime as dt
+import re
 import zoneinfo
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -18,11 +19,16 @@ import pandas as pd
 from mblab.errors import SettingError, SettingTypeError, SourceError, did_you_mean, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from mblab.timing.times import Times
 
-__all__ = ["UNITS", "check_tz", "epoch_ns"]
+__all__ = ["UNITS", "check_tz", "epoch_ns", "misfit", "plain_times"]
 
 UNITS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1, "min": 60 * 10**9, "h": 3600 * 10**9}
+
+
+DAY: Final = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})([ T]\d{1,2}:\d{2}(:\d{2})?)?")
 
 
 def check_tz(tz: str | None) -> str | None:
@@ -72,6 +78,26 @@ def epoch_ns(column: pd.Series, *, tz: str | None = None, unit: str = "s", row: 
     return np.empty(0, np.int64)
 
 
+def plain_times(column: pd.Series, row: int = 0) -> pd.Series:
+    """Return a column of times or numbers in NumPy's dtypes, however it is held; nulls are fine.
+
+    Args:
+        column: datetime64, timedelta64 or numbers, also as categories or as Arrow's.
+        row: Row number of the first value, for messages.
+
+    Raises:
+        SourceError: It holds something else, such as text.
+    """
+    dtype = column.dtype
+    if isinstance(dtype, np.dtype | pd.DatetimeTZDtype) and getattr(dtype, "kind", "O") in "Mmiuf":
+        return column
+    plain = _plain(column)
+    known = pd.api.types.is_datetime64_any_dtype(plain.dtype) or pd.api.types.is_timedelta64_dtype(plain.dtype)
+    if known or pd.api.types.is_any_real_numeric_dtype(plain.dtype) or not column.notna().any():
+        return plain
+    raise _no_times(plain, row)
+
+
 def _plain(column: pd.Series) -> pd.Series:
     """Return a column in NumPy's dtypes where it is held otherwise: by Arrow, as categories, as objects."""
     if isinstance(column.dtype, pd.ArrowDtype):
@@ -85,7 +111,7 @@ def _plain(column: pd.Series) -> pd.Series:
 def _no_times(column: pd.Series, row: int) -> SourceError:
     """Return the error for a column that holds something else than times, with a way to make times of it."""
     kind, it = pd.api.types.infer_dtype(column, skipna=True), f"rows[{column.name!r}]"
-    at = 0
+    at = int(column.notna().to_numpy().argmax()) if len(column) else 0
     if kind in ("mixed-integer", "mixed") and not isinstance(column.iloc[0], str):
         others = [not isinstance(v, int | float | dt.datetime) or isinstance(v, bool) for v in column]
         at = others.index(True) if True in others else 0
@@ -97,9 +123,58 @@ def _no_times(column: pd.Series, row: int) -> SourceError:
         "complex": "name another column,",
         "boolean": "name another column,",
         "integer": "they are beyond 64 bits; name another column,",
-    }.get(kind, f"parse it first, for example {it} = pd.to_datetime({it}),")
+    }.get(kind, f"parse it first, for example {_parsed(it, column)},")
     held = f"{shown(column.iloc[at])} in row {row + at}" if len(column) else f"dtype {column.dtype}"
     return SourceError(f"column {column.name!r} must hold times or numbers, got {held}; {way} and replay the frame.")
+
+
+def misfit(pieces: Iterable[pd.Series]) -> SourceError | None:
+    """Return the error that names the first text which is no number, or no time, where the first of all is one.
+
+    Args:
+        pieces: A column of text, piece by piece; None is returned where it is text from its beginning.
+    """
+    parse: Callable[[pd.Series], pd.Series] | None = None
+    row = 0
+    for column in pieces:
+        texts = column.dropna()
+        if parse is None and len(texts):
+            parse = next((way for way in (_as_numbers, _as_times) if way(texts.iloc[:1]).notna().all()), None)
+            if parse is None:
+                return None
+        bad: Any = np.flatnonzero(column.notna().to_numpy() & parse(column).isna().to_numpy()) if parse else []
+        if len(bad):
+            others = "numbers" if parse is _as_numbers else "times"
+            return SourceError(
+                f"column {column.name!r} must hold times or numbers, got {shown(column.iloc[bad[0]])} in row "
+                f"{row + bad[0]} (from 0), where those before are {others}; mend it, or leave the row out."
+            )
+        row += len(column)
+    return None
+
+
+def _as_numbers(column: pd.Series) -> pd.Series:
+    return pd.Series(pd.to_numeric(column, errors="coerce"))
+
+
+def _as_times(column: pd.Series) -> pd.Series:
+    return pd.Series(pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True))
+
+
+def _parsed(it: str, column: pd.Series) -> str:
+    """Return what makes times of a column of text, with the form of dates whose day or month comes first."""
+    found = [DAY.fullmatch(str(value).strip()) for value in column.dropna().head(1_000)]
+    dates = [date for date in found if date]
+    if not dates or len(dates) < len(found):
+        return f"{it} = pd.to_datetime({it})"
+    by, clock, seconds = dates[0][2], dates[0][5], dates[0][6]
+    time = "" if clock is None else f"{clock[0]}%H:%M" + (":%S" if seconds else "")
+    day, month = f"format='%d{by}%m{by}%Y{time}'", f"format='%m{by}%d{by}%Y{time}'"
+    if by == "." or any(int(date[1]) > 12 for date in dates):
+        return f"{it} = pd.to_datetime({it}, {day})"
+    if any(int(date[3]) > 12 for date in dates):
+        return f"{it} = pd.to_datetime({it}, {month})"
+    return f"{it} = pd.to_datetime({it}, {day}) where the day comes first, else with {month}"
 
 
 def _refuse_nulls(column: pd.Series, row: int) -> None:
