@@ -22,7 +22,7 @@ from mblab.runs.view import HowFar, Measured, Standing, summary_of
 from mblab.sinks.memory import MemorySink
 from mblab.timing.durations import NS, exact_text
 
-__all__ = ["LiveRun", "written_controls"]
+__all__ = ["ATTEMPT_COLUMNS", "LiveRun", "written_controls"]
 
 ATTEMPT_COLUMNS: Final = ("batch_id", "attempt", "start_s", "duration_s", "error")
 ATTEMPT_TYPES: Final = {

@@ -311,8 +311,9 @@ def read_run(folder: str | os.PathLike[str], what_if: WhatIf, diagnose: Callable
         pilot = view.pilot()
     except MblabError:
         raise
-    except (OSError, ValueError, KeyError) as error:
-        raise SettingError(f"the run in {str(source)!r} cannot be read: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SettingError(f"the run in {str(source)!r} cannot be read: {said}") from None
     run = Run(view, what_if, diagnose)
     if pilot is not None:
         run.follow(pilot)

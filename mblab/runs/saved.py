@@ -5,7 +5,9 @@ view -> [saved] -> folder -> [saved] -> view -> run
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,17 +18,26 @@ import numpy.typing as npt
 import pandas as pd
 
 from mblab.engine.records import RunStatus
-from mblab.errors import SettingError
-from mblab.metrics import BATCH_COLUMNS, Totals
+from mblab.errors import SettingError, shown
+from mblab.metrics import BATCH_COLUMNS, RECORD_COLUMNS, Totals
+from mblab.runs.live import ATTEMPT_COLUMNS
 from mblab.runs.view import HowFar, Measured, RunView, Standing
-from mblab.support.files import write_whole
+from mblab.support.files import beside, write_whole
 from mblab.tables.values import as_python
 from mblab.timing.durations import NS
 
 __all__ = ["Pilot", "SavedPilot", "SavedRun", "write_run"]
 
 FORMAT: Final = 4
-FRAMES: Final = ("batches", "records", "output", "attempts", "waiting")
+FRAMES: Final[Mapping[str, Sequence[str]]] = {  # with the columns that each has at least
+    "batches": BATCH_COLUMNS,
+    "records": RECORD_COLUMNS,
+    "output": ("batch_id",),
+    "attempts": ATTEMPT_COLUMNS,
+    "waiting": ("arrival_s",),
+}
+PARTS: Final = ("summary", "standing", "state", "controls", "provenance")
+OURS: Final = frozenset({"run.json", "decisions.parquet", *(f"{name}.parquet" for name in FRAMES)})
 
 
 class Pilot(Protocol):
@@ -62,13 +73,19 @@ class SavedRun:
 
     def __init__(self, folder: Path) -> None:
         about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        if about.get("format") != FORMAT:
-            raise SettingError(
-                f"{str(folder)!r} holds a run in format {about.get('format')!r}; this mblab reads format {FORMAT}."
-            )
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            found = about.get("format") if isinstance(about, dict) else type(about).__name__
+            raise SettingError(f"{str(folder)!r} holds a run in format {found!r}; this mblab reads format {FORMAT}.")
+        for part in PARTS:
+            if not isinstance(about.get(part), dict):
+                raise SettingError(f"the run in {str(folder)!r} cannot be read: its run.json has no {part}.")
         self.run_id, self.name, self.status = about["run_id"], about["name"], about["status"]
         self._about, self._folder = about, folder
         self._frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in FRAMES}
+        for name, columns in FRAMES.items():
+            lacks = [column for column in columns if column not in self._frames[name].columns]
+            if lacks:
+                raise SettingError(f"the run in {str(folder)!r} cannot be read: its {name}.parquet lacks {lacks}.")
         self._summary = _with_nan(about["summary"])
         self._standing = Standing(**_with_nan(about["standing"]))
 
@@ -143,28 +160,86 @@ class SavedRun:
 
 
 def write_run(view: RunView, pilot: Pilot | None, target: Path) -> Path:
-    """Write a run into a folder that `SavedRun` reads.
+    """Write a run into a folder that `SavedRun` reads: all of it, or nothing.
 
     Args:
         view: The run; one that is on is written as far as it is.
         pilot: What moved its interval, or None.
-        target: A new folder, or one with an earlier run.
+        target: A new folder, or one with an earlier run; what else stands in that one stays.
 
     Raises:
-        SettingError: The folder holds something else.
+        SettingError: The folder holds something else, cannot be written, or a column holds what Parquet cannot.
     """
-    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / "run.json").exists())):
+    if target.exists() and not _holds_a_run(target):
         raise SettingError(
             f"save needs a new folder or one with an earlier run, but {str(target)!r} holds something else."
         )
-    target.mkdir(parents=True, exist_ok=True)
     frames = {"batches": view.batches(), "records": view.records(), "output": view.output()}
     frames |= {"attempts": view.attempts(), "waiting": pd.DataFrame({"arrival_s": view.waiting()})}
     frames |= {} if pilot is None else {"decisions": pilot.decisions}
-    for name, frame in frames.items():
-        frame.to_parquet(target / f"{name}.parquet", index=False)
-    write_whole(target / "run.json", json.dumps(_about(view, pilot), indent=1, default=_plain).encode())
+    aside = beside(target)
+    try:
+        aside.mkdir(parents=True)
+        for name, frame in frames.items():
+            _write(name, frame, aside / f"{name}.parquet")
+        write_whole(aside / "run.json", json.dumps(_about(view, pilot), indent=1, default=_plain).encode())
+        _put_in_place(aside, target)
+    except OSError as error:
+        raise SettingError(f"{str(target)!r} cannot be written: {error.strerror}; choose another folder.") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return target
+
+
+def _holds_a_run(folder: Path) -> bool:
+    """Return whether a folder is empty, or holds a run that we wrote."""
+    if not folder.is_dir():
+        return False
+    try:
+        about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return not any(folder.iterdir())
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and {"format", "run_id", "summary"} <= about.keys()
+
+
+def _put_in_place(aside: Path, target: Path) -> None:
+    """Let a folder take the place of another, whose files that are not ours move along."""
+    if not target.exists():
+        aside.replace(target)
+        return
+    for other in target.iterdir():
+        if other.name not in OURS and not (aside / other.name).exists():
+            other.replace(aside / other.name)
+    before = beside(target)
+    target.replace(before)
+    try:
+        aside.replace(target)
+    except OSError:
+        before.replace(target)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _write(name: str, frame: pd.DataFrame, file: Path | io.BytesIO) -> None:
+    """Write a frame, or name the column that cannot be."""
+    columns = [str(column) for column in frame.columns]
+    twice = [column for i, column in enumerate(columns) if column in columns[:i]]
+    if twice:
+        raise SettingError(f"run.{name} has column {twice[0]!r} twice, which a saved run cannot hold; name each once.")
+    try:
+        frame.to_parquet(file, index=False)
+    except OSError:
+        raise
+    except Exception as error:  # Arrow's, and whatever the values' own methods raise
+        for at in range(len(columns) if len(columns) > 1 else 0):
+            _write(name, frame.iloc[:, [at]], io.BytesIO())
+        said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise SettingError(
+            f"run.{name} cannot be saved: column {shown(columns[0])} holds what Parquet cannot ({said}); make text of "
+            "it in the step, for example with .astype('str')."
+        ) from None
 
 
 def _about(view: RunView, pilot: Pilot | None) -> dict[str, Any]:
