@@ -24,6 +24,7 @@ import mblab
 from mblab import Lab, SettingError
 from mblab.arrivals import constant
 from mblab.testing import rows_at
+from mblab.timing.durations import duration_ns
 
 HANG_S = 60.0  # a script takes one or two seconds; a busy machine many
 
@@ -425,7 +426,9 @@ def test_two_changes_at_the_same_moment_are_both_noted(labs):
     lab.remove("twice")
     lab.policy = "asap"
     again = lab.run(clock="virtual", cost=0.007, controls=run.controls)
+    first, second = map(duration_ns, run.controls)
 
+    assert second - first == 1
     assert again.batches.start_s.tolist() == run.batches.start_s.tolist()
     assert again.batches.policy.tolist() == run.batches.policy.tolist()
 

@@ -144,6 +144,34 @@ def test_wait_without_a_time_returns_when_the_run_halts():
     assert status == "halted"
 
 
+def test_a_cost_that_is_no_cost_is_refused_before_anything_is_stopped_for_it():
+    """The run that is on goes on, and its output stays."""
+    lab = same_on(rows_at(np.arange(1000) / 100), interval="20ms")
+    run = lab.start()
+    with pytest.raises(mblab.SettingError, match=r"cost\(1\)"):
+        lab.start(cost=-1)
+    on, last = run.status, lab.last_run
+    lab.stop()
+
+    assert on == "running"
+    assert last is run
+
+
+def test_a_forked_child_switches_threads_as_before_the_run():
+    """Only where the run is on do threads hand over faster."""
+    usual, lab = sys.getswitchinterval(), same_on(rows_at(np.arange(1000) / 100), interval="20ms")
+    lab.start()
+    during = sys.getswitchinterval()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if sys.getswitchinterval() == usual else 1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    lab.stop()
+
+    assert during < usual
+    assert code == 0
+
+
 def test_stopping_a_run_that_nobody_turns_ends_it_and_closes_its_sinks():
     """One that blocked its cell and halted, or whose cell was left while it stood paused."""
     sink = Attentive()

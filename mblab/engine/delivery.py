@@ -36,7 +36,7 @@ class DeliverySet:
         effects: Whether sinks that reach outside the process take part.
     """
 
-    def __init__(self, run_id: str, output: Sink, *, effects: bool = True) -> None:
+    def __init__(self, run_id: str, output: Sink, *, effects: bool) -> None:
         self._run_id, self._output, self.effects = run_id, output, effects
         self._sinks: tuple[Sink, ...] = ()
         self._adopted: tuple[Sink, ...] = ()  # what `_sinks` was made from

@@ -240,10 +240,7 @@ class Driver:
         """
         self.refuse_inside("step")
         with self._stepping, interrupts(self._end_stepping, self._end_soon) as caught:
-            try:
-                self._run_batches(count, caught)
-            finally:
-                self._end_stepping()
+            self._run_batches(count, caught)
         caught.answer()
         if self.error is not None:
             raise self.error

@@ -108,7 +108,8 @@ class RunRequest:
     effects: bool = True
 
     def __post_init__(self) -> None:
-        _ = self.length_ns  # a duration that is none is refused before anything is stopped for it
+        _ = self.length_ns  # what cannot be is refused before anything is stopped for it
+        check_cost(self.cost)
 
     @property
     def length_ns(self) -> int | None:
