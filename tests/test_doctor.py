@@ -97,6 +97,7 @@ def remedy_of(text, name):
     return lines[at], lines[at + 1].strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "found", "remedy"),
     [
@@ -115,6 +116,7 @@ def test_what_is_broken_is_red_with_its_remedy(broken, name, found, remedy):
     assert remedy in below
 
 
+@pytest.mark.slow
 def test_a_broken_machine_ends_with_1_and_the_rest_is_still_looked_at(broken):
     """One bad package does not hide the others; no colour where stdout is no terminal."""
     code, text = broken
@@ -127,6 +129,7 @@ def test_a_broken_machine_ends_with_1_and_the_rest_is_still_looked_at(broken):
     assert "Traceback" not in text
 
 
+@pytest.mark.slow
 def test_a_package_that_is_not_there_is_red(tmp_path):
     """A Python without tqdm and pandas: the doctor itself still runs. The site is a copy without them."""
     site = tmp_path / "site"

@@ -160,6 +160,7 @@ def test_its_own_policy_forbids_every_request_and_every_other_script(page):
     assert "http" not in policy
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install -y chromium")
 def test_in_a_real_browser_nothing_hostile_runs_and_nothing_is_asked_for(page, tmp_path):
     """28 payloads in names, columns, values, state and code; charts and tables are drawn all the same."""
@@ -173,6 +174,7 @@ def test_in_a_real_browser_nothing_hostile_runs_and_nothing_is_asked_for(page, t
     assert "35 rows, page 1 of 2" in dom
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install -y chromium")
 def test_the_browser_would_have_told(page, tmp_path):
     """The same payloads on a page without our care do run and do call home."""
