@@ -29,11 +29,6 @@ from mblab.timing.durations import duration_ns
 HANG_S = 60.0  # a script takes one or two seconds; a busy machine many
 
 
-def issue_11(reason):
-    """A fault that stands today; the test turns red as soon as it is mended, and the mark goes."""
-    return pytest.mark.xfail(strict=True, reason=f"issue 11: {reason}")
-
-
 def script(text: str, *arguments: str, hang_s: float = HANG_S) -> str:
     """Run a program in a process of its own, and return what it printed; a hang fails with all its stacks."""
     head = f"import faulthandler, mblab, sys; faulthandler.dump_traceback_later({hang_s}, exit=True)\n"

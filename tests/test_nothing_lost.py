@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -286,10 +285,9 @@ def test_sqlite_and_folders_are_shared_as_before(tmp_path):
     assert found == sorted(np.concatenate([lab.last_run.output.i for lab in labs]).tolist())
 
 
-def test_paths_of_a_user_s_own_source_and_sink_are_none(tmp_path):
+def test_paths_of_a_user_s_own_source_and_sink_are_none():
     """What says nothing of files is not looked at."""
     lab = Lab(mblab.testing.rows_at([0.1]), interval="1s")
     lab.to(mblab.testing.ListSink())
 
     assert lab.run(clock="virtual", cost=0).status == "finished"
-    assert Path(tmp_path).exists()

@@ -13,7 +13,7 @@ import numpy as np
 from mblab.errors import MblabError, SettingError, SettingTypeError, shown
 from mblab.timing.durations import MAX_NS, NS, seconds
 
-__all__ = ["Cost", "asked", "check_cost", "cost_ns"]
+__all__ = ["Cost", "check_cost", "cost_ns"]
 
 Cost = Callable[[int], float]
 
@@ -41,7 +41,7 @@ def cost_ns(cost: Cost, rows: int) -> int:
     """
     if not rows:
         return 0
-    value = asked(cost, rows)
+    value = _asked(cost, rows)
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -55,7 +55,7 @@ def cost_ns(cost: Cost, rows: int) -> int:
     return round(number * NS)
 
 
-def asked(cost: Cost, rows: int) -> float:
+def _asked(cost: Cost, rows: int) -> float:
     """Return what a cost function says of a batch of some rows; where it fails, it is named."""
     try:
         return cost(rows)
