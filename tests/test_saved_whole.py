@@ -1,6 +1,7 @@
 """What is saved is whole: a save is all or nothing, and what cannot be saved is named."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -64,6 +65,31 @@ def test_a_save_in_the_place_of_another_takes_all_of_it_and_nothing_else(tmp_pat
 
     assert (kept.name, len(kept.batches)) == ("second", 9)
     assert (folder / "notes.txt").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_save_that_cannot_take_its_place_loses_no_file_that_is_not_its_own(tmp_path, monkeypatch):
+    """Whatever fails: the notes beside a run stay where they were."""
+    folder, usual = tmp_path / "kept", Path.replace
+    run_of({"n": 1}).save(folder)
+    (folder / "notes.txt").write_text("mine")
+
+    def fails(self, target):
+        if (
+            Path(target) == folder
+            and self.name != "kept"
+            and (self / "run.json").exists()
+            and not (self / "notes.txt").exists()
+        ):
+            raise OSError(28, "No space left on device")
+        return usual(self, target)
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(SettingError, match="No space left"):
+        run_of({"n": 2}, n=9, name="second").save(folder)
+
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert mblab.load_run(folder).name == "first"
     assert [p.name for p in tmp_path.iterdir()] == ["kept"]
 
 

@@ -209,9 +209,6 @@ def _put_in_place(aside: Path, target: Path) -> None:
     if not target.exists():
         aside.replace(target)
         return
-    for other in target.iterdir():
-        if other.name not in OURS and not (aside / other.name).exists():
-            other.replace(aside / other.name)
     before = beside(target)
     target.replace(before)
     try:
@@ -219,6 +216,9 @@ def _put_in_place(aside: Path, target: Path) -> None:
     except OSError:
         before.replace(target)
         raise
+    for other in [*before.iterdir()]:
+        if other.name not in OURS:
+            other.replace(target / other.name)
     shutil.rmtree(before, ignore_errors=True)
 
 

@@ -31,7 +31,7 @@ from mblab.tables.parquet import ParquetTable
 from mblab.tables.sorting import SortedTable
 from mblab.tables.timestamps import UNITS, check_tz, epoch_ns, misfit, plain_times
 from mblab.timing.durations import NS
-from mblab.timing.times import LATEST_NS, Times, whole_ns
+from mblab.timing.times import LATEST_NS, Times
 
 if TYPE_CHECKING:
     import os
@@ -456,4 +456,5 @@ def _even_ns(first: int, length: int, rate: float) -> Times:
     step = NS / rate
     if step.is_integer() and (first + length) * step < LATEST_NS:  # one pass over the rows instead of six
         return np.arange(first, first + length, dtype=np.int64) * int(step)
-    return whole_ns(np.arange(first, first + length) / rate)
+    times: Times = np.minimum(np.rint(np.arange(first, first + length) * float(NS) / rate), LATEST_NS).astype(np.int64)
+    return times
