@@ -579,7 +579,7 @@ def workshop(monkeypatch, tmp_path):
 
     def run(program, *arguments, stdin=b""):
         made.append(arguments)
-        return gzip.compress(b"export const vegaEmbed = 1;")
+        return gzip.compress(b"export const vegaEmbed = 1;", mtime=0)
 
     monkeypatch.setattr(vega, "_made", None)
     monkeypatch.setattr(vega, "_run", run)
