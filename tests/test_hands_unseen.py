@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -155,6 +156,23 @@ def test_a_cost_that_is_no_cost_is_refused_before_anything_is_stopped_for_it():
 
     assert on == "running"
     assert last is run
+
+
+def test_a_child_that_is_forked_amid_an_import_can_import_the_same(tmp_path, monkeypatch):
+    """A thread's first sweep imports much; a worker forked meanwhile would wait for ever for what nobody goes on with."""
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.3)\nREADY = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    ours = {"__name__": "mblab.lab.lazy"}
+    thread = threading.Thread(target=exec, args=("import slow_to_import", ours))
+    thread.start()
+    time.sleep(0.1)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        exec("import slow_to_import; ready = slow_to_import.READY", ours)
+        os._exit(0 if ours["ready"] else 1)
+    thread.join(30)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_forked_child_switches_threads_as_before_the_run():
