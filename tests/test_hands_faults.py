@@ -509,14 +509,15 @@ def test_a_sink_that_does_not_give_a_batch_back_halts_the_run_and_is_noted(labs)
     sinks = [Stubborn("first", gives_back=False), Stubborn("second"), Stubborn("third", refuses=True)]
     for sink in sinks:
         lab.to(sink)
-    with pytest.raises(mblab.SinkError, match="first does not give back batch 0: OSError: no way back"):
+    with pytest.raises(mblab.SinkError, match="third refused batch 0: OSError: not now") as caught:
         lab.run(clock="virtual", cost=0)
     run = lab.last_run
 
     assert run.status == "halted"
     assert [sink.rows for sink in sinks] == [1, 0, 0]
+    assert caught.value.__notes__ == ["and first does not give back batch 0: OSError: no way back"]
     assert run.attempts[["batch_id", "attempt"]].to_numpy().tolist() == [[0, 1]]
-    assert "no way back" in run.attempts.error[0]
+    assert "not now; and first does not give back batch 0: OSError: no way back" in run.attempts.error[0]
 
 
 # -- A07: Ctrl-C in step(n) -----------------------------------------------------------------------------------------

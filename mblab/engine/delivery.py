@@ -6,6 +6,7 @@ engine -> prepared rows -> [delivery] -> sinks, run.output
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import pandas as pd
@@ -15,16 +16,18 @@ from mblab.sinks.base import Delivery, Savepoint, Sink
 
 __all__ = ["DeliverySet"]
 
+logger = logging.getLogger("mblab")
+
 
 @contextlib.contextmanager
-def _explained(sink: Sink, what: str, delivery: Delivery) -> Iterator[None]:
+def _explained(sink: Sink, what: str, batch_id: int) -> Iterator[None]:
     """Let an error of a sink's own name the sink and the batch."""
     try:
         yield
     except MblabError:
         raise
     except Exception as error:
-        raise SinkError(f"{sink.target} {what} batch {delivery.batch_id}: {type(error).__name__}: {error}") from error
+        raise SinkError(f"{sink.target} {what} batch {batch_id}: {type(error).__name__}: {error}") from error
 
 
 class DeliverySet:
@@ -40,6 +43,7 @@ class DeliverySet:
         self._run_id, self._output, self.effects = run_id, output, effects
         self._sinks: tuple[Sink, ...] = ()
         self._adopted: tuple[Sink, ...] = ()  # what `_sinks` was made from
+        self._owed: list[tuple[Sink, Savepoint | None]] = []  # marks of the batch in hand that were not taken back yet
 
     def open(self, sinks: tuple[Sink, ...]) -> None:
         """Get ready for a run."""
@@ -57,6 +61,7 @@ class DeliverySet:
         wanted = tuple(s for s in sinks if self.effects or not s.effects)
         for sink in self._sinks:
             if sink not in wanted:
+                self._forgive(sink)
                 sink.close()
         for sink in wanted:
             if sink not in self._sinks:
@@ -68,36 +73,62 @@ class DeliverySet:
         """Deliver a batch to every sink, in order.
 
         Raises:
-            SinkError: One refused it; those that had taken it have given it back, or the message says which did not.
+            SinkError: One refused it; those that had taken it have given it back, or notes of the error say which did
+                not.
         """
-        marks: list[tuple[Sink, Savepoint | None]] = []
         try:
             for sink in self._sinks:
-                with _explained(sink, "refused", delivery):
-                    marks.append((sink, sink.savepoint()))
+                with _explained(sink, "refused", delivery.batch_id):
+                    mark = sink.savepoint()
+                self._owed.append((sink, mark))
+                with _explained(sink, "refused", delivery.batch_id):
                     sink.deliver(rows, delivery)
             self._output.deliver(rows, delivery)
-        except BaseException:
-            self._take_back(marks, delivery)
+        except BaseException as error:
+            for failure in self._take_back(delivery.batch_id, self._sinks):
+                error.add_note(f"and {failure}")
             raise
+        self._owed = []
 
-    @staticmethod
-    def _take_back(marks: list[tuple[Sink, Savepoint | None]], delivery: Delivery) -> None:
-        """Undo a batch in every sink that took it, also where an earlier one does not give it back."""
+    def settle(self, batch_id: int, sinks: tuple[Sink, ...]) -> None:
+        """Take back what an earlier try of the batch left in one of these sinks, which did not give it back then.
+
+        Raises:
+            SinkError: One still does not; further ones are in the notes of the error.
+        """
+        failures = self._take_back(batch_id, sinks)
+        for failure in failures[1:]:
+            failures[0].add_note(f"and {failure}")
+        if failures:
+            raise failures[0]
+
+    def _take_back(self, batch_id: int, sinks: tuple[Sink, ...]) -> list[MblabError]:
+        """Undo a batch in every sink that took it, and return why some did not give it back; those owe it still."""
         failures = []
-        for sink, mark in marks:
+        for sink, mark in [owed for owed in self._owed if owed[0] in sinks]:
             try:
-                with _explained(sink, "does not give back", delivery):
+                with _explained(sink, "does not give back", batch_id):
                     sink.rollback(mark)
             except MblabError as error:
                 failures.append(error)
-        if failures:
-            raise failures[0]
+            else:
+                self._owed = [(other, kept) for other, kept in self._owed if other is not sink]
+        return failures
+
+    def _forgive(self, sink: Sink) -> None:
+        """Let a sink go that takes part no longer, or not for now, with what it can still give back."""
+        for mark in [mark for other, mark in self._owed if other is sink]:
+            try:
+                sink.rollback(mark)
+            except Exception as error:  # whatever its kind: it is let go
+                logger.warning("%s keeps a batch that was not delivered everywhere: %s", sink.target, error)
+        self._owed = [(other, mark) for other, mark in self._owed if other is not sink]
 
     def close(self) -> None:
         """Close all; the last one is closed even if an earlier one fails."""
         failures = []
         for sink in (*self._sinks, self._output):
+            self._forgive(sink)
             try:
                 sink.close()
             except MblabError as error:

@@ -196,6 +196,7 @@ class Engine:
         self._planned, self.failed = planned, None
         tried = planned.begin(self.clock)
         try:
+            self._deliveries.settle(planned.batch_id, pipeline.sinks)
             called = self._process(planned, pipeline, tried)
             prepared = self._prepare(planned, pipeline, called)
             self._deliver(prepared)
@@ -289,9 +290,10 @@ class Engine:
         """Note a try that failed; its batch stays planned, and none of its rows is delivered."""
         ended = max(tried.at_ns, self.clock.now_ns())
         took = ended - tried.at_ns
-        self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried.at_ns, took, str(error)))
+        said = "; ".join([str(error), *getattr(error, "__notes__", [])])
+        self.attempts.append(Attempt(planned.batch_id, planned.attempts, tried.at_ns, took, said))
         self.failed = record_of(
-            planned, "failed", ended, version=pipeline.version, processing_ns=took, error=str(error),
+            planned, "failed", ended, version=pipeline.version, processing_ns=took, error=said,
             waiting_rows=self.feed.arrived(ended) + len(planned.cut.arrival_ns),
         )  # fmt: skip
 
