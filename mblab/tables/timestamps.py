@@ -9,7 +9,6 @@ and knows no files and no rows around it.
 from __future__ import annotations
 
 import datetime as dt
-import re
 import zoneinfo
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mblab.errors import SettingError, SettingTypeError, SourceError, did_you_mean, shown
+from mblab.tables.time_forms import parsing_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["UNITS", "check_tz", "epoch_ns", "misfit", "plain_times"]
 
 UNITS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1, "min": 60 * 10**9, "h": 3600 * 10**9}
-
-
-DAY: Final = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})([ T]\d{1,2}:\d{2}(:\d{2})?)?")
 
 
 def check_tz(tz: str | None) -> str | None:
@@ -123,9 +120,16 @@ def _no_times(column: pd.Series, row: int) -> SourceError:
         "complex": "name another column,",
         "boolean": "name another column,",
         "integer": "they are beyond 64 bits; name another column,",
-    }.get(kind, f"parse it first, for example {_parsed(it, column)},")
+    }.get(kind) or _way_to_parse(column)
     held = f"{shown(column.iloc[at])} in row {row + at}" if len(column) else f"dtype {column.dtype}"
     return SourceError(f"column {column.name!r} must hold times or numbers, got {held}; {way} and replay the frame.")
+
+
+def _way_to_parse(column: pd.Series) -> str:
+    line = parsing_line(column)
+    if line is None:
+        return "make times of it first, with pd.to_datetime and the format its texts have,"
+    return f"parse it first, for example {line},"
 
 
 def misfit(pieces: Iterable[pd.Series]) -> SourceError | None:
@@ -159,22 +163,6 @@ def _as_numbers(column: pd.Series) -> pd.Series:
 
 def _as_times(column: pd.Series) -> pd.Series:
     return pd.Series(pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True))
-
-
-def _parsed(it: str, column: pd.Series) -> str:
-    """Return what makes times of a column of text, with the form of dates whose day or month comes first."""
-    found = [DAY.fullmatch(str(value).strip()) for value in column.dropna().head(1_000)]
-    dates = [date for date in found if date]
-    if not dates or len(dates) < len(found):
-        return f"{it} = pd.to_datetime({it})"
-    by, clock, seconds = dates[0][2], dates[0][5], dates[0][6]
-    time = "" if clock is None else f"{clock[0]}%H:%M" + (":%S" if seconds else "")
-    day, month = f"format='%d{by}%m{by}%Y{time}'", f"format='%m{by}%d{by}%Y{time}'"
-    if by == "." or any(int(date[1]) > 12 for date in dates):
-        return f"{it} = pd.to_datetime({it}, {day})"
-    if any(int(date[3]) > 12 for date in dates):
-        return f"{it} = pd.to_datetime({it}, {month})"
-    return f"{it} = pd.to_datetime({it}, {day}) where the day comes first, else with {month}"
 
 
 def _refuse_nulls(column: pd.Series, row: int) -> None:

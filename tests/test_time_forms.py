@@ -1,0 +1,65 @@
+"""How times are written: the line that reads a column of text, found by the texts."""
+
+import pandas as pd
+import pytest
+
+from mblab import SourceError, replay
+from mblab.tables.time_forms import CLOCKS, DAYS, JOINTS, strptime_forms
+
+SEEN = pd.Series(pd.date_range("2025-11-13 01:02:03.456", periods=40, freq="29h"))
+LINES = {
+    "day first": (["13.01.2026 09:00"], "pd.to_datetime(rows['at'], format='%d.%m.%Y %H:%M')"),
+    "points": (["01.02.24"], "pd.to_datetime(rows['at'], format='%d.%m.%y')"),
+    "noon and midnight": (["10/17/2006 12:30:00 AM"], "pd.to_datetime(rows['at'], format='%m/%d/%Y %I:%M:%S %p')"),
+    "either": (["01/02/2026"], "format='%d/%m/%Y') where the day comes first, else with format='%m/%d/%Y'"),
+    "year or day": (["081109"], "format='%y%m%d') where the year comes first, else with format='%d%m%y'"),
+    "web server": (["10/Oct/2000:13:55:36 -0700"], "pd.to_datetime(rows['at'], format='%d/%b/%Y:%H:%M:%S %z')"),
+    "C": (["Sun Dec 04 04:47:44 2005"], "pd.to_datetime(rows['at'], format='%a %b %d %H:%M:%S %Y')"),
+    "mail": (["Wed, 02 Oct 2002 13:00:00 GMT"], "pd.to_datetime(rows['at'], format='%a, %d %b %Y %H:%M:%S %Z')"),
+    "digits": (["20200101 0005"], "pd.to_datetime(rows['at'], format='%Y%m%d %H%M')"),
+    "month": (["Jan 1 2000"], "pd.to_datetime(rows['at'], format='%b %d %Y')"),
+    "interval": (
+        ["13/01/2024 00:00 - 13/01/2024 01:00"],
+        "pd.to_datetime(rows['at'].str.split(' - ').str[0], format='%d/%m/%Y %H:%M')",
+    ),
+    "hours of a day": (["08:00", "24:10"], "pd.to_timedelta(rows['at'] + ':00')"),
+    "a long day": (["08:00:00", "25:10:00"], "pd.to_timedelta(rows['at'])"),
+    "none": (["soon", "Q1 2020"], "with pd.to_datetime and the format its texts have"),
+    "mixed": (["13.01.2026", "2026-01-14"], "with pd.to_datetime and the format its texts have"),
+}
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_a_column_of_text_is_refused_with_the_line_that_reads_it(kind):
+    """B04's kind: what stands in the sentence is never a form that the texts do not have."""
+    texts, line = LINES[kind]
+    rows = pd.DataFrame({"at": texts})
+    with pytest.raises(SourceError, match=f"got '{texts[0]}' in row 0") as caught:
+        replay(rows, arrival="at")
+
+    assert line in str(caught.value)
+    if line.startswith("pd."):
+        exec(f"rows['at'] = {line}", {"pd": pd}, {"rows": rows})
+        assert len(replay(rows, arrival="at").frame) == len(texts)
+
+
+@pytest.mark.parametrize("day", [day for day in DAYS if "%d" in day and "%H" not in day])
+def test_what_is_written_in_a_form_is_read_in_it(day):
+    """Every day with some clocks: the form is found, and the first one gives the times, but for years of two digits."""
+    clocks = [clock for clock in CLOCKS if ("%Y" in clock) == ("%y" not in day.lower())]
+    at = DAYS.index(day)
+    for i, clock in enumerate(clocks[at % 4 :: 4]):
+        form = f"{day}{JOINTS[(at + i) % 6]}{clock}"
+        texts = SEEN.dt.strftime(form)
+        found = strptime_forms(texts)
+
+        assert form in found
+        if "%y" not in form:
+            assert pd.to_datetime(texts, format=found[0]).equals(pd.to_datetime(texts, format=form))
+
+
+def test_a_day_that_only_a_late_text_tells_apart_is_told_apart():
+    """The forms that fit the first thousand texts are tried on all."""
+    texts = pd.Series(["01/02/2026"] * 1_500 + ["13/02/2026"])
+
+    assert strptime_forms(texts) == ["%d/%m/%Y"]
