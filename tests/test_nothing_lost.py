@@ -11,6 +11,7 @@ import pytest
 import mblab
 from mblab import Lab, SettingError, SinkError, replay
 from mblab.sinks import csv, jsonl, parquet, sqlite
+from mblab.support import files
 
 SINKS = {"csv": csv, "jsonl": jsonl}
 
@@ -291,3 +292,80 @@ def test_paths_of_a_user_s_own_source_and_sink_are_none():
     lab.to(mblab.testing.ListSink())
 
     assert lab.run(clock="virtual", cost=0).status == "finished"
+
+
+# -- B14: names that somebody planted -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["link", "hard link", "file", "dangling link"])
+@pytest.mark.parametrize("write", ["bytes", "function"])
+def test_what_stands_at_a_temporary_name_is_not_written_to(write, what, tmp_path, monkeypatch):
+    """B14: the next name is taken; the temporary file is new, and no link is followed."""
+    target, precious = tmp_path / "o.csv", tmp_path / "precious"
+    if what != "dangling link":
+        precious.write_text("precious")
+    draws = iter([7, 7, 8])
+    monkeypatch.setattr(files._draws, "getrandbits", lambda bits: next(draws))
+    planted = files.beside(target)
+    if what == "file":
+        planted.write_text("precious")
+    elif what == "hard link":
+        os.link(precious, planted)
+    else:
+        planted.symlink_to(precious)
+    files.write_whole(target, b"rows" if write == "bytes" else lambda path: path.write_bytes(b"rows"))
+
+    assert target.read_bytes() == b"rows"
+    assert planted.is_symlink() == ("link" in what and what != "hard link")
+    assert precious.exists() == (what != "dangling link")
+    assert not precious.exists() or precious.read_text() == "precious"
+
+
+def test_a_recording_follows_no_link_either(tmp_path, monkeypatch):
+    """B14's sibling: the library that writes Parquet would."""
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    draws = iter([7, 7, 8])
+    monkeypatch.setattr(files._draws, "getrandbits", lambda bits: next(draws))
+    files.beside(tmp_path / "rows.parquet").symlink_to(precious)
+    mblab.record(replay(frame(), rate=10), tmp_path / "rows.parquet")
+
+    assert precious.read_text() == "precious"
+    assert len(pd.read_parquet(tmp_path / "rows.parquet")) == 30
+
+
+@pytest.mark.parametrize("text", ["precious", '{"mblab": 1, "run_id": "0123456789ab"}\n', ""])
+def test_a_manifest_that_is_a_link_is_not_followed(text, tmp_path):
+    """B14's sibling: it would be cut to what its lines say, and written to."""
+    (tmp_path / "out").mkdir()
+    precious = tmp_path / "precious"
+    precious.write_text(text)
+    (tmp_path / "out" / "_mblab_manifest.jsonl").symlink_to(precious)
+    with pytest.raises(SinkError, match=r"a link stands there|that mblab cannot read"):
+        parquet(tmp_path / "out", mode="append").open("0123456789ab")
+
+    assert precious.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["precious", "[1, 2]", "a,b\n1,2\n"])
+def test_a_manifest_of_somebody_else_s_is_left_as_it_is(text, tmp_path):
+    """B14's sibling: half a line is what a killed process of ours leaves, and not everything that has no line's end."""
+    (tmp_path / "out").mkdir()
+    file = tmp_path / "out" / "_mblab_manifest.jsonl"
+    file.write_text(text)
+    with pytest.raises(SinkError, match="that mblab cannot read"):
+        parquet(tmp_path / "out").open("0123456789ab")
+
+    assert file.read_text() == text
+
+
+def test_a_link_put_in_the_place_of_a_sink_s_file_is_not_followed(tmp_path):
+    """B14's sibling: a link that was there when the sink was made is the user's, and its target what is written."""
+    sink, precious = csv(tmp_path / "o.csv"), tmp_path / "precious"
+    precious.write_text("")
+    (tmp_path / "o.csv").symlink_to(precious)
+    with pytest.raises(SinkError, match="a link stands there"):
+        sink.open("0123456789ab")
+    csv(tmp_path / "o.csv").open("0123456789ab")
+
+    assert (tmp_path / ".precious.mblab.json").exists()

@@ -13,6 +13,7 @@ import tempfile
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -806,6 +807,56 @@ def test_a_column_that_is_null_to_the_end_reads_as_nulls(tmp_path):
     assert back["y"].tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("brings", "late", "killed_at", "in_hand", "lost"),
+    [
+        ([1.5], ["text"], 1, "the batch", False),
+        ([1.5], ["text"], 3, "its rollback", False),
+        ([{"a": 1}], [{"b": "x"}], 0, "the batch", False),
+        ([[1]], [2], 3, "the batch", False),
+        ([[1]], [2], 1, "its rollback", False),
+        ([1.5], ["text"], 1, "the batch", True),
+        ([{"a": 1}], [1], 1, "its rollback", True),
+    ],
+)
+def test_a_run_killed_while_parts_are_written_again_leaves_a_folder_that_can_be_read(
+    brings, late, killed_at, in_hand, lost, tmp_path, monkeypatch
+):
+    """B05: the next run brings the parts to one schema, whatever its batches bring."""
+    first = parquet(tmp_path, mode="append")
+    first.open(RUN)
+    delivered(first, *[pd.DataFrame({"v": [None], "n": [i]}) for i in range(4)])
+    mark, write, written = first.savepoint(), type(first)._write_part, [0]
+
+    def killed(sink, part, data):
+        if written[0] == killed_at:
+            raise Killed
+        written[0] += 1
+        write(sink, part, data)
+
+    if in_hand == "its rollback":
+        delivered(first, pd.DataFrame({"v": brings, "n": [4]}), first=4)
+    with monkeypatch.context() as context:
+        context.setattr(type(first), "_write_part", killed)
+        with pytest.raises(Killed):
+            if in_hand == "the batch":
+                delivered(first, pd.DataFrame({"v": brings, "n": [4]}), first=4)
+            else:
+                first.rollback(mark)
+    if lost:
+        (tmp_path / MANIFEST).unlink()
+    later = parquet(tmp_path, mode="append")
+    later.open(LATER_RUN)
+    kinds = {str(pq.read_schema(f).field("v").type) for f in tmp_path.glob("*.parquet")}
+    if not lost:  # without it the parts that were written again may be all that tells a type
+        delivered(later, pd.DataFrame({"v": late, "n": [5]}), run=LATER_RUN)
+    later.close()
+    back = pd.read_parquet(tmp_path).sort_values("n")["v"]
+
+    assert len(kinds) == 1
+    assert back.isna().tolist() == [True] * 4 + [False] * (not lost)
+
+
 def test_nested_values_find_their_fields_over_time(tmp_path):
     """Empty lists first, keys that come later: what is missing is null, nothing is lost."""
     batches = ([{"tags": [], "a": 1}], [{"tags": ["x"], "b": 2.5}], [{"tags": None, "a": 3}])
@@ -870,6 +921,50 @@ def test_a_type_that_does_not_fit_names_the_column_and_both_types(first, then, s
     with pytest.raises(SinkError, match=rf"column 'x' as {says}"):
         through_parquet(tmp_path, pd.DataFrame({"x": first}), pd.DataFrame({"x": then}))
     assert len(pd.read_parquet(tmp_path)) == 1
+
+
+SMALL = np.array([1.5], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "says"),
+    [
+        (SMALL, [0.5, 0.1], "0.1 would become 0.10000000149"),
+        (SMALL, [1e300], "1e\\+300 would become inf"),
+        ([Decimal("1.1")], [1.25], "1.25 would become 1.2"),
+        ([1.5], [Decimal("1.000000000000000000000000000001")], "would become 1.0"),
+        ([SMALL], [[0.1]], "0.1 would become"),
+        ([[SMALL]], [None, [[], [0.25, 0.1]]], "0.1 would become"),
+        ([{"a": SMALL[0]}], [None, {"a": 0.1}], "0.1 would become"),
+        ([[{"a": SMALL[0]}]], [[{}, {"a": 1e40}]], "would become inf"),
+        (np.array([1.5], np.float16), SMALL / np.float32(7), "0.21428571.* would become 0.214233"),
+        ([0.5], [2**53 + 1], "9007199254740993"),
+        ([Decimal("1.25")], [Decimal("1.255")], "Rescaling Decimal"),
+    ],
+)
+def test_a_value_that_a_cast_would_change_is_refused(first, then, says, tmp_path):
+    """B04: Arrow's casts round floats and decimals in silence, also inside lists and dicts; compared after the cast."""
+    with pytest.raises(SinkError, match=rf"column 'x' as .* but batch 1 brings .*{says}"):
+        through_parquet(tmp_path, pd.DataFrame({"x": first}), pd.DataFrame({"x": then}))
+    assert len(pd.read_parquet(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "back"),
+    [
+        (SMALL, [0.5, np.nan, -np.inf, None], ["0.5", "nan", "-inf", "nan"]),
+        ([Decimal("1.10")], [1.25, None], ["1.25", "None"]),
+        ([0.5], [Decimal("1.25")], ["1.25"]),
+        ([SMALL], [[0.25, np.nan], None, []], ["[0.25, nan]", "None", "[]"]),
+        ([{"a": SMALL[0], "b": "x"}], [{"a": 0.25}, None], ["{'a': 0.25, 'b': None}", "None"]),
+        ([1], [2.0, np.nan], ["2.0", "nan"]),
+    ],
+)
+def test_a_cast_that_changes_no_value_is_made_wherever_the_value_is(first, then, back, tmp_path):
+    """B04's other side: also in lists and dicts, beside nothing and beside what is no number."""
+    found = through_parquet(tmp_path, pd.DataFrame({"x": first}), pd.DataFrame({"x": then}))["x"].tolist()
+
+    assert [str(plain(v)) for v in found[len(first) :]] == back
 
 
 @pytest.mark.parametrize("cell", [[1, "a"], [1 + 2j, 2j], [object(), 1], [{1: 2}, {}], [10**30, 1], [{}, {}]])

@@ -47,7 +47,8 @@ def tree(disk, root):
 
 
 def put(disk, file, data, *, sync=False):
-    descriptor = disk.open(file, empty=True)
+    descriptor = disk.open(file)
+    disk.truncate(descriptor, 0)
     write_all(descriptor, data, 0, disk)
     if sync:
         disk.sync(descriptor)
@@ -89,9 +90,9 @@ class BothDisks(RuleBasedStateMachine):
         assert answers[0] == answers[1]
         return results, answers[0] == "done"
 
-    @rule(name=FILES, empty=st.booleans())
-    def open(self, name, empty):
-        descriptors, is_open = self.both(lambda disk, root, _: disk.open(root / name, empty=empty))
+    @rule(name=FILES, new=st.booleans())
+    def open(self, name, new):
+        descriptors, is_open = self.both(lambda disk, root, _: disk.open(root / name, new=new))
         if is_open:
             self.descriptors.append(descriptors)
 

@@ -25,7 +25,7 @@ from mblab.sources.base import Block, Source
 from mblab.sources.live.base import Live
 from mblab.sources.recording import ARRIVAL, MARK, recording_in
 from mblab.support.arguments import user_path
-from mblab.support.files import beside, move_into_place
+from mblab.support.files import make_beside, move_into_place
 from mblab.tables.base import DECODE_ROWS, each_once
 from mblab.timing.clock import WallClock
 from mblab.timing.durations import NS, Duration, duration_ns, format_s
@@ -160,7 +160,7 @@ class _Writer:
     def __init__(self, source: Source, target: Path) -> None:
         self.rows = 0
         self._source, self._target = source, target
-        self._temporary = beside(target)
+        self._temporary: Path | None = None
         self._held: list[Any] = []
         self._held_rows = 0
         self._since_s = time.monotonic()
@@ -196,6 +196,7 @@ class _Writer:
         if self._schema is None:
             self._schema = self._noted(self._unified())
             try:
+                self._temporary = make_beside(self._target)
                 self._file = pq.ParquetWriter(self._temporary, self._schema)
             except OSError as error:
                 raise self._no_place(error) from None
@@ -236,15 +237,19 @@ class _Writer:
         try:
             if self._held:
                 self._write()
-            if self._file is not None:
+            if self._file is not None and self._temporary is not None:
                 self._file.close()
                 move_into_place(self._temporary, self._target)
         finally:
-            self._temporary.unlink(missing_ok=True)
+            self._remove_temporary()
         return self._target
 
     def drop(self) -> None:
         """Forget the file."""
         if self._file is not None:
             self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self._remove_temporary()
+
+    def _remove_temporary(self) -> None:
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)

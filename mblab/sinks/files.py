@@ -7,6 +7,7 @@ Nothing here knows a format.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -131,7 +132,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = "a link stands there" if error.errno == errno.ELOOP else error.strerror or str(error).splitlines()[0]
         raise SinkError(f"{path} cannot be written: {reason}; make room or choose another path.") from error
 
 

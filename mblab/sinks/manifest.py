@@ -25,6 +25,7 @@ __all__ = ["FORMAT", "KEY", "MANIFEST", "Manifest", "Part", "read_manifest", "re
 
 FORMAT: Final = 1
 MANIFEST: Final = "_mblab_manifest.jsonl"
+OURS: Final = b'{"'  # how its lines begin
 KEY: Final = b"mblab"  # of a part's metadata
 
 
@@ -59,6 +60,7 @@ class Manifest:
         begin: Where that run's lines begin.
         schema: Arrow schema of the next part, null where no value was seen yet; None before the first.
         parts: By name, in order of delivery.
+        is_rewriting: Whether parts were being written again with another schema, and it is not said that all were.
     """
 
     bytes: int = 0
@@ -66,6 +68,7 @@ class Manifest:
     begin: int = 0
     schema: pa.Schema | None = None
     parts: dict[str, Part] = field(default_factory=dict)
+    is_rewriting: bool = False
 
     @classmethod
     def read(cls, file: Path, disk: Disk, until: int | None = None) -> Manifest:
@@ -77,6 +80,8 @@ class Manifest:
             return found
         for line in text.splitlines(keepends=True):
             if not line.endswith(b"\n"):
+                if not OURS.startswith(line[: len(OURS)].rstrip(b"\0")):
+                    raise ValueError("no line of ours, not even the beginning of one")
                 break
             found._take(json.loads(line))
             found.bytes += len(line)
@@ -87,7 +92,9 @@ class Manifest:
             part = Part(said["part"], said["bytes"], said["rows"], delivery_of(said))
             self.parts[part.name] = part  # a part written again with another schema keeps its place
         elif "schema" in said:
-            self.schema = _schema_of(said["schema"])
+            self.schema, self.is_rewriting = _schema_of(said["schema"]), False
+        elif "rewriting" in said:
+            self.is_rewriting = True
         else:
             self.run_id, self.begin = said["run_id"], self.bytes
 

@@ -123,8 +123,12 @@ class ParquetSink(FileSink):
         self._note(*of_others, *([] if manifest.run_id == run_id else [begin]), *mine)
         self.disk.sync_folder(self.file)
         parts = [*manifest.parts.values(), *unlisted]
+        is_mixed = manifest.is_rewriting
         if parts and self._schema is None:
-            self._schema = stored_schema(self.file / parts[-1].name, self.disk)
+            self._schema, is_mixed = stored_schema(self.file / parts[-1].name, self.disk), True
+        if is_mixed and self._schema is not None:  # a killed run has left parts of two schemas
+            self._rewrite(decided_schema(self._schema))
+            self._note_schema(self._schema)
         self._last = parts[-1].delivery if parts else None
 
     def _survey(self) -> tuple[Manifest, list[Part]]:
@@ -184,6 +188,7 @@ class ParquetSink(FileSink):
                 if name.startswith(mine) and name.endswith(".parquet") and name not in kept.parts:
                     self.disk.remove(self.file / name)
             if kept.schema is not None and kept.schema != self._schema:
+                self._note_schema(kept.schema)  # should the process be killed, that is what the parts come to have
                 self._rewrite(decided_schema(kept.schema))
             self.disk.truncate(descriptor, size)
             self.disk.sync_folder(self.file)
@@ -219,14 +224,23 @@ class ParquetSink(FileSink):
             return
         if self._schema is not None and not decided_schema(schema).equals(decided_schema(self._schema)):
             self._rewrite(decided_schema(schema))
-        self._note({"schema": base64.b64encode(schema.serialize().to_pybytes()).decode()})
+        self._note_schema(schema)
         self._schema = schema
 
+    def _note_schema(self, schema: pa.Schema) -> None:
+        self._note({"schema": base64.b64encode(schema.serialize().to_pybytes()).decode()})
+
     def _rewrite(self, schema: pa.Schema) -> None:
-        """Write the parts again that have other types: where they differ there are only nulls, or fields to add."""
+        """Write the parts again that have other types: where they differ there are only nulls, or fields to add.
+
+        A process that is killed meanwhile leaves parts of two schemas, which no reader takes; the next run sees by the
+        manifest that it has to go on with it.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        self._note({"rewriting": 1})
+        self.disk.sync(self._opened())
         there = set(self.disk.names(self.file))
         for part in Manifest.read(self._manifest_file, self.disk).parts.values():
             file = self.file / part.name

@@ -95,9 +95,48 @@ def cast_table(table: pa.Table, schema: pa.Schema, path: Path, batch_id: int) ->
 
 
 def _cast_column(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    """Return a column of another type.
+
+    Raises:
+        pa.ArrowInvalid: A value would change by it.
+    """
     import pyarrow as pa
 
-    return pa.nulls(len(column), kind) if pa.types.is_null(column.type) else column.cast(kind)
+    if pa.types.is_null(column.type):
+        return pa.nulls(len(column), kind)
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    made = whole.cast(kind)
+    _refuse_changes(whole, made)
+    return made
+
+
+def _refuse_changes(values: pa.Array, made: pa.Array) -> None:
+    """Compare after a cast what Arrow's own check lets through: it rounds floats and decimals in silence.
+
+    Raises:
+        pa.ArrowInvalid: A value has changed.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    t, kind = pa.types, values.type
+    if kind == made.type:
+        return
+    if t.is_dictionary(kind) or t.is_dictionary(made.type):
+        _refuse_changes(*(v.dictionary_decode() if t.is_dictionary(v.type) else v for v in (values, made)))
+    elif t.is_list(kind):
+        _refuse_changes(values.flatten(), made.flatten())
+    elif t.is_struct(kind):
+        for field in _fields(kind):
+            _refuse_changes(pc.struct_field(values, field.name), pc.struct_field(made, field.name))
+    elif any(t.is_floating(k) or t.is_decimal(k) for k in (kind, made.type)):
+        back = made.cast(kind)
+        same = pc.equal(back, values)
+        if t.is_floating(kind):
+            same = pc.or_(same, pc.and_(pc.is_nan(back), pc.is_nan(values)))
+        at = pc.index(same, value=False).as_py()
+        if at >= 0:
+            raise pa.ArrowInvalid(f"{values[at].as_py()} would become {made[at].as_py()}")
 
 
 def _misfit(path: Path, name: str, old: pa.DataType, new: pa.DataType, batch_id: int, reason: str) -> SinkError:

@@ -8,6 +8,7 @@ same code, to see what a power cut leaves of it (`mblab.testing.MemoryDisk`).
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import sys
@@ -25,6 +26,7 @@ __all__ = [
     "beside",
     "left_over",
     "lock_holder",
+    "make_beside",
     "move_into_place",
     "says_within",
     "write_all",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 NAME_BYTES: Final = 240  # of a file's name go into that of the file beside it; a name may have 255
+OPEN_FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+TRIES: Final = 20  # at a name that nobody has
 LOCK_BYTE: Final = 1 << 30  # Windows locks bytes, and others could not read those
 _draws: Final = random.Random()  # noqa: S311 - for names; not that of the module, which the user may have seeded
 
@@ -54,8 +58,15 @@ class Disk(Protocol):
     file and, for its name, `sync_folder` of the folder it is in. Every failure is an `OSError` as the system raises it.
     """
 
-    def open(self, file: Path, *, empty: bool = False) -> int:
-        """Open a file to read and write; make it when it is not there, and `empty` it when that is asked for."""
+    def open(self, file: Path, *, new: bool = False) -> int:
+        """Open a file to read and write, and make it when it is not there.
+
+        Never what a link points to: where one has the name, an `OSError` says so.
+
+        Args:
+            file: The file.
+            new: Whether nothing of that name may be there, else it is a `FileExistsError`.
+        """
         ...
 
     def close(self, descriptor: int) -> None:
@@ -195,8 +206,8 @@ if hasattr(os, "register_at_fork"):
 class SystemDisk:
     """The disk of this machine."""
 
-    def open(self, file: Path, *, empty: bool = False) -> int:
-        return os.open(file, os.O_RDWR | os.O_CREAT | (os.O_TRUNC if empty else 0) | getattr(os, "O_BINARY", 0), 0o666)
+    def open(self, file: Path, *, new: bool = False) -> int:
+        return os.open(file, os.O_RDWR | os.O_CREAT | (os.O_EXCL if new else 0) | OPEN_FLAGS, 0o666)
 
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
@@ -293,17 +304,16 @@ def write_whole(
         OSError: As the system says; the file is as it was, and nothing is left beside it. So it is for every other
             error that the function raises.
     """
-    temporary = beside(file)
+    temporary, descriptor = _new_beside(file, disk)
     try:
-        if isinstance(content, bytes):
-            descriptor = disk.open(temporary, empty=True)
-            try:
+        try:
+            if isinstance(content, bytes):
                 write_all(descriptor, content, 0, disk)
                 if durable:
                     disk.sync(descriptor)
-            finally:
-                disk.close(descriptor)
-        else:
+        finally:
+            disk.close(descriptor)
+        if not isinstance(content, bytes):
             content(temporary)
             if durable:
                 _sync_file(temporary, disk)
@@ -317,6 +327,25 @@ def write_whole(
 def beside(file: Path) -> Path:
     """Return a name of its own in a file's folder, for what is to become that file: hidden, and told by `left_over`."""
     return file.with_name(f"{_hidden(file)}{_draws.getrandbits(32):08x}.tmp")
+
+
+def make_beside(file: Path, disk: Disk = DISK) -> Path:
+    """Make an empty file of our own beside a file, for what is to become that file, and return its name.
+
+    Raises:
+        OSError: As the system says.
+    """
+    temporary, descriptor = _new_beside(file, disk)
+    disk.close(descriptor)
+    return temporary
+
+
+def _new_beside(file: Path, disk: Disk) -> tuple[Path, int]:
+    """Make a file that was not there; a link that somebody put in its place is not followed."""
+    for _ in range(TRIES):
+        with suppress(FileExistsError):
+            return (temporary := beside(file)), disk.open(temporary, new=True)
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(temporary))
 
 
 def move_into_place(temporary: Path, file: Path, *, durable: bool = False, disk: Disk = DISK) -> None:

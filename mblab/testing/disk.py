@@ -123,16 +123,16 @@ class MemoryDisk:
             data.extend(bytes(max(0, len(node.data) - len(data))))
         node.data, node.synced, node.since = data, bytes(data), []
 
-    def open(self, file: Path, *, empty: bool = False) -> int:
+    def open(self, file: Path, *, new: bool = False) -> int:
         folder = self._folder(file.parent)
         node = folder.names.get(file.name)
+        if new and node is not None:
+            _fail(errno.EEXIST, file)
         if isinstance(node, _Folder):
             _fail(errno.EISDIR, file)
         if node is None:
             node = _File(next(self._inodes))
             folder.change({file.name: node})
-        elif empty and node.data:
-            node.change(0, None)
         descriptor = next(self._descriptors)
         self._open[descriptor] = node
         return descriptor
