@@ -129,7 +129,7 @@ def stop_all() -> None:
 def check_source(source: Source) -> Source:
     """Return a source; what could become one is named with the way to it."""
     if not isinstance(source, Source):
-        data = isinstance(source, pd.DataFrame | str | os.PathLike)
+        data = isinstance(source, pd.DataFrame | str | os.PathLike) or hasattr(source, "__arrow_c_stream__")
         hint = "; wrap the data: mblab.replay(data, arrival=…)" if data else ""
         raise SettingTypeError(f"source must be a source of rows, got {shown(source, 40)}{hint}.")
     return source

@@ -23,6 +23,7 @@ from mblab.metrics import BATCH_COLUMNS, RECORD_COLUMNS, Totals
 from mblab.runs.live import ATTEMPT_COLUMNS
 from mblab.runs.view import HowFar, Measured, RunView, Standing
 from mblab.support.files import beside, write_whole
+from mblab.tables.arrow import as_pandas
 from mblab.tables.values import as_python
 from mblab.timing.durations import NS
 
@@ -81,7 +82,7 @@ class SavedRun:
                 raise SettingError(f"the run in {str(folder)!r} cannot be read: its run.json has no {part}.")
         self.run_id, self.name, self.status = about["run_id"], about["name"], about["status"]
         self._about, self._folder = about, folder
-        self._frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in FRAMES}
+        self._frames = {name: _read(folder / f"{name}.parquet") for name in FRAMES}
         for name, columns in FRAMES.items():
             lacks = [column for column in columns if column not in self._frames[name].columns]
             if lacks:
@@ -119,7 +120,7 @@ class SavedRun:
         about = self._about.get("pilot")
         if about is None:
             return None
-        return SavedPilot(pd.read_parquet(self._folder / "decisions.parquet"), about["latency_s"])
+        return SavedPilot(_read(self._folder / "decisions.parquet"), about["latency_s"])
 
     def last(self) -> dict[str, Any] | None:
         rows = self._frames["batches"].tail(1).to_dict("records")
@@ -220,6 +221,13 @@ def _put_in_place(aside: Path, target: Path) -> None:
         if other.name not in OURS:
             other.replace(target / other.name)
     shutil.rmtree(before, ignore_errors=True)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Return a frame that `_write` wrote."""
+    import pyarrow.parquet as pq
+
+    return as_pandas(pq.read_table(path), dates_as_times=False)
 
 
 def _write(name: str, frame: pd.DataFrame, file: Path | io.BytesIO) -> None:

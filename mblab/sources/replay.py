@@ -10,7 +10,6 @@ times means and how files are read, but no clock: `speedup` is carried to the fe
 from __future__ import annotations
 
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +24,10 @@ from mblab.sources.looping import Extent, Measure, moved
 from mblab.sources.modifiers.modified import Modifiable
 from mblab.sources.recording import Recording, recording_in
 from mblab.support.arguments import column_name, column_names, flag, number, one_of, plain, user_path, whole
-from mblab.tables.base import ArrowTable, FrameTable, Table, as_pandas, each_once, tidy_frame
+from mblab.tables.base import ArrowTable, FrameTable, Table, each_once, tidy_frame
 from mblab.tables.files import ENDINGS, FilesTable, open_path
 from mblab.tables.parquet import ParquetTable
+from mblab.tables.rows import frame_of_any, has_unnamed_times
 from mblab.tables.sorting import SortedTable
 from mblab.tables.timestamps import UNITS, check_tz, epoch_ns, misfit, plain_times
 from mblab.timing.durations import NS
@@ -135,6 +135,13 @@ class Replay(Modifiable):
         """The columns the rows have."""
         hidden = self.recording.arrival if self.recording else None
         return list(self.columns or [c for c in self.table.names if c != hidden])
+
+    @property
+    def needed(self) -> list[str] | None:
+        """The columns that must be there and sound; None means all."""
+        if self.columns is None:
+            return None
+        return list(dict.fromkeys(c for c in (*self.columns, self.clock_column, self.event_time) if c is not None))
 
     def open(self, position: Position | None = None) -> Iterator[Block]:
         """Return the blocks from a position on: a frame in one, files in pieces of 100,000 rows.
@@ -247,17 +254,18 @@ class Replay(Modifiable):
     def _table(self) -> Table:
         """The rows in the order in which they are read: sorted, or the files by their first arrival."""
         table, clock = self.table, self.clock_column
+        if isinstance(table, FilesTable):
+            table.check_names(self.needed)
         if clock is None or not isinstance(table, ArrowTable):
             return table
         if self.sort:
             return SortedTable(table, clock, self.tz, "ns" if self.keeps_times else self.unit)
         if isinstance(table, FilesTable):
-            table.check_names()
-            firsts = [(next(part.read([clock]), None), part) for part in table.parts]
+            firsts = [(next(part.read([clock]), None), part) for part in table.full]
             begun = [
                 (int(self.times_of(frame.iloc[:1])[0]), i) for i, (frame, _) in enumerate(firsts) if frame is not None
             ]
-            return replace(table, parts=tuple(table.parts[i] for _, i in sorted(begun)))
+            return replace(table, parts=tuple(table.full[i] for _, i in sorted(begun)))
         return table
 
     def _measured(self, table: Table) -> Extent:
@@ -339,10 +347,9 @@ def replay(
     if rate is not None:
         _check_rate(rate, arrival, speedup, sort)
     sort, loop = flag(sort, "sort"), flag(loop, "loop")
-    if rate is None and arrival is None and event_time is None:
-        _refuse_unnamed(data)
+    named = rate is not None or arrival is not None or event_time is not None
     source = Replay(
-        _data(data),
+        _data(data, named),
         arrival=column_name(arrival, "arrival"),
         event_time=column_name(event_time, "event_time"),
         speedup=number(speedup, "speedup"),
@@ -370,33 +377,22 @@ def replay(
     return replace(source, data=frame)
 
 
-def _data(data: Data) -> Path | pd.DataFrame:
-    """Return the path, or the data as a frame of our own."""
+def _data(data: Data, named: bool) -> Path | pd.DataFrame:
+    """Return the path, or the data as a frame of our own; `named` is whether it was said when rows arrive."""
     if isinstance(data, str | Path):
         return user_path(data, "data")
-    if isinstance(data, pd.DataFrame):
-        return tidy_frame(data)
-    import pyarrow as pa
-
-    if isinstance(data, pa.RecordBatch):
-        return tidy_frame(as_pandas(data))
-    if hasattr(data, "__arrow_c_stream__"):  # also a Polars or DuckDB frame
-        with suppress(pa.ArrowException):  # of a column alone
-            return tidy_frame(as_pandas(pa.table(data)))
-    raise SettingTypeError(
-        f"data must be a DataFrame, an Arrow table, or the path of a {ENDINGS} file, got {shown(data)} "
-        f"({type(data).__name__})."
-    )
-
-
-def _refuse_unnamed(data: Data) -> None:
-    """Raise when times are at hand, but in an index without a name."""
-    index = data.index if isinstance(data, pd.DataFrame) else None
-    if isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex) and index.name is None:
+    frame = frame_of_any(data)
+    if frame is None:
+        raise SettingTypeError(
+            f"data must be a DataFrame, an Arrow table, or the path of a {ENDINGS} file, got {shown(data)} "
+            f"({type(data).__name__})."
+        )
+    if not named and has_unnamed_times(frame):
         raise SettingError(
             "replay() must know when rows arrive: the index holds times but has no name, so give it one and name it, "
             "replay(rows.rename_axis('time'), arrival='time')."
         )
+    return tidy_frame(frame)
 
 
 def _check_rate(rate: float, arrival: str | None, speedup: float, sort: bool) -> None:
@@ -410,7 +406,11 @@ def _check_rate(rate: float, arrival: str | None, speedup: float, sort: bool) ->
 def _check_columns(source: Replay) -> None:
     """Raise when the data has no rows, or not the columns that are asked for."""
     sample = source.table.sample
-    each_once(sample.columns, source.name)
+    needed = source.needed
+    each_once([c for c in sample.columns if needed is None or c in needed], source.name)
+    if isinstance(source.table, FilesTable) and isinstance(source.table.parts[0], ParquetTable):
+        source.table.check_names(needed)
+        source.table.check_types(needed or source.table.names)
     if source.table.num_rows == 0:
         raise SourceError(f"{source.name} has no rows to replay; it has the columns {shown(list(sample.columns))}.")
     if not len(sample.columns) and not source.table.names:
@@ -424,6 +424,11 @@ def _check_columns(source: Replay) -> None:
         if name is not None and name not in sample.columns and name not in source.table.names:
             raise missing_column(knob, name, source.table.names)
     if source.rate is None and source.clock_column is None:
+        if any(isinstance(part, ParquetTable) and part.has_unnamed_times for part in _parts(source.table)):
+            raise SettingError(
+                f"replay() must know when rows arrive: the index in {source.name} holds times but has no name, so give "
+                "it one and name it, replay(pd.read_parquet(path).rename_axis('time'), arrival='time')."
+            )
         likely = [str(c) for c, dtype in sample.dtypes.items() if pd.api.types.is_datetime64_any_dtype(dtype)]
         raise SettingError(
             f"replay() must know when rows arrive: name arrival= or event_time= (columns that hold times: {likely}), "
@@ -435,6 +440,10 @@ def _check_columns(source: Replay) -> None:
         source.times_of(_beginning(source.table, sample, clock))
     if happened is not None and happened in sample.columns:
         plain_times(_beginning(source.table, sample, happened)[happened])
+
+
+def _parts(table: Table) -> tuple[Table, ...]:
+    return table.parts[:1] if isinstance(table, FilesTable) else (table,)
 
 
 def _beginning(table: Table, sample: pd.DataFrame, column: str) -> pd.DataFrame:

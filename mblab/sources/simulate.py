@@ -26,6 +26,7 @@ from mblab.sources.base import Block, Position
 from mblab.sources.modifiers.modified import Modifiable
 from mblab.sources.shapes import START, Clicks, Orders, Requests, Sensors, Shape
 from mblab.support.arguments import function, number, plain, whole
+from mblab.tables.rows import ArrowStream, frame_of_any
 from mblab.timing.durations import MAX_NS, Duration, duration_ns, format_s, seconds
 from mblab.timing.times import LATEST_NS, whole_ns
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Simulation", "simulate"]
 
-MakeRows = Callable[[int, np.random.Generator, npt.NDArray[np.float64]], pd.DataFrame | Mapping[str, Any]]
+MakeRows = Callable[[int, np.random.Generator, npt.NDArray[np.float64]], pd.DataFrame | ArrowStream | Mapping[str, Any]]
 DAILY_SWING = 0.7  # of a shop's orders, around their mean
 BURST_S, LULL_S = 32, 88  # of requests: with no row in a lull, the gaps' coefficient of variation is about 13
 
@@ -143,10 +144,11 @@ class Simulation(Modifiable):
 def checked_rows(made: object, n: int, name: str) -> pd.DataFrame:
     """Return what a row function gave as a frame of n rows."""
     rule = f"{name}() must return a DataFrame or a dict of columns with n={n} rows"
-    if isinstance(made, pd.DataFrame):
-        if len(made) != n:
-            raise SourceError(f"{rule}, but returned a frame of {len(made)} rows.")
-        return made
+    frame = frame_of_any(made)
+    if frame is not None:
+        if len(frame) != n:
+            raise SourceError(f"{rule}, but returned a frame of {len(frame)} rows.")
+        return frame
     if not isinstance(made, Mapping):
         raise SourceError(f"{rule}, but returned {shown(made)} ({type(made).__name__}).")
     columns = {c: v.array if isinstance(v, pd.Series) else v for c, v in made.items()}  # by place, not by index

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mblab.errors import StepError, shown
+from mblab.errors import SourceError, StepError, shown
 from mblab.support.frames import shallow
+from mblab.tables.rows import frame_of_any
 
 __all__ = ["Part", "as_rows", "joined", "part_of", "tidy"]
 
@@ -66,6 +67,14 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.reset_index()
 
 
+def _given_frame(result: object, name: str) -> pd.DataFrame | None:
+    """Return a frame as one of pandas, None when it is none."""
+    try:
+        return frame_of_any(result)
+    except SourceError as error:
+        raise StepError(f"{name} returned a {type(result).__name__} that makes no frame: {error}") from None
+
+
 def _series_rows(series: pd.Series[Any], name: str) -> pd.DataFrame:
     if all(n is None for n in series.index.names) and not isinstance(series.index, pd.RangeIndex):
         return pd.DataFrame([series.to_list()], columns=[str(label) for label in series.index])
@@ -102,8 +111,9 @@ def _dict_rows(row: Mapping[Any, Any], name: str) -> pd.DataFrame | None:
 def as_rows(result: object, name: str) -> pd.DataFrame | None:
     """Return what a step gave as a frame for `tidy`, or None for no rows.
 
-    A DataFrame: itself. A Series: with a named or range index one column, with any other one row. A dict: one row, or a
-    frame of equal lists. A list of dicts: rows. A scalar: one row, in a column called after the step.
+    A DataFrame, or a frame of another library that speaks Arrow: itself. A Series: with a named or range index one
+    column, with any other one row. A dict: one row, or a frame of equal lists. A list of dicts: rows. A scalar: one
+    row, in a column called after the step.
 
     Raises:
         StepError: Anything else.
@@ -114,8 +124,8 @@ def as_rows(result: object, name: str) -> pd.DataFrame | None:
     rows: pd.DataFrame | None
     if result is None:
         return None
-    if isinstance(result, pd.DataFrame):
-        rows = _frame_rows(result, name)
+    if (frame := _given_frame(result, name)) is not None:
+        rows = _frame_rows(frame, name)
     elif isinstance(result, pd.Series):
         rows = _series_rows(result, name)
     elif isinstance(result, Mapping):

@@ -25,6 +25,7 @@ import pandas as pd
 from pandas.api.extensions import ExtensionDtype
 
 from mblab.errors import ColumnError, SourceChanged, SourceError, shown
+from mblab.tables.arrow import as_pandas, pandas_notes, said
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,12 +45,15 @@ __all__ = [
     "is_rounded",
     "reading",
     "recut",
+    "sample_of",
     "tidy_frame",
+    "unnamed_times",
 ]
 
 Dtype: TypeAlias = np.dtype[Any] | ExtensionDtype  # of a column
 
 DECODE_ROWS = 100_000
+UNNAMED_LEVEL = r"__index_level_\d+__"  # what pandas calls a level of an index without a name
 EXACT = 2**53  # up to which float64 holds every whole number
 
 
@@ -254,29 +258,35 @@ def plain_index(schema: pa.Schema) -> pa.Schema:
 
     metadata = dict(schema.metadata or {})
     if b"pandas" in metadata:
-        noted = json.loads(metadata[b"pandas"])
+        noted = pandas_notes(schema)
         metadata[b"pandas"] = json.dumps({**noted, "index_columns": [], "column_indexes": []}).encode()
-    return pa.schema([f for f in schema if not re.fullmatch(r"__index_level_\d+__", f.name)], metadata)
+    return pa.schema([f for f in schema if not re.fullmatch(UNNAMED_LEVEL, f.name)], metadata)
 
 
-def as_pandas(table: pa.Table | pa.RecordBatch) -> pd.DataFrame:
-    """Return an Arrow table as a frame.
-
-    Raises:
-        SourceError: A column is of a type that pandas has no counterpart for.
-    """
+def unnamed_times(schema: pa.Schema) -> bool:
+    """Return whether pandas put an index of times into a file that has no name, so that it is no column."""
     import pyarrow as pa
 
+    kinds = [f.type for f in schema if re.fullmatch(UNNAMED_LEVEL, f.name)]
+    return any(pa.types.is_timestamp(kind) or pa.types.is_duration(kind) for kind in kinds)
+
+
+def sample_of(schema: pa.Schema) -> pd.DataFrame:
+    """Return no rows of a schema; columns that no frame can hold are left out, for reading them says why."""
+    empty = schema.empty_table()
     try:
-        frame: pd.DataFrame = table.to_pandas(date_as_object=False)
-    except (pa.ArrowException, NotImplementedError, ValueError) as error:
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            try:
-                column.to_pandas(date_as_object=False)
-            except (pa.ArrowException, NotImplementedError, ValueError):
-                raise SourceError(f"column {name!r} is {column.type}, which pandas cannot hold; convert it.") from None
-        raise SourceError(f"the rows make no frame: {said(error)}.") from None
-    return frame
+        return as_pandas(empty)
+    except SourceError:
+        kept = [i for i in range(len(schema)) if _holds(empty.select([i]))]
+        return as_pandas(empty.select(kept))
+
+
+def _holds(table: pa.Table) -> bool:
+    try:
+        as_pandas(table)
+    except SourceError:
+        return False
+    return True
 
 
 def cast(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
@@ -299,11 +309,6 @@ def cast(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
                     f"{schema.field(name).type}, but {said(error)}; make them the same."
                 ) from None
         raise
-
-
-def said(error: Exception) -> str:
-    """Return what Arrow or the system says, as the end of a sentence without its full stop."""
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 
 def has_wide(column: pa.Array | pa.ChunkedArray) -> bool:

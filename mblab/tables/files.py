@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from mblab.errors import SourceError, did_you_mean, shown
-from mblab.tables.base import ArrowTable, FileTable, as_pandas, each_once, recut
+from mblab.tables.base import ArrowTable, FileTable, each_once, recut, sample_of
 from mblab.tables.csv import CsvTable
 from mblab.tables.jsonl import JsonlTable
 from mblab.tables.parquet import ParquetTable
@@ -56,46 +56,72 @@ class FilesTable(ArrowTable):
 
     parts: tuple[FileTable, ...]
 
-    @cached_property
+    @property
     def schema(self) -> pa.Schema:
         """Return the Arrow schema that fits every row of every file, with the columns in the first one's order.
 
-        Raises:
-            SourceError: A file has other columns, or a column of a type that does not go with that of the first.
+        A column whose types do not go together has the first one's here; `check_types` refuses it where it is read.
         """
+        return self._unified[0]
+
+    def check_types(self, columns: Sequence[str]) -> None:
+        """Refuse columns that are of types which do not go together.
+
+        Raises:
+            SourceError: One of the columns is; the message names the file.
+        """
+        faults = self._unified[1]
+        for name in columns:
+            if name in faults:
+                raise faults[name]
+
+    @cached_property
+    def _unified(self) -> tuple[pa.Schema, dict[str, SourceError]]:
+        """The schema, and why a column has no type; a file without rows settles none."""
         import pyarrow as pa
 
-        first = self.parts[0]
-        self.check_names()
-        types = {f.name: f.type for f in first.schema}
-        for part in self.parts[1:]:
+        types: dict[str, pa.DataType] = {}
+        faults: dict[str, SourceError] = {}
+        for part in self.full:
             for found in part.schema:  # of JSON, columns may be missing
-                types[found.name] = self._type(found.name, types.get(found.name, pa.null()), found.type, part)
-        return pa.schema(types.items(), first.schema.metadata)
+                try:
+                    types[found.name] = self._type(found.name, types.get(found.name, pa.null()), found.type, part)
+                except SourceError as error:
+                    faults.setdefault(found.name, error)
+        return pa.schema(types.items(), self.full[0].schema.metadata), faults
 
-    def check_names(self) -> None:
+    @cached_property
+    def full(self) -> tuple[FileTable, ...]:
+        """The files that have rows; all of them when none has."""
+        return tuple(part for part in self.parts if part.num_rows != 0) or self.parts
+
+    def check_names(self, columns: Sequence[str] | None = None) -> None:
         """Refuse files whose columns differ in more than their order; of JSON, columns may be missing.
+
+        Args:
+            columns: Those that are needed, when others do not matter.
 
         Raises:
             SourceError: One lacks a column, has one besides, or one twice.
         """
-        first = self.parts[0]
-        for part in self.parts:
-            each_once(part.names, part.path)
-            if not isinstance(part, JsonlTable) and (said := schema_difference(first.names, part.names)):
+        first = [n for n in self.full[0].names if columns is None or n in columns]
+        for part in self.full:
+            own = [n for n in part.names if columns is None or n in columns]
+            each_once(own, part.path)
+            if not isinstance(part, JsonlTable) and (said := schema_difference(first, own)):
                 raise SourceError(f"{part.path} {said}; all files must have the same columns.")
 
     @property
     def sample(self) -> pd.DataFrame:
         """Return no rows, with columns and dtypes, those of text files as the first one begins."""
         if all(isinstance(part, ParquetTable) for part in self.parts):
-            return as_pandas(self.schema.empty_table())
-        return self.parts[0].sample
+            return sample_of(self.schema)
+        return self.full[0].sample
 
     @property
     def names(self) -> list[str]:
         """Return the names of all columns."""
-        return list(self.schema.names) if isinstance(self.parts[0], JsonlTable) else list(self.sample.columns)
+        return list(self.schema.names) if isinstance(self.parts[0], JsonlTable) else self.full[0].names
 
     @property
     def num_rows(self) -> int | None:
@@ -105,28 +131,29 @@ class FilesTable(ArrowTable):
 
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere."""
-        return any(part.holes(column) for part in self.parts)
+        return any(part.holes(column) for part in self.full)
 
     def wide(self, column: str) -> bool:
         """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
-        return any(part.wide(column) for part in self.parts)
+        return any(part.wide(column) for part in self.full)
 
     def dictionaries(self, column: str) -> Iterator[pa.Array]:
         """Return the categories of a dictionary column, piece by piece."""
-        for part in self.parts:
+        for part in self.full:
             yield from part.dictionaries(column)
 
     def arrow(
         self, columns: Sequence[str], start: int = 0, types: Mapping[str, pa.DataType] | None = None
     ) -> Iterator[pa.Table]:
         """Return the rows from `start` on in tables that end at multiples of 100,000 rows."""
+        self.check_types(columns)
         wanted = {c: (types or {}).get(c, self.schema.field(c).type) for c in columns}
         first, skipped = 0, 0
-        while first < len(self.parts) and (rows := self.parts[first].num_rows) is not None and skipped + rows <= start:
+        while first < len(self.full) and (rows := self.full[first].num_rows) is not None and skipped + rows <= start:
             first, skipped = first + 1, skipped + rows
 
         def batches() -> Iterator[pa.RecordBatch]:
-            for part in self.parts[first:]:
+            for part in self.full[first:]:
                 own = {f.name: f.type for f in part.schema}
                 other = {c: t for c, t in wanted.items() if own.get(c) != t}
                 for table in part.arrow(columns, 0, other):

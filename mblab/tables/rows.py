@@ -11,9 +11,48 @@ from typing import Protocol
 import pandas as pd
 
 from mblab.errors import SourceError, shown
-from mblab.tables.base import as_pandas, tidy_frame
+from mblab.tables.arrow import as_pandas, said
+from mblab.tables.base import tidy_frame
 
-__all__ = ["ArrowStream", "as_frame"]
+__all__ = ["ArrowStream", "as_frame", "frame_of_any", "has_unnamed_times"]
+
+ARROW_WAYS = ("__arrow_c_stream__", "__arrow_c_array__")
+
+
+def frame_of_any(value: object) -> pd.DataFrame | None:
+    """Return a frame of pandas, or of any library that speaks Arrow, as one of pandas; None when it is none.
+
+    A frame speaks Arrow that hands itself over by `__arrow_c_stream__` (pyarrow's tables and readers, Polars, DuckDB)
+    or `__arrow_c_array__` (a record batch). A reader is read to its end.
+
+    Raises:
+        SourceError: It holds what pandas cannot, or reading it fails.
+    """
+    if isinstance(value, pd.DataFrame):
+        return value
+    if isinstance(value, pd.Series | type) or not any(hasattr(value, way) for way in ARROW_WAYS):
+        return None
+    import pyarrow as pa
+
+    try:
+        if hasattr(value, "__arrow_c_stream__"):
+            reader = pa.RecordBatchReader.from_stream(value)
+        else:
+            batch = pa.record_batch(value)
+            reader = pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    except (pa.ArrowInvalid, TypeError):  # a column alone
+        return None
+    try:
+        table = reader.read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"the rows of {type(value).__name__} cannot be read: {said(error)}.") from None
+    return as_pandas(table)
+
+
+def has_unnamed_times(frame: pd.DataFrame) -> bool:
+    """Return whether the index holds times, but has no name, so that it would be dropped without a word."""
+    index = frame.index
+    return isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex) and index.name is None
 
 
 class ArrowStream(Protocol):
@@ -22,26 +61,31 @@ class ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
-def as_frame(value: object, who: str) -> pd.DataFrame:
+def as_frame(value: object, who: str, *, unnamed_times: bool = False) -> pd.DataFrame:
     """Return rows as a frame with a RangeIndex; None is no rows.
 
     Args:
-        value: DataFrame, Arrow table or record batch, list of dicts (rows), dict of equal lists (columns), dict of
+        value: DataFrame, any frame that speaks Arrow, list of dicts (rows), dict of equal lists (columns), dict of
             values of which some are single (one row, whose lists are cells), or None.
         who: Whose value it is, for the message.
+        unnamed_times: Whether an index of times without a name may be dropped, as any other without one is.
 
     Raises:
-        SourceError: It is anything else.
+        SourceError: It is anything else, or would lose an index of times.
 
     >>> as_frame([{"a": 1}, {"a": 2}], "fn")["a"].tolist()
     [1, 2]
     """
     if value is None:
         return pd.DataFrame()
-    if isinstance(value, pd.DataFrame):
-        return tidy_frame(value)
-    if type(value).__module__.startswith("pyarrow") and hasattr(value, "to_pandas") and hasattr(value, "schema"):
-        return tidy_frame(as_pandas(value))
+    frame = frame_of_any(value)
+    if frame is not None:
+        if not unnamed_times and has_unnamed_times(frame):
+            raise SourceError(
+                f"{who}() returned rows whose index holds times but has no name, so that they would be lost; give it "
+                "one, rows.rename_axis('time'), or drop it, rows.reset_index(drop=True)."
+            )
+        return tidy_frame(frame)
     rule = f"{who}() must return rows: a DataFrame, an Arrow table, a list of dicts, a dict of columns, or None"
     if isinstance(value, Mapping):
         columns = {str(name): part for name, part in value.items()}

@@ -109,7 +109,7 @@ class _Caller:
             said = " ".join(str(error).split())
             raise SourceError(f"{name}() failed with {type(error).__name__}: {said}") from error
         rows, position = self._parted(got)
-        frame = as_frame(rows, name)
+        frame = as_frame(rows, name, unnamed_times=self._source.event_time is not None)
         if len(frame):
             frame = self._in_columns(frame)
         before, self._position = self._position, position

@@ -229,6 +229,8 @@ class _Folder:
 
     def _pieces(self, name: str, row: int) -> Iterator[pd.DataFrame]:
         table = open_table(Path(name))
+        if table.num_rows == 0:  # it settles nothing
+            return
         columns = self._columns(name, table.names, may_lack=isinstance(table, JsonlTable))
         there = [c for c in columns if c in table.names]
         for rows in table.read(there, row):
@@ -323,10 +325,11 @@ class _Folder:
                 if column is not None and column not in names:
                     raise missing_column(knob, column, names)
             self._names = names
+        needed = None if source.columns is None else {*source.columns, source.time_column}
+        names, before = ([n for n in some if needed is None or n in needed] for some in (names, self._names))
         each_once(names, name)
         # asked for: names = first, as sets; where columns may be missing, names ⊆ first
-        known = names if may_lack else self._names
-        if said := schema_difference([c for c in self._names if c in known], names):
+        if said := schema_difference([c for c in before if not may_lack or c in names], names):
             raise SourceError(f"{name} {said}; all files must have the columns of the first one.")
         return list(source.columns or self._names)
 

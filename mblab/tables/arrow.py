@@ -1,0 +1,126 @@
+"""What an Arrow table is as a frame: values as they are, nested ones as lists and dicts.
+
+    Arrow table -> [arrow] -> frame
+
+Pandas' own way makes floats of whole numbers in a struct or a list that has nulls too, and fails at the notes that it
+writes itself about columns of Arrow's lists. Here a nested value is what Python has for it; a list of floats is a NumPy
+array, which holds it as it is in an eighth of the room, and a map is a list of pairs.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mblab.errors import SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["as_pandas", "is_json", "json_kind", "pandas_notes", "said"]
+
+
+def as_pandas(table: pa.Table | pa.RecordBatch, *, dates_as_times: bool = True) -> pd.DataFrame:
+    """Return an Arrow table as a frame.
+
+    Args:
+        table: The rows.
+        dates_as_times: Whether days become datetime64; else they are `datetime.date`.
+
+    Raises:
+        SourceError: A column is of a type that pandas has no counterpart for, or holds a value that Python has none
+            for.
+    """
+    import pyarrow as pa
+
+    failures = (pa.ArrowException, NotImplementedError, ValueError, OverflowError)
+    try:
+        return _frame(table, dates_as_times)
+    except failures as error:
+        for name, column in zip(table.schema.names, table.columns, strict=True):
+            try:
+                _frame(pa.table([column], names=[name]), dates_as_times)
+            except failures as own:
+                what = "hold" if not _is_nested(column.type) or not len(column) else f"hold, for {said(own)}"
+                raise SourceError(
+                    f"column {name!r} is {column.type}, which pandas cannot {what}; convert it."
+                ) from None
+        raise SourceError(f"the rows make no frame: {said(error)}.") from None
+
+
+def _frame(table: pa.Table | pa.RecordBatch, dates_as_times: bool) -> pd.DataFrame:
+    import pyarrow as pa
+
+    schema = table.schema
+    nested = [i for i, f in enumerate(schema) if _is_nested(f.type)]
+    kept = [pa.nulls(table.num_rows) if i in nested else column for i, column in enumerate(table.columns)]
+    noted = pandas_notes(schema)
+    for column in noted.get("columns", []):
+        if column["field_name"] in {schema.field(i).name for i in nested} or not _is_dtype(column["numpy_type"]):
+            column["numpy_type"] = "object"
+    plain = pa.table(kept, names=schema.names)
+    if noted:
+        plain = plain.replace_schema_metadata({b"pandas": json.dumps(noted).encode()})
+    frame: pd.DataFrame = plain.to_pandas(date_as_object=not dates_as_times)
+    places = [i for i, name in enumerate(schema.names) if name not in noted.get("index_columns", [])]
+    for i in nested:
+        cells = _cells(table.column(i))
+        frame.isetitem(places.index(i), np.fromiter(cells, dtype=object, count=len(cells)))
+    return frame
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    """Return whether cells of an Arrow type are lists or dicts."""
+    import pyarrow as pa
+
+    one_level = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if one_level and pa.types.is_floating(kind.value_type):
+        return False
+    return bool(pa.types.is_nested(kind)) or is_json(kind)
+
+
+def _cells(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Return a nested column's cells; None for a missing one."""
+    if is_json(column.type):
+        return [None if text is None else json.loads(text) for text in column.to_pylist()]
+    cells: list[Any] = column.to_pylist()
+    return cells
+
+
+def json_kind() -> pa.DataType:
+    """Return the Arrow type of JSON text that becomes lists and dicts in a frame."""
+    import pyarrow as pa
+
+    return pa.opaque(pa.string(), "json", "mblab")
+
+
+def is_json(kind: pa.DataType) -> bool:
+    """Return whether an Arrow type is that of `json_kind`."""
+    import pyarrow as pa
+
+    return isinstance(kind, pa.BaseExtensionType) and kind == json_kind()
+
+
+def pandas_notes(schema: pa.Schema) -> dict[str, Any]:
+    """Return what pandas noted of the frame that became an Arrow table; nothing where it did not, or is damaged."""
+    try:
+        noted = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
+    except ValueError:
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _is_dtype(name: str) -> bool:
+    try:
+        pd.api.types.pandas_dtype(name)
+    except (TypeError, ValueError, NotImplementedError):
+        return False
+    return True
+
+
+def said(error: Exception) -> str:
+    """Return what Arrow or the system says, as the end of a sentence without its full stop."""
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
