@@ -21,11 +21,12 @@ from typing import Any
 
 from mblab.engine.pipeline import Pipeline
 from mblab.errors import ExportError, shown
-from mblab.export.capture import Capture, Reader, Table
-from mblab.export.files import MARK, checked_target, refuse_foreign, replace_file, save_table
+from mblab.export.capture import Capture, Reader
+from mblab.export.files import MARK, checked_target, refuse_foreign, replace_files, save_table
 from mblab.export.layout import Block, call, import_lines, joined, prelude
 from mblab.export.needs import Installed, header
 from mblab.export.parts import (
+    Beside,
     Names,
     after_lab,
     interval_text,
@@ -59,14 +60,17 @@ def write_script(pipeline: Pipeline, path: str | os.PathLike[str]) -> Path:
     target = checked_target(path)
     before = target.read_text("utf-8", "replace") if target.exists() else ""
     text, files = _compose(pipeline, target)
-    for name, table in files.items():
+    for name in files:
         refuse_foreign(target.with_name(name), known=repr(name) in before)
-        replace_file(target.with_name(name), partial(save_table, table, name))
-    replace_file(target, lambda temporary: temporary.write_text(text, "utf-8", newline="\n"))
+    writes = {
+        target.with_name(name): partial(save_table, kept.table, name, as_input=kept.as_input)
+        for name, kept in files.items()
+    }
+    replace_files({**writes, target: lambda temporary: temporary.write_text(text, "utf-8", newline="\n")})
     return target
 
 
-def _compose(pipeline: Pipeline, target: Path) -> tuple[str, dict[str, Table]]:
+def _compose(pipeline: Pipeline, target: Path) -> tuple[str, dict[str, Beside]]:
     """Return the script, parsed once to be sure that it is one, and the tables to write beside it by file name."""
     installed = Installed()
     capture, steps = _read(pipeline, installed)
@@ -75,7 +79,7 @@ def _compose(pipeline: Pipeline, target: Path) -> tuple[str, dict[str, Table]]:
     settings = settings_code(pipeline.settings, names, capture)
     capture.imports[names.script] = "mblab", "script"
 
-    files: dict[str, Table] = {}
+    files: dict[str, Beside] = {}
     tables = [table_line(name, table, target, files, names, capture) for name, table in capture.tables.items()]
     given, source = source_code(pipeline, target, files, names)
     output, sinks = sinks_code(pipeline, names)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from mblab.engine.pipeline import Pipeline
 from mblab.engine.settings import Settings
 from mblab.errors import ExportError, shown
 from mblab.export.capture import MAX_TABLE_BYTES, Capture, Table, table_bytes
+from mblab.export.files import SERIES, frequency_of
 from mblab.export.layout import Block
 from mblab.export.steps import StepText
 from mblab.sinks.base import ExportableSink, Sink
@@ -24,6 +26,7 @@ from mblab.steps.step import Step
 from mblab.timing.durations import UNIT_NS
 
 __all__ = [
+    "Beside",
     "Names",
     "after_lab",
     "interval_text",
@@ -33,6 +36,8 @@ __all__ = [
     "step_block",
     "table_line",
 ]
+
+INPUT = "input"  # in the name of the file with the source's rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +55,35 @@ class Names:
     script: str
 
 
-def table_line(name: str, table: Table, target: Path, files: dict[str, Table], names: Names, capture: Capture) -> str:
-    """Note a table to be written, and return the line that loads it."""
-    file = f"{target.stem}_{name}{'.npy' if isinstance(table, np.ndarray) else '.parquet'}"
-    files[file] = table
+class Beside(NamedTuple):
+    """A table to write beside the script.
+
+    Attributes:
+        table: The table.
+        as_input: Whether it holds the source's rows.
+    """
+
+    table: Table
+    as_input: bool
+
+
+def table_line(name: str, table: Table, target: Path, files: dict[str, Beside], names: Names, capture: Capture) -> str:
+    """Note a table to be written, and return what loads it."""
+    own = f"{name}_" if name == INPUT else name
+    file = f"{target.stem}_{own}{'.npy' if isinstance(table, np.ndarray) else '.parquet'}"
+    files[file] = Beside(table, as_input=False)
     path = f"{names.script}.beside(__file__, {file!r})"
     if isinstance(table, np.ndarray):
         return f"{name} = {capture.module('numpy')}.load({path})"
-    load = f"{capture.module('pandas')}.read_parquet({path})"
-    return (
-        f"{name} = {load}" if isinstance(table, pd.DataFrame) else f"{name} = {load}['values'].rename({table.name!r})"
-    )
+    load = f"{name} = {capture.module('pandas')}.read_parquet({path})"
+    if isinstance(table, pd.Series):
+        title = capture.expression(table.name, {}, f"the name of the series {name!r}")
+        load += f"[{SERIES!r}].rename({title})"
+    frequency = frequency_of(table)
+    return load if frequency is None else f"{load}\n{name}.index.freq = {frequency!r}"
 
 
-def source_code(pipeline: Pipeline, target: Path, files: dict[str, Table], names: Names) -> tuple[list[str], str]:
+def source_code(pipeline: Pipeline, target: Path, files: dict[str, Beside], names: Names) -> tuple[list[str], str]:
     """Return the argument that says where rows are read from, if any, and the expression that makes the source."""
     source = pipeline.source
     if not isinstance(source, Exportable):
@@ -77,8 +97,8 @@ def source_code(pipeline: Pipeline, target: Path, files: dict[str, Table], names
     elif frame is not None and table_bytes(frame) > MAX_TABLE_BYTES:
         given = ["input=None"]
     elif frame is not None:
-        file = f"{target.stem}_input.parquet"
-        files[file] = frame.reset_index(drop=True)
+        file = f"{target.stem}_{INPUT}.parquet"
+        files[file] = Beside(frame.reset_index(drop=True), as_input=True)
         given = [f"input={names.script}.beside(__file__, {file!r})"]
     return given, str(source.code(f"{names.options}.input"))
 

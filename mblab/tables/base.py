@@ -369,7 +369,8 @@ def _dtypes_of(schema: bytes) -> tuple[dict[str, Dtype], dict[str, Dtype]]:
 
     read = pa.ipc.read_schema(pa.py_buffer(schema))
     full, holed = read.empty_table(), pa.table([pa.nulls(1, f.type) for f in read], schema=read)
-    return _dtypes_in(full), _dtypes_in(holed)
+    with np.errstate(invalid="ignore"):  # pandas makes whole numbers of the null ends of an interval
+        return _dtypes_in(full), _dtypes_in(holed)
 
 
 def _dtypes_in(table: pa.Table) -> dict[str, Dtype]:
