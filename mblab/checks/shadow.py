@@ -84,11 +84,11 @@ class Shadow:
         self._cells_held = 0
         self._engine: Engine | None = None
         self._runner: StepsRunner | None = None
-        listeners.watch(self._watch)
+        listeners.watch(self)
 
     def stop(self) -> None:
         """End it; what it found stays readable."""
-        self._listeners.unwatch(self._watch)
+        self._listeners.unwatch(self)
         self._engine = self._runner = None
 
     def adopt(self) -> None:
@@ -133,12 +133,20 @@ class Shadow:
 
     # -- in the run's thread ----------------------------------------------------------------------------------------
 
-    def _watch(self, engine: Engine, record: BatchRecord) -> None:
+    def __call__(self, engine: Engine, record: BatchRecord) -> None:
+        """Take a batch's record, in the run's thread."""
         try:
             self._look(engine, record)
         except Exception:
             logger.exception("the shadow of %s failed on batch %d and was stopped", self.name, record.batch_id)
             self.stop()
+
+    def rests(self, engine: Engine) -> bool:  # noqa: ARG002
+        """Return whether batches without rows change nothing: always, for they are not compared."""
+        return True
+
+    def slept(self, engine: Engine, last: BatchRecord) -> None:
+        """Take the last of many batches without rows."""
 
     def _look(self, engine: Engine, record: BatchRecord) -> None:
         batch = engine.history.find(record.batch_id)

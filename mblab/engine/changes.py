@@ -73,6 +73,12 @@ class Changes:
         with self._lock:
             return bool(self.pending) and self.pending[0][0] < start_ns
 
+    @property
+    def next_ns(self) -> int | None:
+        """When the oldest was asked for, None without any."""
+        with self._lock:
+            return self.pending[0][0] if self.pending else None
+
     def jump(self, to_ns: int) -> bool:
         """Move the clock on to a start at once, or return False: a change was accepted before it, and acts on it.
 

@@ -425,6 +425,17 @@ class Driver:
                 self._steps -= self._steps > 0
                 if self._steps == 0:
                     self.clock.freeze()
+        elif record.status == "empty" and self.clock.virtual:
+            self._pass_silence(listeners)
+
+    def _pass_silence(self, listeners: Listeners | None) -> None:
+        """Pass over the batches without rows that follow one, where nobody wants to hear of each."""
+        engine = self.engine
+        if self._stop or self._paused or logger.isEnabledFor(logging.DEBUG):
+            return
+        last = engine.pass_silence() if listeners is None or listeners.rest(engine) else None
+        if last is not None and listeners is not None:
+            listeners.slept(engine, last)
 
     def _take_in_hand(self) -> bool:
         """Begin with a batch of step(), or return False: the stepping has been ended meanwhile."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from mblab.engine.backlog import Backlog
 from mblab.engine.batch import Planned, Prepared, Try
@@ -41,6 +42,8 @@ from mblab.timing.times import LATEST_NS, Times, out_of_reach
 
 __all__ = ["Engine"]
 
+FEW_BATCHES: Final = 100  # without rows, which are run as fast as they are passed over
+
 
 class Engine:
     """The state machine of one run.
@@ -50,6 +53,8 @@ class Engine:
         clock: Read for end times, never waited on.
         run_id: 12 hex digits.
         note: Called with every record.
+        note_alike: Called with the record of the first of many batches without rows, one an interval, and with how many
+            they are; None lets every batch be noted by itself.
         output: The sink the run itself reads its output from.
         current: The settings that changes move, where somebody else shows them; None makes its own of the pipeline's.
         duration_ns: Batches whose start (`queue`: grid point) is later are not run; None runs until all is taken.
@@ -66,6 +71,7 @@ class Engine:
         *,
         run_id: str,
         note: Callable[[BatchRecord], None],
+        note_alike: Callable[[BatchRecord, int], None] | None = None,
         output: Sink,
         current: CurrentSettings | None = None,
         duration_ns: int | None = None,
@@ -86,7 +92,7 @@ class Engine:
         self.changes = Changes(CurrentSettings(settings) if current is None else current, clock, controls)
         self.timetable = Timetable(settings.interval_ns, settings.policy)
         self._cap = settings.max_rows_per_batch  # of the next batch, as interval and policy are in the timetable
-        self._note = note
+        self._note, self._note_alike = note, note_alike
         self._cost = cost
         self._batch_id = 0
         self._planned: Planned | None = None
@@ -186,8 +192,7 @@ class Engine:
         planned, pipeline = self._planned or self._plan(now_ns), self.pipeline
         if planned is None:
             return None
-        empty = not len(planned.cut.arrival_ns)
-        if empty and not (pipeline.settings.run_empty and pipeline.steps and self.feed.columns_known):
+        if not len(planned.cut.arrival_ns) and not self._runs_empty(pipeline):
             end = planned.trigger.start_ns
             return self._commit(record_of(
                 planned, "empty", end, version=pipeline.version, waiting_rows=self.feed.arrived(end),
@@ -207,6 +212,37 @@ class Engine:
             planned.attempts -= 1
             raise
         return self._finish(planned, pipeline, prepared, tried)
+
+    def _runs_empty(self, pipeline: Pipeline) -> bool:
+        """Return whether the steps are called for a batch without rows."""
+        return bool(pipeline.settings.run_empty and pipeline.steps and self.feed.columns_known)
+
+    def pass_silence(self) -> BatchRecord | None:
+        """Commit, after a batch without rows, all that follow it before a row arrives or a knob moves, as if run.
+
+        The clock moves on to the last of them, whose record is returned; None where they are few, or must be run one by
+        one.
+        """
+        feed, timetable, pipeline = self.feed, self.timetable, self.pipeline
+        arrives, moves = feed.next_ns, self.changes.next_ns
+        if self._note_alike is None or self._planned is not None or self._runs_empty(pipeline):
+            return None
+        if arrives is None and (self.duration_ns is None or not feed.drained):
+            return None
+        upto = min(each for each in (arrives, moves, self.duration_ns, LATEST_NS) if each is not None)
+        count, trigger = timetable.on_time(upto), timetable.peek()
+        last_ns = trigger.due_ns + (count - 1) * trigger.interval_ns
+        if count < FEW_BATCHES or not self.changes.jump(last_ns):
+            return None
+        first = record_of(
+            Planned(self._batch_id, trigger, feed.take(0), policy=timetable.policy, cap=self._cap), "empty",
+            trigger.start_ns, version=pipeline.version,
+        )  # fmt: skip
+        timetable.passed(count)
+        self._batch_id += count
+        self.last_end_ns = last_ns
+        self._note_alike(first, count)
+        return first._replace(batch_id=first.batch_id + count - 1, due_ns=last_ns, start_ns=last_ns, end_ns=last_ns)
 
     def _plan(self, now_ns: int) -> Planned | None:
         """PLAN: cut the rows that belong to the next batch; None when it is not due yet."""

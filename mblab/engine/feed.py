@@ -205,6 +205,11 @@ class Feed:
         return count
 
     @property
+    def next_ns(self) -> int | None:
+        """Arrival of the oldest row that is decoded and untaken, or None."""
+        return int(self._held[0].arrival_ns[self._held[0].taken]) if self._held else None
+
+    @property
     def columns_known(self) -> bool:
         """Whether any block was decoded, so that it is known what columns rows have."""
         return self._empty is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, Protocol
 
 from mblab.engine.engine import Engine
 from mblab.engine.records import BatchRecord
@@ -18,9 +18,24 @@ from mblab.errors import SettingTypeError, shown
 
 __all__ = ["Listeners", "Row", "Watcher"]
 
-Watcher = Callable[[Engine, BatchRecord], None]
 Row = dict[str, Any]  # of `run.batches`
 logger = logging.getLogger("mblab")
+
+
+class Watcher(Protocol):
+    """Something of the lab's own that hears of every batch."""
+
+    def __call__(self, engine: Engine, record: BatchRecord) -> None:
+        """Take a batch's record."""
+        ...
+
+    def rests(self, engine: Engine) -> bool:
+        """Return whether more batches like the last one, without rows and an interval later, would change nothing."""
+        ...
+
+    def slept(self, engine: Engine, last: BatchRecord) -> None:
+        """Take the last of many such batches, of which it was not told."""
+        ...
 
 
 class Listeners:
@@ -50,6 +65,15 @@ class Listeners:
     def unwatch(self, watcher: Watcher) -> None:
         """Stop calling it."""
         self._watchers = tuple(w for w in self._watchers if w != watcher)
+
+    def rest(self, engine: Engine) -> bool:
+        """Return whether nobody need hear of the batches without rows that follow one."""
+        return not self._functions and all(watcher.rests(engine) for watcher in self._watchers)
+
+    def slept(self, engine: Engine, last: BatchRecord) -> None:
+        """Tell of the last of many batches without rows that nobody heard of."""
+        for watcher in self._watchers:
+            watcher.slept(engine, last)
 
     def call(self, engine: Engine, record: BatchRecord, progress: Callable[[], Row | None]) -> None:
         """Call everyone.

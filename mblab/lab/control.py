@@ -341,6 +341,7 @@ class Control:
             clock,
             run_id=secrets.token_hex(6),
             note=log.note,
+            note_alike=log.note_alike,
             output=output,
             current=None if listeners is None else self._current,
             duration_ns=request.length_ns,

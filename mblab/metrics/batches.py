@@ -21,7 +21,7 @@ from mblab.metrics.quantiles import Floats, Ints, batch_quantiles
 from mblab.metrics.waits import Rows, rows_of
 from mblab.timing.durations import NS
 
-__all__ = ["BATCH_COLUMNS", "COLUMNS", "Chunk", "Columns", "batch_frame", "chunk_of"]
+__all__ = ["BATCH_COLUMNS", "COLUMNS", "Chunk", "Columns", "batch_frame", "chunk_alike", "chunk_of"]
 
 Columns = dict[str, npt.NDArray[Any]]  # of `run.batches`, by name
 INTEGERS: Final = tuple(c.field for c in STAMPED if c.kind in ("whole", "seconds"))
@@ -135,6 +135,24 @@ def chunk_of(records: Sequence[BatchRecord], previous_start_ns: int) -> Chunk:
             columns |= {each.column.name: each.of(stamps) for each in DERIVED.get(stamped.name, ())}
             columns[stamped.name] = _stamped(stamped, records, stamps)
     return Chunk(columns, stamps.rows)
+
+
+def chunk_alike(first: BatchRecord, count: int, held: int, previous_start_ns: int) -> Chunk:
+    """Return the newest of many batches without rows, each an interval after the one before and at no cost.
+
+    Args:
+        first: Record of the first of all.
+        count: How many they are.
+        held: How many of the newest are in the chunk.
+        previous_start_ns: Start of the batch before them.
+    """
+    one = chunk_of([first], previous_start_ns)
+    columns: Columns = {name: np.broadcast_to(values, held) for name, values in one.columns.items()}
+    number = np.arange(count - held, count)
+    columns["batch_id"] = first.batch_id + number
+    for name, ns in (("due_s", first.due_ns), ("start_s", first.start_ns), ("end_s", first.end_ns)):
+        columns[name] = (ns + number * first.interval_ns) / NS
+    return Chunk(columns, one.rows)
 
 
 def _stamped(column: Column, records: Sequence[BatchRecord], stamps: _Stamps) -> npt.NDArray[Any]:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from mblab.engine import forks
 from mblab.engine.records import BatchRecord
-from mblab.metrics.batches import BATCH_COLUMNS, Chunk, Columns, batch_frame, chunk_of
+from mblab.metrics.batches import BATCH_COLUMNS, Chunk, Columns, batch_frame, chunk_alike, chunk_of
 from mblab.metrics.quantiles import Floats, Ints, LogBuckets
 from mblab.metrics.summary import Totals
 from mblab.metrics.waits import Rows
@@ -95,11 +95,29 @@ class RunLog:
             if len(self._fresh) >= CHUNK_BATCHES or self._fresh_rows >= CHUNK_ROWS:
                 self._settle()
 
+    def note_alike(self, first: BatchRecord, count: int) -> None:
+        """Take the records of many batches without rows, each an interval after the one before, of which none cost.
+
+        Args:
+            first: The first of them; it is not the first of the run.
+            count: How many they are; only the newest are held.
+        """
+        with self._lock:
+            if self._fresh:
+                self._settle()
+            chunk = chunk_alike(first, count, min(count, self._limit), self._last_start_ns)
+            self._last_start_ns = first.start_ns + (count - 1) * first.interval_ns
+            self._totals.add_alike(count, first.interval_ns / NS)
+            self._keep(chunk)
+
     def _settle(self) -> None:
         chunk = chunk_of(self._fresh, self._last_start_ns)
         self._last_start_ns = self._fresh[-1].start_ns
         self._fresh, self._fresh_rows = [], 0
         self._totals.add(chunk.columns)
+        self._keep(chunk)
+
+    def _keep(self, chunk: Chunk) -> None:
         self._chunks.append(chunk)
         self._batches += len(chunk)
         self._rows += chunk.row_count

@@ -59,6 +59,12 @@ class Totals:
                 self.staleness_max_s = float(np.fmax(self.staleness_max_s, gaps.max()))
             self.last_delivery_s = float(ends[-1])
 
+    def add_alike(self, count: int, interval_s: float) -> None:
+        """Add some batches without rows, which cost nothing."""
+        self.batches += count
+        self.empty += count
+        self.interval_sum_s += count * interval_s
+
 
 def _theil_sen(x: Floats, y: Floats, most: int = 300) -> float:
     """Return the median of the slopes between all pairs of points (Theil 1950, Sen 1968), of evenly chosen points."""

@@ -184,6 +184,18 @@ class Timetable:
             self._floor = due if every else start
         self._due, self._start, self._end, self._next = due, start, end_ns, None
 
+    def on_time(self, upto_ns: int) -> int:
+        """Return how many batches, from the next one on, start on the grid up to a time, if none of them takes any."""
+        due, start, interval, _, _ = self.peek()
+        return 0 if self._kept or start > due else max(0, (upto_ns - due) // interval + 1)
+
+    def passed(self, count: int) -> None:
+        """Note that so many batches have run on time and taken none; see `on_time`."""
+        last = self.peek().due_ns + (count - 1) * self.interval_ns
+        self._batches += count
+        self._origin = self._floor = self._due = self._start = self._end = last
+        self._next = None
+
     @property
     def missed(self) -> int:
         """How many points of the grid up to the start of the last batch got no batch of their own."""

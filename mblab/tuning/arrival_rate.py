@@ -17,6 +17,7 @@ __all__ = ["RateWatch"]
 
 MEMORY_NS: Final = 60 * NS
 WINDOWS: Final = 64
+LEAST: Final = 1e-9  # rows a second, where there are none: their logarithm is taken
 FEW_BURSTS: Final = 3  # by which their level is known
 
 
@@ -83,12 +84,19 @@ class RateWatch:
 
         Then they are over. Bursts of very different heights have no level of their own, so nothing is new beside them.
         """
-        bursts, calms = [rate for _, rate in self._ups][:-1], [*self._calms][:-1]
-        if len(bursts) < FEW_BURSTS:
+        if len(self._ups) <= FEW_BURSTS:
             return False
-        off = [abs(math.log(self.rate) - np.log(level).mean()) for level in (bursts, calms)]
-        usual = [max(0.25, 4 * float(np.log(level).std())) for level in (bursts, calms)]
+        bursts, calms = [rate for _, rate in self._ups][:-1], [*self._calms][:-1]
+        now, *levels = (np.log(np.maximum(rates, LEAST)) for rates in (self.rate, bursts, calms))
+        off = [abs(now - level.mean()) for level in levels]
+        usual = [max(0.25, 4 * float(level.std())) for level in levels]
         return bool(off[0] > usual[0] and off[1] > usual[1])
+
+    def is_silent(self, now_ns: int) -> bool:
+        """Return whether more windows of the same length without rows would leave all as it is."""
+        windows = self._windows
+        alike = len(windows) == WINDOWS and windows.count(windows[0]) == WINDOWS and windows[0][0] == 0
+        return alike and not self._settling and not self._odd and self.planned(now_ns) == 0
 
     def planned(self, now_ns: int) -> float:
         """Return the rate to plan for: the present one, or that of bursts which keep coming back."""

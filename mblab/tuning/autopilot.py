@@ -131,7 +131,7 @@ class Autopilot:
         """Take a batch's record; it follows the first run that it is called with, and ignores those of other runs."""
         if self._engine is None:
             self._engine = weakref.ref(engine)
-        if engine is not self._engine() or record.status == "failed":
+        if not self._follows(engine) or record.status == "failed":
             return
         arrived = record.num_input_rows + record.backlog_rows - self._backlog
         self._watch.note(arrived, (record.start_ns - self._start_ns) / NS, record.start_ns)
@@ -143,6 +143,18 @@ class Autopilot:
             self.model = drifted.model
             reasons.append(drifted.reason)
         self._consider(engine, record, reasons, forced=drifted is not None)
+
+    def rests(self, engine: Engine) -> bool:
+        """Return whether more batches without rows change nothing: it is used to them, or follows another run."""
+        return not self._follows(engine) or self._watch.is_silent(self._start_ns)
+
+    def slept(self, engine: Engine, last: BatchRecord) -> None:
+        """Take the last of many batches without rows."""
+        if self._follows(engine):
+            self._start_ns = last.start_ns
+
+    def _follows(self, engine: Engine) -> bool:
+        return self._engine is not None and engine is self._engine()
 
     def _consider(self, engine: Engine, record: BatchRecord, reasons: list[str], *, forced: bool) -> None:
         rate, now = self._watch.planned(record.end_ns), record.end_ns
