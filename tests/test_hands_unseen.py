@@ -228,6 +228,59 @@ def dawdles(frame, event, argument):
         time.sleep(0.1)
 
 
+def test_a_run_that_is_being_stopped_says_so_until_it_is():
+    """Also when somebody asks for a step meanwhile."""
+    begun, go = threading.Event(), threading.Event()
+    lab = Lab(rows_at(np.arange(100) / 100), interval="20ms", name="unseen")
+    lab.batch(lambda batch: (begun.set(), go.wait(30), batch)[-1])
+    run = lab.start()
+    assert begun.wait(30)
+    hands = [threading.Thread(target=hand) for hand in (lab.stop, lambda: lab.step(1))]
+    hands[0].start()
+    while run.status != "stopping":
+        time.sleep(0.001)
+    hands[1].start()
+    time.sleep(0.1)
+    said = run.status
+    go.set()
+    for hand in hands:
+        hand.join(30)
+
+    assert (said, run.status) == ("stopping", "stopped")
+
+
+def test_what_ends_a_background_run_that_is_no_error_of_mblab_s_is_its_error():
+    """A step may leave by sys.exit; nobody waits there to get it."""
+    lab = Lab(rows_at([0.01]), interval="20ms", name="unseen")
+    lab.batch(lambda batch: sys.exit("enough"))
+    run = lab.start(clock="virtual")
+
+    assert run.wait(30)
+    assert run.status == "stopped"
+    assert isinstance(run.error, SystemExit)
+
+
+def test_a_drained_run_of_given_length_goes_on_after_a_pause():
+    """It still waits for its end."""
+    lab = same_on(rows_at([0.01]), interval="20ms")
+    run = lab.start("600ms")
+    while not len(run.output):
+        time.sleep(0.001)
+    lab.pause()
+    lab.resume()
+
+    assert run.wait(30)
+    assert run.status == "finished"
+
+
+def test_what_is_remembered_is_weighed_in_an_empty_batch_too():
+    """The first batch of a run is, whatever it holds."""
+    run = same_on(rows_at([1.5]), interval="1s").run(clock="virtual", cost=0)
+
+    assert run.batches.status.tolist() == ["empty", "ok"]
+    assert run.batches.state_bytes.notna().tolist() == [True, False]
+
+
 def test_after_wait_no_thread_of_the_run_is_alive():
     """Also not for a moment: what a script does next may be to fork."""
     lab = same_on(rows_at([0.001]), interval="1ms")

@@ -208,9 +208,6 @@ class Engine:
         except Exception as error:
             self._fail(planned, pipeline, tried, error)
             raise
-        except BaseException:  # it was aborted, not tried
-            planned.attempts -= 1
-            raise
         return self._finish(planned, pipeline, prepared, tried)
 
     def _runs_empty(self, pipeline: Pipeline) -> bool:
