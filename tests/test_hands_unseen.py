@@ -19,8 +19,9 @@ import pytest
 import mblab
 from mblab import BatchError, Lab, SinkError
 from mblab.sinks import Delivery, csv, parquet
+from mblab.sources.base import Block
 from mblab.support import files
-from mblab.testing import ListSink, rows_at
+from mblab.testing import ListSink, RowsAt, rows_at
 
 # -- a batch that is tried again --------------------------------------------------------------------------------------
 
@@ -279,6 +280,28 @@ def test_what_is_remembered_is_weighed_in_an_empty_batch_too():
 
     assert run.batches.status.tolist() == ["empty", "ok"]
     assert run.batches.state_bytes.notna().tolist() == [True, False]
+
+
+class Pieces(RowsAt):
+    """Rows that come in blocks of one, as those of many small files do."""
+
+    def open(self, position=None):
+        (block,) = super().open(position)
+        for first in range(len(block.rows)):
+            part = slice(first, first + 1)
+            yield Block(block.rows.iloc[part].reset_index(drop=True), block.arrival_ns[part], {"row": first})
+
+
+@pytest.mark.parametrize("cap", [None, 3, 5])
+def test_a_batch_takes_its_rows_out_of_all_blocks_that_hold_some(cap):
+    """However the source comes in pieces, what arrived before the trigger is in."""
+    whole = rows_at(np.arange(40) / 40, v=np.arange(40))
+    pieces = Pieces(whole._arrival_ns, whole._rows)
+    knobs = {"interval": "500ms", "max_rows_per_batch": cap}
+    runs = [same_on(source, **knobs).run(clock="virtual", cost=0) for source in (whole, pieces)]
+
+    pd.testing.assert_frame_equal(runs[0].output, runs[1].output)
+    assert runs[0].batches.num_input_rows.tolist() == runs[1].batches.num_input_rows.tolist()
 
 
 def test_after_wait_no_thread_of_the_run_is_alive():
