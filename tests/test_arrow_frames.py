@@ -294,6 +294,49 @@ def test_a_saved_run_with_nested_values_is_loaded_again(kind, tmp_path):
     assert mblab.load_run(tmp_path / "kept").output["v"].tolist() == cells
 
 
+DEEP = {
+    **NESTED,
+    "maps of lists": ([[("a", [1, None])], None, [("b", [])]], pa.map_(pa.string(), pa.list_(pa.int64()))),
+    "lists of maps": ([[[("a", 1)], None], [], None], pa.list_(pa.map_(pa.string(), pa.int64()))),
+    "maps in structs": (
+        [{"m": [("a", True)]}, {"m": None}, None],
+        pa.struct([("m", pa.map_(pa.string(), pa.bool_()))]),
+    ),
+    "maps of structs": ([[("a", {"b": 1})], [], None], pa.map_(pa.string(), pa.struct([("b", pa.int64())]))),
+}
+
+
+@pytest.mark.parametrize("way", ["parquet", "record"])
+@pytest.mark.parametrize("kind", DEEP)
+def test_nested_values_are_written_as_they_are_read(kind, way, tmp_path):
+    """Impala's and Spark's maps too, however deep: a list of pairs is a map again."""
+    cells, arrow = DEEP[kind]
+    pq.write_table(pa.table({"t": [1, 2, 3], "v": pa.array(cells, arrow)}), tmp_path / "rows.parquet")
+    source = replay(tmp_path / "rows.parquet", arrival="t")
+    path = tmp_path / "out" / "*.parquet"
+    if way == "record":
+        path = mblab.record(source, tmp_path / "kept.parquet")
+    else:
+        lab = Lab(source, interval="9s", name="x")
+        lab.batch(lambda batch: batch, name="same")
+        lab.to(mblab.sinks.parquet(path.parent))
+        lab.run(clock="virtual", cost=0)
+
+    assert first(replay(path, rate=1))["v"].tolist() == cells
+
+
+@pytest.mark.parametrize("cells", [[[], [("a", 1)]], [[("a", 1)], []], [[], [1]], [{"a": None}, {"a": 1}]], ids=str)
+def test_a_batch_of_empty_cells_settles_no_type(cells, tmp_path):
+    """What is empty in one batch may be a list or a map in another."""
+    rows = pd.DataFrame({"t": [1, 5], "v": cells})
+    lab = Lab(replay(rows, arrival="t"), interval="1s", name="empty")
+    lab.batch(lambda batch: batch, name="same")
+    lab.to(mblab.sinks.parquet(tmp_path / "out"))
+    lab.run(clock="virtual", cost=0)
+
+    assert first(replay(tmp_path / "out" / "*.parquet", rate=1))["v"].tolist() == cells
+
+
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from mblab.sources.live.base import Live
 from mblab.sources.recording import ARRIVAL, MARK, recording_in
 from mblab.support.arguments import user_path
 from mblab.support.files import make_beside, move_into_place
+from mblab.tables.arrow import as_arrow
 from mblab.tables.base import DECODE_ROWS, each_once
 from mblab.timing.clock import WallClock
 from mblab.timing.durations import NS, Duration, duration_ns, format_s
@@ -177,7 +178,7 @@ class _Writer:
         if ARRIVAL in rows.columns:
             raise _Unwritable(f"column {ARRIVAL!r} is what a recording notes arrivals in; rename it.")
         try:
-            table = pa.Table.from_pandas(rows, preserve_index=False)
+            table = as_arrow(rows)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             said = "; ".join(str(part).rstrip(".") for part in error.args)
             raise _Unwritable(

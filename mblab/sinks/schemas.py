@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mblab.errors import SinkError
+from mblab.tables.arrow import as_arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +28,7 @@ def arrow_table(rows: pd.DataFrame, path: Path, batch_id: int) -> pa.Table:
     import pyarrow as pa
 
     try:
-        table = pa.Table.from_pandas(rows, preserve_index=False)
+        table = as_arrow(rows)
     except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
         name, reason = _culprit(rows) or ("", first_line(error))
         raise SinkError(
@@ -52,7 +53,7 @@ def _culprit(rows: pd.DataFrame) -> tuple[str, str] | None:
 
     for name, column in rows.items():
         try:
-            pa.Array.from_pandas(column)
+            as_arrow(column.to_frame())
         except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
             return str(name), first_line(error)
     return None
@@ -69,6 +70,9 @@ def merged_schema(pinned: pa.Schema | None, table: pa.Table, path: Path, batch_i
         try:
             fields.append(pa.unify_schemas([pa.schema([old]), pa.schema([new])]).field(0))
         except pa.ArrowTypeError:
+            if _is_empty_list(old.type) and pa.types.is_map(new.type):
+                fields.append(new)
+                continue
             if not _is_same_kind(old.type, new.type):
                 raise _misfit(path, old.name, old.type, new.type, batch_id, "") from None
             fields.append(old)
@@ -104,6 +108,8 @@ def _cast_column(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray 
 
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), kind)
+    if _is_empty_list(column.type) and pa.types.is_map(kind):
+        return pa.array(column.to_pylist(), kind)
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     made = whole.cast(kind)
     _refuse_changes(whole, made)
@@ -137,6 +143,13 @@ def _refuse_changes(values: pa.Array, made: pa.Array) -> None:
         at = pc.index(same, value=False).as_py()
         if at >= 0:
             raise pa.ArrowInvalid(f"{values[at].as_py()} would become {made[at].as_py()}")
+
+
+def _is_empty_list(kind: pa.DataType) -> bool:
+    """Return whether a type is that of lists without a value, which could be maps."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) and pa.types.is_null(kind.value_type))
 
 
 def _misfit(path: Path, name: str, old: pa.DataType, new: pa.DataType, batch_id: int, reason: str) -> SinkError:
@@ -174,6 +187,8 @@ def _is_same_kind(old: pa.DataType, new: pa.DataType) -> bool:
     import pyarrow as pa
 
     t = pa.types
+    if t.is_map(old) and _is_empty_list(new):
+        return True
     if t.is_list(old) and t.is_list(new):
         return _is_same_kind(old.value_type, new.value_type)
     if t.is_struct(old) and t.is_struct(new):

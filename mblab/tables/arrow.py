@@ -1,6 +1,6 @@
 """What an Arrow table is as a frame: values as they are, nested ones as lists and dicts.
 
-    Arrow table -> [arrow] -> frame
+    Arrow table -> [arrow] -> frame -> [arrow] -> Arrow table
 
 Pandas' own way makes floats of whole numbers in a struct or a list that has nulls too, and fails at the notes that it
 writes itself about columns of Arrow's lists. Here a nested value is what Python has for it; a list of floats is a NumPy
@@ -18,9 +18,11 @@ import pandas as pd
 from mblab.errors import SourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
 
-__all__ = ["as_pandas", "is_json", "json_kind", "pandas_notes", "said"]
+__all__ = ["as_arrow", "as_pandas", "is_json", "json_kind", "pandas_notes", "said"]
 
 
 def as_pandas(table: pa.Table | pa.RecordBatch, *, dates_as_times: bool = True) -> pd.DataFrame:
@@ -49,6 +51,57 @@ def as_pandas(table: pa.Table | pa.RecordBatch, *, dates_as_times: bool = True) 
                     f"column {name!r} is {column.type}, which pandas cannot {what}; convert it."
                 ) from None
         raise SourceError(f"the rows make no frame: {said(error)}.") from None
+
+
+def as_arrow(rows: pd.DataFrame) -> pa.Table:
+    """Return a frame as an Arrow table without its index; lists of pairs that begin with texts are maps.
+
+    Raises:
+        ArrowException: A column holds what no one type of Arrow's holds.
+    """
+    import pyarrow as pa
+
+    maps: dict[Any, pa.Array] = {}
+    for name, column in rows.items():
+        cells: list[Any] = column.tolist() if column.dtype == object else []
+        if any(_holds_pairs(cell) for cell in cells):
+            maps[name] = pa.array(cells, _kind_of(cells))
+    if not maps:
+        return pa.Table.from_pandas(rows, preserve_index=False)
+    plain = rows.copy(deep=False)
+    for name in maps:
+        plain[name] = None
+    table = pa.Table.from_pandas(plain, preserve_index=False)
+    for name, values in maps.items():
+        table = table.set_column(rows.columns.get_loc(name), str(name), values)
+    return table
+
+
+def _holds_pairs(cell: Any) -> bool:
+    """Return whether a cell is a list of pairs that begin with texts, or has one in it."""
+    if isinstance(cell, dict):
+        return any(map(_holds_pairs, cell.values()))
+    return isinstance(cell, list) and (_are_pairs(cell) or any(map(_holds_pairs, cell)))
+
+
+def _are_pairs(cell: list[Any]) -> bool:
+    return bool(cell) and all(isinstance(v, tuple) and len(v) == 2 and isinstance(v[0], str) for v in cell)
+
+
+def _kind_of(cells: Iterable[Any]) -> pa.DataType:
+    """Return the Arrow type of nested cells, with maps for lists of pairs."""
+    import pyarrow as pa
+
+    values = [cell for cell in cells if cell is not None]
+    if values and all(isinstance(v, dict) for v in values):
+        names = dict.fromkeys(name for v in values for name in v)
+        return pa.struct([(name, _kind_of(v.get(name) for v in values)) for name in names])
+    if values and all(isinstance(v, list) for v in values):
+        inner = [part for v in values for part in v]
+        if inner and all(_are_pairs(v) for v in values if v):
+            return pa.map_(pa.string(), _kind_of(item for _, item in inner))
+        return pa.list_(_kind_of(inner))
+    return pa.array(values, from_pandas=True).type
 
 
 def _frame(table: pa.Table | pa.RecordBatch, dates_as_times: bool) -> pd.DataFrame:
