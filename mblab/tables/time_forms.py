@@ -47,6 +47,7 @@ LOOKS: Final = {
     "Z": r"[A-Z]{3,4}",
     **dict.fromkeys("abABp", r"[^\W\d_]+"),
 }
+OFFSET: Final = re.compile(r"(?:Z|:\d\d[+-]\d\d:?\d\d)$")
 CLOCK: Final = re.compile(r"\d{1,3}:\d\d(:\d\d(\.\d+)?)?")
 
 
@@ -66,10 +67,11 @@ def parsing_line(column: pd.Series) -> str | None:
     begun = it
     if texts.head(TRIED).str.contains(APART, regex=False).all():
         texts, begun = texts.str.split(APART).str[0], f"{it}.str.split({APART!r}).str[0]"
-    forms = strptime_forms(texts)
+    forms = strptime_forms(texts) or [form for form in ("ISO8601",) if _fits(texts, form)]
     if not forms:
         return None
-    line = f"{it} = pd.to_datetime({begun}, format={forms[0]!r})"
+    zone = ", utc=True" if "%z" in forms[0] or (forms[0] == "ISO8601" and texts.str.contains(OFFSET).any()) else ""
+    line = f"{it} = pd.to_datetime({begun}, format={forms[0]!r}{zone})"
     if len(forms) == 1:
         return line
     first = {"%d": "day", "%m": "month", "%y": "year"}.get(forms[0][:2], "day")
@@ -116,4 +118,6 @@ def _shape(form: str) -> re.Pattern[str]:
 
 
 def _fits(texts: pd.Series, form: str) -> bool:
-    return bool(pd.to_datetime(texts, format=form, errors="coerce", utc="%z" in form.lower()).notna().all())
+    return bool(
+        pd.to_datetime(texts, format=form, errors="coerce", utc=form == "ISO8601" or "%z" in form.lower()).notna().all()
+    )
