@@ -26,6 +26,7 @@ from mblab.sources.recording import Recording, recording_in
 from mblab.support.arguments import column_name, column_names, flag, number, one_of, plain, user_path, whole
 from mblab.tables.base import ArrowTable, FrameTable, Table, each_once, tidy_frame
 from mblab.tables.files import ENDINGS, FilesTable, open_path
+from mblab.tables.flat import flat_frame
 from mblab.tables.parquet import ParquetTable
 from mblab.tables.rows import frame_of_any, has_unnamed_times
 from mblab.tables.sorting import SortedTable
@@ -66,6 +67,7 @@ class Replay(Modifiable):
         sort: Whether the rows were, or a file will be, put in order of arrival.
         tz: Where naive arrival times were taken; None means UTC.
         unit: What numeric arrival times count in.
+        flatten: Whether what stands in objects are columns, such as `device.id`.
     """
 
     data: Path | pd.DataFrame = field(compare=False)
@@ -79,12 +81,15 @@ class Replay(Modifiable):
     sort: bool = False
     tz: str | None = None
     unit: str = "s"
+    flatten: bool = False
     recording: Recording | None = field(init=False, compare=False)
     table: Table = field(init=False, compare=False)
     same: object = field(init=False)  # two replays are equal when they read the same file, or share one frame
 
     def __post_init__(self) -> None:
-        table = FrameTable(self.data) if isinstance(self.data, pd.DataFrame) else open_path(self.data)
+        table = (
+            FrameTable(self.data) if isinstance(self.data, pd.DataFrame) else open_path(self.data, flatten=self.flatten)
+        )
         found = recording_in(table.schema) if isinstance(table, ParquetTable) else None
         object.__setattr__(self, "table", table)
         object.__setattr__(self, "recording", found)
@@ -183,6 +188,7 @@ class Replay(Modifiable):
             "sort": self.sort or None,
             "tz": self.tz and repr(self.tz),
             "unit": None if self.unit == "s" else repr(self.unit),
+            "flatten": self.flatten or None,
         }
         return f"replay({', '.join([data, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
 
@@ -259,7 +265,7 @@ class Replay(Modifiable):
         if clock is None or not isinstance(table, ArrowTable):
             return table
         if self.sort:
-            return SortedTable(table, clock, self.tz, "ns" if self.keeps_times else self.unit)
+            return SortedTable(table, clock, self.tz, "ns" if self.keeps_times else self.unit, self.needed)
         if isinstance(table, FilesTable):
             firsts = [(next(part.read([clock]), None), part) for part in table.full]
             begun = [
@@ -309,15 +315,16 @@ def replay(
     sort: bool = False,
     tz: str | None = None,
     unit: str = "s",
+    flatten: bool = False,
 ) -> Replay:
     """Return a data set as a source.
 
     Args:
         data: DataFrame (pandas, or any that speaks Arrow), Arrow table or record batch, or the path of a .parquet,
-            .csv, .jsonl or .ndjson file. Wildcards take many files, all with the same columns, in order of their first
-            arrivals (with `rate`: by name, part-2 before part-10). Later changes to a frame do not show; of its index,
-            named levels become columns and others are dropped. Of a CSV file, empty values and unquoted NA, NaN and
-            null are null.
+            .csv, .jsonl or .ndjson file (or .json with one object a line). Wildcards take many files, all with the same
+            columns, in order of their first arrivals (with `rate`: by name, part-2 before part-10). Later changes to a
+            frame do not show; of its index, named levels become columns and others are dropped. Of a CSV file, empty
+            values and unquoted NA, NaN and null are null.
         arrival: Column that tells when the lab could first see a row; without it `event_time` serves. The file of
             `mblab.record` needs neither: it has its own.
         event_time: Column that tells when a row happened.
@@ -332,6 +339,8 @@ def replay(
             runs in a temporary folder, so memory stays flat.
         tz: Time zone that timestamps without one were taken in; None means UTC.
         unit: What numeric arrival times count in: s ms us ns min h.
+        flatten: Make columns such as `device.id` of what stands in objects: JSON's, Arrow's structs, dicts in a frame;
+            lists, and Arrow's maps, stay in one cell. Without it, objects are dicts and lists are lists.
 
     Raises:
         SettingError: An argument is out of its range, or there is nothing to take arrival times from.
@@ -346,10 +355,11 @@ def replay(
     """
     if rate is not None:
         _check_rate(rate, arrival, speedup, sort)
-    sort, loop = flag(sort, "sort"), flag(loop, "loop")
+    sort, loop, flatten = flag(sort, "sort"), flag(loop, "loop"), flag(flatten, "flatten")
     named = rate is not None or arrival is not None or event_time is not None
+    rows = _data(data, named)
     source = Replay(
-        _data(data, named),
+        flat_frame(rows, "the rows") if flatten and isinstance(rows, pd.DataFrame) else rows,
         arrival=column_name(arrival, "arrival"),
         event_time=column_name(event_time, "event_time"),
         speedup=number(speedup, "speedup"),
@@ -360,6 +370,7 @@ def replay(
         sort=sort,
         tz=check_tz(tz),
         unit=one_of(unit, "unit", [*UNITS]),
+        flatten=flatten,
     )
     _check_columns(source)
     if source.frame is None or source.clock_column is None:

@@ -142,6 +142,13 @@ class ArrowTable(Table):
     def wide(self, column: str) -> bool:
         """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
 
+    def check_types(self, columns: Sequence[str]) -> None:
+        """Refuse columns that cannot be read; here there are none.
+
+        Raises:
+            SourceError: A column holds values of several kinds.
+        """
+
     def dictionaries(self, column: str) -> Iterator[pa.Array]:  # noqa: ARG002
         """Return the categories of a dictionary column, piece by piece."""
         return iter(())

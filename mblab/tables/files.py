@@ -24,7 +24,7 @@ from mblab.tables.parquet import ParquetTable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ENDINGS", "KINDS", "FilesTable", "natural", "open_path", "open_table", "schema_difference"]
+__all__ = ["ENDINGS", "KINDS", "NAMED", "FilesTable", "natural", "open_path", "open_table", "schema_difference"]
 
 KINDS: Final[dict[str, type[FileTable]]] = {
     ".parquet": ParquetTable,
@@ -32,6 +32,8 @@ KINDS: Final[dict[str, type[FileTable]]] = {
     ".jsonl": JsonlTable,
     ".ndjson": JsonlTable,
 }
+# Spark writes lines of JSON into .json; much else is in such files, so they are read only where a path ends so
+NAMED: Final[dict[str, type[FileTable]]] = {**KINDS, ".json": JsonlTable}
 ENDINGS: Final = ".parquet, .csv, .jsonl or .ndjson"
 HEADS: Final = {  # how files begin that are not what their ending says, and what to do with them
     b"\x1f\x8b": "packed by gzip; unpack it first",
@@ -71,6 +73,8 @@ class FilesTable(ArrowTable):
             SourceError: One of the columns is; the message names the file.
         """
         faults = self._unified[1]
+        for part in self.full:
+            part.check_types([name for name in columns if name in part.names])
         for name in columns:
             if name in faults:
                 raise faults[name]
@@ -178,17 +182,17 @@ class FilesTable(ArrowTable):
             ) from None
 
 
-def open_path(path: Path) -> FileTable | FilesTable:
+def open_path(path: Path, *, flatten: bool = False) -> FileTable | FilesTable:
     """Return the table behind a path, or behind all files that a path with wildcards matches, by name.
 
-    Names are ordered as people count: part-2 before part-10. Those that begin with a dot or an underscore, and folders,
-    are left out.
+    With `flatten`, what stands in objects are columns, such as `device.id`. Names are ordered as people count: part-2
+    before part-10. Those that begin with a dot or an underscore, and folders, are left out.
 
     Raises:
         SourceError: Nothing matches, or the files are of several kinds.
     """
     if path.exists() or not glob.has_magic(str(path)):
-        return open_table(path)
+        return open_table(path, flatten=flatten)
     matches = [Path(p) for p in sorted(glob.glob(str(path), recursive=True), key=natural)]  # noqa: PTH207  absolute too
     files = [p for p in matches if p.is_file() and not p.name.startswith((".", "_"))]
     if not files:
@@ -196,11 +200,11 @@ def open_path(path: Path) -> FileTable | FilesTable:
     endings = sorted({p.suffix.lower() for p in files})
     if len(endings) > 1:
         raise SourceError(f"{path} matches files of several kinds, {endings}; name one, such as '*{endings[0]}'.")
-    return FilesTable(tuple(open_table(p) for p in files))
+    return FilesTable(tuple(open_table(p, flatten=flatten) for p in files))
 
 
-def open_table(path: Path) -> FileTable:
-    """Return the table behind the path of one file, by the path's ending.
+def open_table(path: Path, *, flatten: bool = False) -> FileTable:
+    """Return the table behind the path of one file, by the path's ending; with `flatten` as in `open_path`.
 
     Raises:
         SourceError: There is no such file, it is a folder, or its ending is none that is read.
@@ -214,13 +218,13 @@ def open_table(path: Path) -> FileTable:
         where = "" if path.parent.is_dir() else f" (there is no folder {path.parent} either)"
         hint = did_you_mean(path.name, siblings, "; paths are relative to the working directory.")
         raise SourceError(f"{path} does not exist{where}{hint}")
-    kind = KINDS.get(path.suffix.lower())
+    kind = NAMED.get(path.suffix.lower())
     if kind is None:
         packed = path.suffix.lower() in (".gz", ".zip", ".bz2", ".xz", ".zst")
         way = "unpack it first" if packed else "read other files yourself and replay the frame"
         raise SourceError(f"{path} must end in {ENDINGS}; {way}.")
     _check_content(path, kind)
-    return kind(path)
+    return kind(path, flatten=True) if flatten and issubclass(kind, JsonlTable | ParquetTable) else kind(path)
 
 
 def _check_content(path: Path, kind: type[FileTable]) -> None:

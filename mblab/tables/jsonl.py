@@ -1,10 +1,14 @@
-"""Rows out of a JSONL file: one object a line, plain values only.
+"""Rows out of a JSONL file: one object a line.
 
-    .jsonl, .ndjson -> [jsonl] -> files
+    .jsonl, .ndjson, .json -> [jsonl] -> files
 
 The file is gone through once before it is read, to find the one type of each column that fits all of it. Numbers are
-int64, or float64 when any of them has a fraction; text that is a time in ISO 8601 throughout is read as a time; a
-column holds one kind of value. A column that is missing from a line is null there.
+int64, or float64 when any of them has a fraction; text that is a time in ISO 8601 throughout is read as a time; lists
+and objects are cells, or columns with `flatten`; a column holds one kind of value. A column that is missing from a line
+is null there.
+
+Arrow parses blocks of lines. It has no type for a list of numbers and text, or for objects of different kinds, so where
+nested values are wanted, or Arrow fails, the lines are gone through in Python, and Arrow gets them without such values.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +26,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from mblab.errors import SourceError, shown
-from mblab.tables.base import FileTable, as_pandas, cast, has_wide, is_rounded, reading, recut
+from mblab.tables.arrow import as_pandas, is_json, json_kind
+from mblab.tables.base import FileTable, cast, has_wide, is_rounded, reading, recut
+from mblab.tables.flat import leaves
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["JsonlTable"]
 
 BLOCK_BYTES = 1 << 23  # that are parsed at a time
+MOST_DIGITS = 400  # of a whole number; float64 ends at 309
+NESTED = "lists or objects"
+ARRAY_WAY = "; read an array of them with pandas, and replay pd.read_json(path)"
 MOST_DEEP = 200  # brackets on a line; Arrow parses nested values by recursion and may not come back
 MOST_BYTES = (1 << 31) - (1 << 16)  # Arrow's largest block; a line must fit
 
@@ -53,16 +62,18 @@ class _Column:
     """What is known of a column.
 
     Attributes:
-        kind: Arrow type as parsed: null, bool, int64, double or string.
+        kind: Arrow type as parsed: null, bool, int64, double, string, or that of nested values.
         holes: Whether it has nulls.
         wide: Whether it has a whole number that float64 cannot hold.
         times: Arrow types of time that all its text fits so far.
+        fault: Why it cannot be read, if so.
     """
 
     kind: pa.DataType
     holes: bool
     wide: bool
     times: tuple[pa.DataType, ...]
+    fault: SourceError | None = None
 
 
 @dataclass(slots=True)
@@ -70,11 +81,33 @@ class _Survey:
     columns: dict[str, _Column] = field(default_factory=dict)
     begins: list[tuple[int, int, int]] = field(default_factory=list)  # row, offset, line of each block
     rows: int = 0
+    unseen: bool = False  # whether a line is such that Arrow must not see it, or cannot even pass over it
+    flattened: bool = False  # whether there are objects that became columns
+
+
+class _Flat(NamedTuple):
+    """Lines without nested values.
+
+    Attributes:
+        lines: Objects of single values; blank lines are kept.
+        cells: Columns that hold the JSON text of nested values.
+        faults: Why a column cannot be read.
+    """
+
+    lines: _Lines
+    cells: set[str]
+    faults: dict[str, SourceError]
 
 
 @dataclass(frozen=True)
 class JsonlTable(FileTable):
-    """A file with one JSON object a line, in UTF-8."""
+    """A file with one JSON object a line, in UTF-8.
+
+    Attributes:
+        flatten: Whether what stands in objects are columns, such as `device.id`.
+    """
+
+    flatten: bool = False
 
     @property
     def num_rows(self) -> int | None:
@@ -93,10 +126,21 @@ class JsonlTable(FileTable):
                 break
         return as_pandas(_schema(found).empty_table())
 
+    def check_types(self, columns: Sequence[str]) -> None:
+        """Refuse columns that hold values of several kinds, or one that no type holds.
+
+        Raises:
+            SourceError: One of the columns does; the message names the line.
+        """
+        for name in columns:
+            known = self._survey.columns.get(name)
+            if known is not None and known.fault is not None:
+                raise known.fault
+
     @property
     def names(self) -> list[str]:
         """Return the names of all columns; a column may appear late, so the file is gone through to find them."""
-        return list(self._survey.columns)
+        return list(self.schema.names)
 
     @property
     def schema(self) -> pa.Schema:
@@ -122,10 +166,12 @@ class JsonlTable(FileTable):
     def _read(self, columns: Sequence[str], start: int, types: Mapping[str, pa.DataType] | None) -> Iterator[pa.Table]:
         import pyarrow as pa
 
+        self.check_types(columns)
         survey, schema = self._survey, self.schema
         own = {f.name: f.type for f in schema}
         wanted = pa.schema([(c, (types or {}).get(c, own.get(c, pa.null()))) for c in columns])
         kinds = pa.schema([(c, survey.columns[c].kind if c in survey.columns else pa.null()) for c in columns])
+        plain = not (survey.unseen or any(is_json(f.type) for f in kinds))
         at = max(0, bisect.bisect_right(survey.begins, (start, self.stamp[0], 0)) - 1)
         if at >= len(survey.begins):
             return
@@ -133,7 +179,7 @@ class JsonlTable(FileTable):
 
         def batches() -> Iterator[pa.RecordBatch]:
             for lines in self._blocks(BLOCK_BYTES, offset, line):
-                table = self._parse(lines, kinds, others="ignore")
+                table = self._parse(lines, kinds, others="ignore") if plain else self._without_nested(lines, kinds)
                 if table is not None:
                     yield from cast(table, wanted, self.path).to_batches()
 
@@ -187,104 +233,174 @@ class JsonlTable(FileTable):
         """Add what some lines tell to a survey.
 
         Raises:
-            SourceError: One of them cannot be used; the message names it.
+            SourceError: One of them is no row; the message names it.
         """
         import pyarrow as pa
 
         known = {n: c.kind for n, c in found.columns.items()}
-        text = {n: kind for n, kind in known.items() if pa.types.is_string(kind)}
+        if self._is_noted(found, lines, known):
+            return
+        found.unseen = found.unseen or self.flatten or not self._is_parsed(lines)
+        flat = self._by_line(lines, known)
+        for name, fault in flat.faults.items():
+            column = found.columns.setdefault(name, _Column(pa.null(), found.rows > 0, False, ()))
+            column.fault = column.fault or fault
+        self._note_flat(found, flat, known)
+
+    def _is_noted(self, found: _Survey, lines: _Lines, known: dict[str, pa.DataType]) -> bool:
+        """Add lines to a survey as Arrow takes them; return whether it does."""
+        import pyarrow as pa
+
         try:
             lines.text.decode()
             if _is_no_table(lines.text):
-                raise TypeError("no objects")
+                found.unseen = True
+                return False
+            table = self._inferred(lines, known)
+            if table is not None:
+                self._note(found, lines, table, _all_merged(known, table))
+        except (pa.ArrowException, UnicodeDecodeError, TypeError):
+            return False
+        return True
+
+    def _is_parsed(self, lines: _Lines) -> bool:
+        """Return whether Arrow can pass over what it is not asked for."""
+        import pyarrow as pa
+
+        try:
+            if _is_no_table(lines.text):
+                return False
+            self._parse(lines, pa.schema([]), others="ignore")
+        except pa.ArrowException:
+            return False
+        return True
+
+    def _note_flat(self, found: _Survey, flat: _Flat, known: dict[str, pa.DataType]) -> None:
+        """Add lines without nested values to a survey."""
+        import pyarrow as pa
+
+        try:
+            table = self._inferred(flat.lines, {**known, **dict.fromkeys(flat.cells, pa.string())})
+            if table is not None:
+                table = _as_cells(table, flat.cells)
+                self._note(found, flat.lines, table, _all_merged(known, table))
+        except (pa.ArrowException, TypeError) as error:
+            said = str(error).rstrip(".")
+            raise SourceError(f"{self.path} cannot be read near line {flat.lines.line}: {said}.") from None
+        found.flattened = found.flattened or self.flatten
+
+    def _inferred(self, lines: _Lines, known: dict[str, pa.DataType]) -> pa.Table | None:
+        """Return lines as an Arrow table in the types that Arrow finds, but for times: all of the file decides.
+
+        Raises:
+            TypeError: There are objects that shall be columns.
+        """
+        import pyarrow as pa
+
+        text = {n: kind for n, kind in known.items() if pa.types.is_string(kind)}
+        table = self._parse(lines, pa.schema(text.items()), others="infer")
+        if table is not None and any(pa.types.is_timestamp(f.type) for f in table.schema):
+            # Arrow takes text for times by the block it sees
+            text |= {f.name: pa.string() for f in table.schema if pa.types.is_timestamp(f.type)}
             table = self._parse(lines, pa.schema(text.items()), others="infer")
-            if table is not None and any(pa.types.is_timestamp(f.type) for f in table.schema):
-                # Arrow takes text for times by the block it sees; here all of the file decides
-                text |= {f.name: pa.string() for f in table.schema if pa.types.is_timestamp(f.type)}
-                table = self._parse(lines, pa.schema(text.items()), others="infer")
-            if table is None:
-                return
-            merged = {f.name: _merged(known.get(f.name, pa.null()), f.type) for f in table.schema}
-        except (pa.ArrowException, UnicodeDecodeError, TypeError) as error:
-            raise self._blamed(lines, known, error) from None
+        if self.flatten and table is not None and any(pa.types.is_struct(f.type) for f in table.schema):
+            raise TypeError("objects")
+        return table
+
+    def _note(self, found: _Survey, lines: _Lines, table: pa.Table, merged: dict[str, pa.DataType]) -> None:
+        """Add parsed lines to a survey; `merged` are the types that fit them and all lines before."""
+        import pyarrow as pa
+
         begun = found.rows > 0
+        known = found.columns.keys() - set(table.schema.names)
         for name in _as_written(merged, lines.text):
-            kind = merged[name]
-            values = table.column(name)
+            kind, values = merged[name], table.column(name)
             column = found.columns.setdefault(name, _Column(kind, begun, False, _times()))
             column.kind = kind
             if (pa.types.is_integer(values.type) or pa.types.is_float64(values.type)) and has_wide(values):
                 column.wide = True
                 if pa.types.is_float64(values.type):
-                    self._refuse_rounded(lines, name)
+                    column.fault = column.fault or self._rounded(lines, name)
             column.holes = column.holes or values.null_count > 0
             column.times = (
                 tuple(t for t in column.times if pa.types.is_string(kind) and _are_times(values, t))
                 if (values.null_count < len(values))
                 else column.times
             )
-        for name in known.keys() - set(table.schema.names):
+        for name in known:
             found.columns[name].holes = True
         found.begins.append((found.rows, lines.offset, lines.line))
         found.rows += table.num_rows
 
-    def _blamed(self, lines: _Lines, known: dict[str, pa.DataType], error: Exception) -> SourceError:
-        """Return the error that names the line at fault."""
+    def _by_line(self, lines: _Lines, known: Mapping[str, pa.DataType], only: Container[str] | None = None) -> _Flat:
+        """Return lines that Arrow can take: values of one kind a column, and the text of nested ones.
+
+        Args:
+            lines: As they are in the file.
+            known: Types of columns that are known.
+            only: Columns that are wanted; None means all.
+
+        Raises:
+            SourceError: A line is no row; the message names it.
+        """
         kinds = {name: _kind_of_type(kind) for name, kind in known.items()}
+        cells: set[str] = set()
+        faults: dict[str, SourceError] = {}
+        texts = []
         for number, raw in enumerate(lines.text.split(b"\n"), lines.line):
             if not raw.strip():
+                texts.append("")
                 continue
+            row: dict[str, object] = {}
             where = f"{self.path}, line {number},"
-            try:
-                row = json.loads(raw.decode(), object_pairs_hook=_once)
-            except _Twice as twice:
-                return SourceError(f"{where} has column {twice.args[0]!r} twice; name each once.")
-            except UnicodeDecodeError:
-                return SourceError(f"{where} must be UTF-8 text, but is not; save the file as UTF-8.")
-            except RecursionError:
-                return SourceError(f"{where} holds values that are nested too deeply; flatten them.")
-            except ValueError as said:
-                return SourceError(f"{where} is no JSON ({said}): {shown(raw.decode(errors='replace').strip())}.")
-            if not isinstance(row, dict):
-                way = (
-                    "; read an array of them with pandas, and replay pd.read_json(path)"
-                    if isinstance(row, list)
-                    else ""
-                )
-                return SourceError(f"{where} must be one JSON object, got {shown(row)}{way}.")
-            for name, value in row.items():
-                if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-                    return SourceError(f"{where} has text in column {name!r} that is no Unicode: {shown(value)}.")
-                kind = _kind_of(value)
-                if kind is None:
+            given = _row(where, raw)
+            for name, value in leaves(given) if self.flatten else given.items():
+                if name in faults or (only is not None and name not in only):
                     continue
-                if kind == "a nested value":
-                    return SourceError(
-                        f"{where} has a nested value in column {name!r}: {shown(value)}; flatten it, for example with "
-                        "pandas.json_normalize, and replay the frame."
-                    )
-                if kinds.setdefault(name, kind) not in (kind, None):
-                    return SourceError(
-                        f"{where} has {kind} in column {name!r}, which holds {kinds[name]} before: {shown(value)}; "
-                        "a column must hold one kind of value."
-                    )
-                kinds[name] = kind
-        return SourceError(f"{self.path} cannot be read near line {lines.line}: {str(error).rstrip('.')}.")
+                kind = _kind_of(value)
+                said = _why_not(name, value, kind, kinds.get(name), twice=name in row)
+                if said:
+                    faults[name] = SourceError(f"{where} {said}")
+                    continue
+                kinds[name] = kind or kinds.get(name)
+                if kind == NESTED:
+                    cells.add(name)
+                row[name] = json.dumps(value) if kind == NESTED else value
+            texts.append(json.dumps(row))
+        return _Flat(lines._replace(text="\n".join(texts).encode()), cells, faults)
 
-    def _refuse_rounded(self, lines: _Lines, name: str) -> None:
-        """Raise at the first whole number of a column that float64 would change."""
+    def _without_nested(self, lines: _Lines, kinds: pa.Schema) -> pa.Table | None:
+        """Return wanted columns of lines as an Arrow table that has nested values as text."""
+        import pyarrow as pa
+
+        flat = self._by_line(lines, {f.name: f.type for f in kinds}, set(kinds.names))
+        cells = {f.name for f in kinds if is_json(f.type)}
+        as_text = pa.schema([(f.name, pa.string() if f.name in cells else f.type) for f in kinds])
+        table = self._parse(flat.lines, as_text, others="ignore")
+        return None if table is None else _as_cells(table, cells)
+
+    def _rounded(self, lines: _Lines, name: str) -> SourceError | None:
+        """Return the error that names the first whole number of a column that float64 would change."""
         for number, raw in enumerate(lines.text.split(b"\n"), lines.line):
             if re.search(rb"\d{16}", raw) and raw.strip():
                 value = json.loads(raw, parse_int=_Digits).get(name)
-                if isinstance(value, _Digits) and abs(int(value)) >= 2**63 and is_rounded(value):
-                    raise SourceError(
-                        f"{self.path}, line {number}, has {value} in column {name!r}, which neither int64 nor float64 "
-                        "holds; write such numbers as text."
+                if isinstance(value, _Digits) and (
+                    len(value) > MOST_DIGITS or (abs(int(value)) >= 2**63 and is_rounded(value))
+                ):
+                    return SourceError(
+                        f"{self.path}, line {number}, has {shown(value)} in column {name!r}, which neither int64 nor "
+                        "float64 holds; write such numbers as text."
                     )
+        return None
 
 
 class _Digits(str):
     """A whole number as it is written."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class _Twice(Exception):
@@ -306,10 +422,85 @@ def _times() -> tuple[pa.DataType, ...]:
     return tuple(pa.timestamp(unit, tz) for unit in ("ns", "us") for tz in (None, "UTC"))
 
 
+def _row(where: str, raw: bytes) -> dict[str, object]:
+    """Return the object on a line.
+
+    Raises:
+        SourceError: There is none; `where` says which line it is.
+    """
+    try:
+        row = _loaded(raw.decode())
+    except _Twice as twice:
+        raise SourceError(f"{where} has column {twice.args[0]!r} twice; name each once.") from None
+    except UnicodeDecodeError:
+        raise SourceError(f"{where} must be UTF-8 text, but is not; save the file as UTF-8.") from None
+    except RecursionError:
+        raise SourceError(f"{where} holds values that are nested too deeply; flatten them.") from None
+    except ValueError as said:
+        text = raw.decode(errors="replace").strip()
+        way = {"[": ARRAY_WAY, "{": "; an object must stand on one line"}.get(text[:1], "")
+        raise SourceError(f"{where} is no JSON ({said}): {shown(text)}{way}.") from None
+    if not isinstance(row, dict):
+        way = ARRAY_WAY if isinstance(row, list) else ""
+        raise SourceError(f"{where} must be one JSON object, got {shown(row)}{way}.")
+    return row
+
+
+def _loaded(text: str) -> object:
+    """Return what JSON says; a whole number with more digits than Python takes, as its digits."""
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # sys.get_int_max_str_digits()
+        return json.loads(
+            text, object_pairs_hook=_once, parse_int=lambda d: int(d) if len(d) < MOST_DIGITS else _Digits(d)
+        )
+
+
+def _why_not(name: str, value: object, kind: str | None, before: str | None, *, twice: bool) -> str:
+    """Return why a value cannot be in its column, which holds a kind before; empty when it can."""
+    if twice:
+        return f"has {name!r} twice, as a name and as a path of names; leave flatten=True out."
+    if isinstance(value, _Digits):
+        return (
+            f"has {shown(value)} in column {name!r}, which neither int64 nor float64 holds; write such numbers as text."
+        )
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        return f"has text in column {name!r} that is no Unicode: {shown(value)}."
+    if kind is None or before in (kind, None):
+        return ""
+    if kind == NESTED:
+        way = "with flatten=True" if isinstance(value, dict) else "before it is written"
+        return (
+            f"has a nested value in column {name!r}: {shown(value)}; flatten it {way}, for the column holds {before} "
+            "before."
+        )
+    return (
+        f"has {kind} in column {name!r}, which holds {before} before: {shown(value)}; a column must hold one kind of "
+        "value."
+    )
+
+
+def _as_cells(table: pa.Table, names: Container[str]) -> pa.Table:
+    """Return a table whose columns of JSON text are marked as such."""
+    import pyarrow as pa
+
+    columns = [
+        pa.chunked_array(
+            [pa.ExtensionArray.from_storage(json_kind(), c.cast(pa.string())) for c in column.chunks], json_kind()
+        )
+        if name in names
+        else column
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
+    return pa.table(columns, names=table.column_names)
+
+
 def _as_written(names: Iterable[str], text: bytes) -> list[str]:
     """Return names in the order of the first object, which Arrow does not keep; what it lacks comes behind."""
     first = next(line for line in text.split(b"\n") if line.strip())
-    order = [name for name in json.loads(first) if name in names]
+    order = [name for name in json.loads(first, parse_int=_Digits) if name in names]
     return [*order, *(name for name in names if name not in order)]
 
 
@@ -338,19 +529,31 @@ def _is_deep(line: bytes) -> bool:
 
 
 def _schema(found: _Survey) -> pa.Schema:
+    """Return the types of a survey's columns, without those that only say that there is no object to flatten."""
     import pyarrow as pa
 
+    inside = {name[:at] for name in found.columns for at in range(len(name)) if name[at] == "."}
     return pa.schema(
-        [(n, c.times[0] if pa.types.is_string(c.kind) and c.times else c.kind) for n, c in found.columns.items()]
+        [
+            (n, c.times[0] if pa.types.is_string(c.kind) and c.times else c.kind)
+            for n, c in found.columns.items()
+            if not (found.flattened and n in inside and pa.types.is_null(c.kind) and c.fault is None)
+        ]
     )
 
 
+def _all_merged(known: Mapping[str, pa.DataType], table: pa.Table) -> dict[str, pa.DataType]:
+    """Return the types of a table's columns that also fit what is known of them; `TypeError` when the kinds differ."""
+    import pyarrow as pa
+
+    return {f.name: _merged(known.get(f.name, pa.null()), f.type) for f in table.schema}
+
+
 def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """Return the type that holds both; `TypeError` when the kinds differ, or one is nested."""
     import pyarrow as pa
 
     if pa.types.is_nested(other):
-        raise TypeError("nested")
+        other = json_kind()
     if one == other or pa.types.is_null(other):
         return one
     if pa.types.is_null(one):
@@ -375,9 +578,9 @@ def _kind_of(value: object) -> str | None:
         return None
     if isinstance(value, bool):
         return "true or false"
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | _Digits):
         return "numbers"
-    return "text" if isinstance(value, str) else "a nested value"
+    return "text" if isinstance(value, str) else NESTED
 
 
 def _kind_of_type(kind: pa.DataType) -> str | None:
@@ -387,4 +590,6 @@ def _kind_of_type(kind: pa.DataType) -> str | None:
         return None
     if pa.types.is_boolean(kind):
         return "true or false"
+    if is_json(kind):
+        return NESTED
     return "text" if pa.types.is_string(kind) else "numbers"

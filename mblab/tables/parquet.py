@@ -26,6 +26,7 @@ from mblab.tables.base import (
     sample_of,
     unnamed_times,
 )
+from mblab.tables.flat import flat_schema, flat_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,13 +54,20 @@ class _Int96(NamedTuple):
 
 @dataclass(frozen=True)
 class ParquetTable(FileTable):
-    """A Parquet file."""
+    """A Parquet file.
+
+    Attributes:
+        flatten: Whether what stands in structs are columns, such as `device.id`.
+    """
+
+    flatten: bool = False
 
     @cached_property
     def schema(self) -> pa.Schema:
         """Return the Arrow schema, without the index that pandas may have put in."""
         with reading(self.path):
-            return plain_index(self._open().schema_arrow)
+            found = plain_index(self._open().schema_arrow)
+            return flat_schema(found) if self.flatten else found
 
     @cached_property
     def sample(self) -> pd.DataFrame:
@@ -101,9 +109,9 @@ class ParquetTable(FileTable):
             groups = list(range(first, len(group_rows)))
             wanted = pa.schema([(c, (types or {}).get(c, self.schema.field(c).type)) for c in columns])
             if groups:
-                batches = file.iter_batches(DECODE_ROWS, row_groups=groups, columns=list(columns))
+                batches = file.iter_batches(DECODE_ROWS, row_groups=groups, columns=self._tops(columns))
                 for table in recut(batches, int(begins[first]), start):
-                    chosen = table.select(list(columns))
+                    chosen = (flat_table(table) if self.flatten else table).select(list(columns))
                     yield cast(chosen, wanted, self.path) if types else chosen
 
     def holes(self, column: str) -> bool:
@@ -112,7 +120,7 @@ class ParquetTable(FileTable):
             found = self._noted(column, "has_null_count")
             if found is not None:
                 return any(noted.null_count for noted in found)
-            return any(batch.column(0).null_count for batch in self._open().iter_batches(columns=[column]))
+            return any(values.null_count for values in self._pieces(column))
 
     def wide(self, column: str) -> bool:
         """Return whether a column of whole numbers holds one that float64 cannot: from the footer, else by reading."""
@@ -120,7 +128,7 @@ class ParquetTable(FileTable):
             found = self._noted(column, "has_min_max")
             if found is not None:
                 return any(max(-noted.min, noted.max) > EXACT for noted in found)
-            return any(has_wide(batch.column(0)) for batch in self._open().iter_batches(columns=[column]))
+            return any(has_wide(values) for values in self._pieces(column))
 
     def _noted(self, column: str, fact: str) -> list[Any] | None:
         """Return the footer's statistics of a column, one a row group; None when one lacks a fact."""
@@ -135,7 +143,26 @@ class ParquetTable(FileTable):
     def dictionaries(self, column: str) -> Iterator[pa.Array]:
         """Return the categories of the column, piece by piece."""
         with reading(self.path):
-            yield from (batch.column(0).dictionary for batch in self._open().iter_batches(columns=[column]))
+            yield from (chunk.dictionary for values in self._pieces(column) for chunk in values.chunks)
+
+    def _pieces(self, column: str) -> Iterator[pa.ChunkedArray]:
+        """Yield the values of a column piece by piece."""
+        import pyarrow as pa
+
+        for batch in self._open().iter_batches(columns=self._tops([column])):
+            table = pa.Table.from_batches([batch])
+            yield (flat_table(table) if self.flatten else table).column(column)
+
+    def _tops(self, columns: Sequence[str]) -> list[str]:
+        """Return the columns of the file that columns are in."""
+        return list(dict.fromkeys(self._top[c] for c in columns)) if self.flatten else list(columns)
+
+    @cached_property
+    def _top(self) -> dict[str, str]:
+        """The column of the file that each flat column is in."""
+        import pyarrow as pa
+
+        return {name: f.name for f in self._open().schema_arrow for name in flat_schema(pa.schema([f])).names}
 
     def _open(self) -> pq.ParquetFile:
         return self._file(self._int96_unit)
@@ -174,7 +201,7 @@ class ParquetTable(FileTable):
 
     def _refuse_lossy(self, columns: Sequence[str]) -> None:
         """Raise when one of some columns holds INT96 times that the unit of the file does not keep."""
-        for name in columns:
+        for name in self._tops(columns):
             known = self._int96.get(name, _Int96())
             row = known.beyond_us if known.beyond_us is not None or self._int96_unit == "ns" else known.finer
             if row is not None:

@@ -43,15 +43,17 @@ class SortedTable(ArrowTable):
         clock: Column with the arrival times.
         tz: Where naive arrival times were taken.
         unit: What numeric arrival times count in.
+        kept: Columns that are read; None means all.
     """
 
     table: ArrowTable
     clock: str
     tz: str | None
     unit: str
+    kept: Sequence[str] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SortedTable, (self.table, self.clock, self.tz, self.unit)  # without what was sorted already
+        return SortedTable, (self.table, self.clock, self.tz, self.unit, self.kept)  # without what was sorted already
 
     @property
     def schema(self) -> pa.Schema:
@@ -106,7 +108,8 @@ class SortedTable(ArrowTable):
 
         runs, held, row = _Runs(), [], 0
         try:
-            for table in self.table.arrow(self.table.schema.names):
+            names = self.table.schema.names if self.kept is None else dict.fromkeys([self.clock, *self.kept])
+            for table in self.table.arrow([*names]):
                 held.append(table)
                 if sum(t.num_rows for t in held) >= RUN_ROWS:
                     run = self._sorted(pa.concat_tables(held), row)

@@ -16,8 +16,9 @@ import pandas as pd
 from mblab.errors import SettingError, SourceError, missing_column, shown
 from mblab.sources.base import Position
 from mblab.sources.live.base import Arrival, Live
-from mblab.support.arguments import column_name, function, plain
+from mblab.support.arguments import column_name, flag, function, plain
 from mblab.tables.base import DECODE_ROWS, each_once
+from mblab.tables.flat import flat_frame
 from mblab.tables.rows import as_frame
 from mblab.timing.durations import Duration, duration_ns, format_s, seconds
 
@@ -32,11 +33,13 @@ class Poll(Live):
         fn: Called as fn() or fn(position).
         every: Seconds of real time from one call to the next.
         time_column: Column with the time things happened, or None.
+        flatten: Whether what stands in objects are columns, such as `device.id`.
     """
 
     fn: Callable[..., Any]
     every: float
     time_column: str | None = None
+    flatten: bool = False
 
     @property
     def name(self) -> str:
@@ -74,7 +77,8 @@ class Poll(Live):
     def __repr__(self) -> str:
         """Return the call that made it."""
         event_time = f", event_time={self.time_column!r}" if self.time_column else ""
-        return f"poll({self.name}, every={plain(self.every)}{event_time})"
+        flatten = ", flatten=True" if self.flatten else ""
+        return f"poll({self.name}, every={plain(self.every)}{event_time}{flatten})"
 
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"  # what a position may be
@@ -150,6 +154,10 @@ class _Caller:
         return rows, position
 
     def _in_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
+        if self._source.flatten:
+            frame = flat_frame(frame, f"{self._source.name}()")
+            if self._columns is not None:  # an object need not have all names
+                frame = frame.reindex(columns=[*dict.fromkeys([*self._columns, *frame.columns])])
         columns: list[Hashable] = [*frame.columns]
         each_once(columns, f"{self._source.name}()")
         self._columns = self._columns or columns
@@ -178,7 +186,9 @@ def takes_position(fn: Callable[..., Any]) -> bool:
     return bool(needed)
 
 
-def poll(fn: Callable[..., Any], *, every: Duration = "1s", event_time: str | None = None) -> Poll:
+def poll(
+    fn: Callable[..., Any], *, every: Duration = "1s", event_time: str | None = None, flatten: bool = False
+) -> Poll:
     """Return a live source that asks a function for new rows.
 
     Args:
@@ -190,6 +200,8 @@ def poll(fn: Callable[..., Any], *, every: Duration = "1s", event_time: str | No
         every: Real time from the beginning of one call to that of the next, at least 1 ms; a call that takes longer is
             followed by the next at once. A paused run goes on asking.
         event_time: Column that tells when a row happened.
+        flatten: Make columns such as `device.id` of what stands in objects, as `replay` does; a name that was there
+            before and is missing is null.
 
     When `fn` raises, the run halts with a `SourceError` after the rows that came before; `lab.resume()` calls it again
     with the same position, so nothing is lost. All rows of a call arrive when it returns.
@@ -210,4 +222,4 @@ def poll(fn: Callable[..., Any], *, every: Duration = "1s", event_time: str | No
         )
     takes_position(fn)
     every_s = seconds(duration_ns(every, "every", minimum_ns=1_000_000))
-    return Poll(fn, every_s, column_name(event_time, "event_time"))
+    return Poll(fn, every_s, column_name(event_time, "event_time"), flag(flatten, "flatten"))

@@ -31,7 +31,7 @@ from mblab.sources.base import Position
 from mblab.sources.live.base import Arrival, Live
 from mblab.support.arguments import column_name, column_names, flag, plain, user_path
 from mblab.tables.base import each_once
-from mblab.tables.files import KINDS, natural, open_table, schema_difference
+from mblab.tables.files import KINDS, NAMED, natural, open_table, schema_difference
 from mblab.tables.jsonl import JsonlTable
 from mblab.timing.durations import Duration, duration_ns, format_s, seconds
 
@@ -84,6 +84,7 @@ class Watch(Live):
         columns: Columns the rows keep; None means all.
         time_column: Column with the time things happened, or None.
         existing: Whether files that are there at the start are read.
+        flatten: Whether what stands in objects are columns, such as `device.id`.
     """
 
     pattern: Path
@@ -92,6 +93,7 @@ class Watch(Live):
     columns: tuple[str, ...] | None = None
     time_column: str | None = None
     existing: bool = True
+    flatten: bool = False
 
     @property
     def name(self) -> str:
@@ -136,6 +138,7 @@ class Watch(Live):
             "columns": self.columns and repr(list(self.columns)),
             "event_time": self.time_column and repr(self.time_column),
             "existing": None if self.existing else "False",
+            "flatten": "True" if self.flatten else None,
         }
         return f"watch({', '.join([path, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
 
@@ -228,7 +231,7 @@ class _Folder:
                 known.digest = digest
 
     def _pieces(self, name: str, row: int) -> Iterator[pd.DataFrame]:
-        table = open_table(Path(name))
+        table = open_table(Path(name), flatten=self._source.flatten)
         if table.num_rows == 0:  # it settles nothing
             return
         columns = self._columns(name, table.names, may_lack=isinstance(table, JsonlTable))
@@ -258,12 +261,12 @@ class _Folder:
         pattern = self._source.pattern
         if glob.has_magic(str(pattern.parent)):
             paths = glob.glob(str(pattern), recursive=True)  # noqa: PTH207  names as text, many and often
-            return {p: identity for p in paths if _is_rows(Path(p).name) and (identity := _identity(p))}
+            return {p: identity for p in paths if _is_rows(Path(p).name, pattern) and (identity := _identity(p))}
         there = {}
         try:
             with os.scandir(pattern.parent) as entries:
                 for entry in entries:
-                    if _is_rows(entry.name) and fnmatch.fnmatchcase(entry.name, pattern.name):
+                    if _is_rows(entry.name, pattern) and fnmatch.fnmatchcase(entry.name, pattern.name):
                         identity = _identity(entry.path)
                         if identity is not None:
                             there[entry.path] = identity
@@ -334,8 +337,10 @@ class _Folder:
         return list(source.columns or self._names)
 
 
-def _is_rows(name: str) -> bool:
-    return not name.startswith((".", "_")) and name.lower().endswith(tuple(KINDS))
+def _is_rows(name: str, pattern: Path) -> bool:
+    """Return whether a name is that of a file to read; `.json` is one only where the pattern says so."""
+    kinds = NAMED if pattern.suffix.lower() in NAMED else KINDS
+    return not name.startswith((".", "_")) and name.lower().endswith(tuple(kinds))
 
 
 def _identity(name: str) -> _Identity | None:
@@ -390,7 +395,7 @@ def _last_line_is_whole(name: str, size: int) -> bool:
         return False
     if end.endswith(b"\n"):
         return True
-    if not re.search(r"\.(jsonl|ndjson)$", name.lower()):
+    if not re.search(r"\.(jsonl|ndjson|json)$", name.lower()):
         return False
     try:
         return isinstance(json.loads(end.rpartition(b"\n")[2]), dict)
@@ -406,6 +411,7 @@ def watch(
     columns: Sequence[str] | None = None,
     event_time: str | None = None,
     existing: bool = True,
+    flatten: bool = False,
 ) -> Watch:
     """Return a live source of the files that appear in a folder, each row once.
 
@@ -419,6 +425,7 @@ def watch(
         columns: Columns that the rows keep; None means all.
         event_time: Column that tells when a row happened.
         existing: Whether files that are there at the start are read; they arrive at 0.
+        flatten: Make columns such as `device.id` of what stands in objects, as `replay` does.
 
     All rows of a file arrive when the lab found it complete. Before a batch, files are decoded for a second at most,
     and until a million rows wait in memory; what is left over keeps its arrival and belongs to the next batch. A file
@@ -439,7 +446,7 @@ def watch(
     if not fixed.is_dir():
         raise SourceError(f"{fixed} is no folder, so nothing can appear in it; create it first.")
     ending = pattern.suffix.lower()
-    if ending and not glob.has_magic(ending) and ending not in KINDS:
+    if ending and not glob.has_magic(ending) and ending not in NAMED:
         raise SourceError(f"{pattern} must end in one of {list(KINDS)}.")
     return Watch(
         pattern,
@@ -448,4 +455,5 @@ def watch(
         column_names(columns),
         column_name(event_time, "event_time"),
         flag(existing, "existing"),
+        flag(flatten, "flatten"),
     )
