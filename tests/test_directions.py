@@ -43,7 +43,7 @@ HOUSE = {
         "simulate ensemble spectrum sweep target autopilot confidence track_record verification advice "
         "decision whatif diagnosis tuner"
     ),
-    "export": "needs texts values capture files layout steps parts compose",
+    "export": "needs texts altered values capture secrets files layout steps parts compose",
     "lab": "inspect control tune lab overrides",
     "script": "",
     "testing": "claims clock disk sink_laws sinks sources",

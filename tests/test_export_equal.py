@@ -58,7 +58,7 @@ def first_difference(lab, script):
 
 OTHERWISE = {
     "dates": ({"day": [dt.date(2026, 1, 1)] * 2}, "column 'day' is object and comes back as datetime64"),
-    "lists": ({"day": [[1], [2]]}, "column 'day' holds .1. .list. in row 0"),
+    "arrays": ({"day": objects(np.array([1]), np.zeros((2, 2)))}, "column 'day' (holds|cannot be written)"),
     "tuples": ({"day": objects((1,))}, "column 'day' holds .*tuple"),
     "other digits": ({"day": objects(decimal.Decimal("1.0"), decimal.Decimal("2.25"))}, "Decimal"),
     "dicts": ({"day": [{"a": 1}, {"b": 1}]}, "column 'day' holds"),
@@ -101,6 +101,7 @@ EQUAL = {
     "Arrow's own": pd.DataFrame({"a": pd.array([dt.date(2026, 1, 1)], pd.ArrowDtype(pa.date32()))}),
     "periods and intervals": pd.DataFrame({"a": pd.period_range("2026", periods=2), "b": pd.interval_range(0, 2)}),
     "times of day": pd.DataFrame({"a": objects(dt.time(1, 2), None), "b": objects(b"a", None)}),
+    "lists": pd.DataFrame({"a": [[1], [2]]}),
     "nothing at all": pd.DataFrame({"a": objects(None, None), "b": [np.nan, -0.0]}),
 }
 

@@ -22,13 +22,14 @@ import numpy as np
 import pandas as pd
 
 from mblab.errors import ExportError, did_you_mean, shown
-from mblab.export.texts import Read, definition_of, names_read, world_of
-from mblab.export.values import SMALL_ARRAY, Unwritable, ValueWriter
+from mblab.export.altered import altered
+from mblab.export.texts import Definition, Read, definition_of, names_read, without_decorators, world_of
+from mblab.export.values import SMALL_ARRAY, Unwritable, ValueWriter, class_of, is_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["MAX_TABLE_BYTES", "Capture", "Reader", "Table", "table_bytes"]
+__all__ = ["MAX_TABLE_BYTES", "Capture", "Reader", "Table", "refuse_altered", "table_bytes"]
 
 MAX_TABLE_BYTES = 50_000_000
 MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__builtins__", "__spec__", "__package__", "__loader__"})
@@ -137,7 +138,10 @@ class Capture:
             return found.name
         inner = inspect.unwrap(value).__name__ in (found.name, "<lambda>")
         reader = Reader(found.name, world_of(value, world) if inner else world, found.line)
-        self.definitions[found.name] = self.read(found.text, reader)
+        text = _as_wrapped(value, found, where) if inner else found.text
+        if inner:
+            refuse_altered(value, text, reader.world, where)
+        self.definitions[found.name] = self.read(text, reader)
         return found.name
 
     def bind(self, name: str, value: Any, where: str) -> bool:
@@ -200,7 +204,8 @@ class Capture:
             ExportError: One has no text.
         """
         while self._waiting:
-            self._assign(*self._waiting.pop(0))
+            self._assign(*self._waiting[0])
+            self._waiting.pop(0)
 
     def in_order(self, later: frozenset[str]) -> list[str]:
         """Return the names of constants and definitions, each after all it needs when it is executed.
@@ -250,6 +255,8 @@ class Capture:
 
     def _place(self, name: str, value: Any, world: Mapping[str, Any], where: str) -> None:
         """Decide what a name becomes: an import, a definition, a table or, later, a value."""
+        if _is_builtin(value) and name == value.__name__:
+            return
         if isinstance(value, ModuleType):
             self._import(name, value.__name__, None, where)
         elif type(value) in (pd.DataFrame, pd.Series, np.ndarray) and not is_short_array(value):
@@ -302,7 +309,8 @@ class Capture:
 
     def _named(self, value: Any, world: Mapping[str, Any], where: str) -> str | None:
         """Return the expression for a function, a class or a module within a value; None for anything else."""
-        known = next((name for name, bound in self.bound.items() if bound is value and _is_named(value)), None)
+        unwritten = {name for name, *_ in self._waiting}
+        known = next((n for n, b in self.bound.items() if b is value and _is_named(value) and n not in unwritten), None)
         if known or not _is_named(value):
             return known
         if isinstance(value, ModuleType):
@@ -312,6 +320,10 @@ class Capture:
             return str(name)
         if origin := self._origin(value, name):
             return f"{self.module(origin[0])}.{origin[1]}"
+        if is_method(value):
+            return None
+        if owner := class_of(value):
+            return f"{self.expression(owner, world, where)}.{name}"
         if not _is_definition(value) or not name.isidentifier():
             raise Unwritable(f"a value that holds {shown(value, 60)}")
         if self.bind(name, value, where):
@@ -356,6 +368,40 @@ class Capture:
             root = path.partition(".")[0] if path else ""
             if path and self.imports.get(root) == (root, None) and _is_submodule(path):
                 self.submodules.add(path)
+
+
+def refuse_altered(value: Callable[..., Any], text: str, world: Mapping[str, Any], where: str) -> None:
+    """Raise when a function or class is another one than its text gives.
+
+    Raises:
+        ExportError: It is; the message says what is different.
+    """
+    if said := altered(value, text, world):
+        kind = "class" if isinstance(value, type) else "function"
+        raise ExportError(
+            f"{where}, a {kind} {said}; a script has only its text, so write that there and run the cell again."
+        )
+
+
+def _as_wrapped(value: Callable[..., Any], found: Definition, where: str) -> str:
+    """Return the text of a function that a decorator wraps without functools.wraps: without its decorators.
+
+    Raises:
+        ExportError: Whether it is wrapped cannot be told.
+    """
+    node = ast.parse(found.text).body[0]
+    if not isinstance(value, FunctionType) or not isinstance(node, ast.FunctionDef) or hasattr(value, "__wrapped__"):
+        return found.text
+    others = [d for d in node.decorator_list if getattr(getattr(d, "func", d), "attr", None) not in ("batch", "map")]
+    public = value.__globals__.get(found.name)
+    if not others or public is value or "<lambda>" in value.__qualname__:
+        return found.text
+    if public is None:
+        raise ExportError(
+            f"{where}, a function under @{ast.unparse(others[-1])}; let that decorator use functools.wraps, or define "
+            "it at the top of a cell."
+        )
+    return without_decorators(found.text, node.decorator_list)
 
 
 def is_short_array(value: Table) -> bool:

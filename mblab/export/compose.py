@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 
 from mblab.engine.pipeline import Pipeline
 from mblab.errors import ExportError, shown
-from mblab.export.capture import Capture, Reader
+from mblab.export.capture import Capture, Reader, refuse_altered
 from mblab.export.files import MARK, checked_target, refuse_foreign, replace_files, save_table
 from mblab.export.layout import Block, call, import_lines, joined, prelude
 from mblab.export.needs import Installed, header
@@ -36,11 +37,13 @@ from mblab.export.parts import (
     step_block,
     table_line,
 )
-from mblab.export.steps import StepText, step_text
+from mblab.export.secrets import looks_secret, secrets_in
+from mblab.export.steps import StepText, as_written, step_text
 from mblab.export.texts import world_of
 from mblab.sinks.base import ExportableSink
 from mblab.sources.base import Exportable
 from mblab.steps.step import Step
+from mblab.support import jupyter
 
 __all__ = ["write_script"]
 
@@ -59,7 +62,7 @@ def write_script(pipeline: Pipeline, path: str | os.PathLike[str]) -> Path:
     """
     target = checked_target(path)
     before = target.read_text("utf-8", "replace") if target.exists() else ""
-    text, files = _compose(pipeline, target)
+    text, files, secrets = _compose(pipeline, target)
     for name in files:
         refuse_foreign(target.with_name(name), known=repr(name) in before)
     writes = {
@@ -67,12 +70,19 @@ def write_script(pipeline: Pipeline, path: str | os.PathLike[str]) -> Path:
         for name, kept in files.items()
     }
     replace_files({**writes, target: lambda temporary: temporary.write_text(text, "utf-8", newline="\n")})
+    if secrets:
+        name = secrets[0] if secrets[0].isidentifier() else "PASSWORD"
+        jupyter.say(
+            f"mblab: {target.name} holds {', '.join(secrets)} in clear; read os.environ[{name!r}] inside the function "
+            "that needs it, and export again."
+        )
     return target
 
 
-def _compose(pipeline: Pipeline, target: Path) -> tuple[str, dict[str, Beside]]:
-    """Return the script, parsed once to be sure that it is one, and the tables to write beside it by file name."""
+def _compose(pipeline: Pipeline, target: Path) -> tuple[str, dict[str, Beside], list[str]]:
+    """Return the script, parsed once to be sure that it is one, the tables beside it, and what is secret in it."""
     installed = Installed()
+    pipeline = replace(pipeline, steps=tuple(as_written(step, installed) for step in pipeline.steps))
     capture, steps = _read(pipeline, installed)
     labs = list(dict.fromkeys(s.lab for s in steps if s.lab))
     names = Names(labs[0] if labs else capture.free("lab"), capture.free("options"), capture.free("script"))
@@ -99,7 +109,9 @@ def _compose(pipeline: Pipeline, target: Path) -> tuple[str, dict[str, Beside]]:
     future = ["from __future__ import annotations\n"] if capture.future else []
     text = "\n".join([header(needs, _python_for(body)), _docstring(pipeline, target), *future, body])
     _check(text, target)
-    return text, files
+    secrets = secrets_in({name: capture.bound[name] for name in capture.constants})
+    secrets += [what for what, code in (("its source", [source]), ("its sinks", sinks)) if any(map(looks_secret, code))]
+    return text, files, secrets
 
 
 def _read(pipeline: Pipeline, installed: Installed) -> tuple[Capture, list[StepText]]:
@@ -136,6 +148,9 @@ def _read_functions(
         if step.text is not None:
             removed = step.text.strip("\n").count("\n") - text.text.count("\n") if text.text else 0
             reader = Reader(step.name, world_of(step.fn, {}), step.first_line + removed)
+            refuse_altered(
+                step.fn, text.text or str(text.function), reader.world, f"step {step.name!r} calls {shown(step.fn, 40)}"
+            )
             capture.read(text.text or str(text.function), reader)
     for function in called:
         name = getattr(function, "__name__", "")

@@ -6,18 +6,19 @@ step -> [steps] -> script
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from types import CodeType
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from mblab.errors import ExportError, shown
 from mblab.export.capture import Capture
-from mblab.export.texts import world_of
-from mblab.export.values import Unwritable
+from mblab.export.needs import Installed
+from mblab.export.texts import cell_with, lambda_in, without_decorators, world_of
+from mblab.export.values import Unwritable, class_of
 from mblab.steps.step import Step, make_step
 
-__all__ = ["StepText", "step_text"]
+__all__ = ["StepText", "as_written", "step_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,46 +72,18 @@ def _says(decorator: ast.expr, step: Step, world: Mapping[str, Any]) -> bool:
     )
 
 
-def _without(text: str, decorators: Iterable[ast.expr]) -> str:
-    gone = {line for d in decorators for line in range(d.lineno, (d.end_lineno or d.lineno) + 1)}
-    return "\n".join(line for number, line in enumerate(text.split("\n"), 1) if number not in gone)
+def as_written(step: Step, installed: Installed) -> Step:
+    """Return the step with the text to go by: none for a method, whose class is written, and for what is imported.
 
-
-def _lambda_in(text: str, step: Step) -> str | None:
-    """Return the text of a lambda that was registered where it was written, when only one there has its code."""
-    code = getattr(step.fn, "__code__", None)
-    if not isinstance(code, CodeType):
-        return None
-    for source in (text, text.strip() + ")", "(" + text.strip()):  # inspect may cut a statement of several lines
-        try:
-            tree = ast.parse(source)
-        except SyntaxError:
-            continue
-        lambdas = [n for n in ast.walk(tree) if isinstance(n, ast.Lambda)]
-        texts = {ast.get_source_segment(source, n) for n in lambdas if _compiles_to(n, code)}
-        return texts.pop() if len(texts) == 1 else None
-    return None
-
-
-def _compiles_to(node: ast.Lambda, code: CodeType) -> bool:
-    outer = ast.arguments(
-        posonlyargs=[], args=[ast.arg(n) for n in code.co_freevars], kwonlyargs=[], kw_defaults=[], defaults=[]
-    )
-    around = ast.fix_missing_locations(ast.Expression(ast.Lambda(outer, node)))  # so that its closure is one here too
-    outermost = compile(around, "<lambda>", "eval").co_consts[0]
-    made = next(c for c in outermost.co_consts if isinstance(c, CodeType))
-    return _is_same(made, code)
-
-
-def _is_same(one: CodeType, other: CodeType) -> bool:
-    """Return whether two code objects do the same; where they stand does not matter."""
-    same = (one.co_code, one.co_names, one.co_varnames) == (other.co_code, other.co_names, other.co_varnames)
-    if not same or len(one.co_consts) != len(other.co_consts):
-        return False
-    return all(
-        _is_same(a, b) if isinstance(a, CodeType) and isinstance(b, CodeType) else repr(a) == repr(b)
-        for a, b in zip(one.co_consts, other.co_consts, strict=True)
-    )
+    What a magic such as %%time ran has its text in the notebook's cells.
+    """
+    imported = isinstance(step.fn, FunctionType) and installed.holds(step.fn.__module__)
+    if isinstance(step.fn, MethodType) or class_of(step.fn) or (imported and "<locals>" not in step.fn.__qualname__):
+        return replace(step, text=None)
+    if step.text is not None or not isinstance(step.fn, FunctionType):
+        return step
+    found = cell_with(step.fn)
+    return step if found is None else replace(step, text=found.text, first_line=found.line)
 
 
 def step_text(step: Step, capture: Capture) -> StepText:
@@ -125,9 +98,10 @@ def step_text(step: Step, capture: Capture) -> StepText:
     if step.text is None:
         try:
             return StepText("", capture.expression(step.fn, world, where), None, default, None)
-        except Unwritable:
+        except Unwritable as problem:
             raise ExportError(
-                f"{where} is {shown(step.fn, 60)}, whose text cannot be found; define it with def in a cell or a file."
+                f"{where} is {shown(step.fn, 60)}, which a script cannot hold ({problem}); define it with "
+                "def in a cell or a file."
             ) from None
     text = step.text.strip("\n")
     try:
@@ -139,9 +113,10 @@ def step_text(step: Step, capture: Capture) -> StepText:
         labs = [(d, lab) for d in first.decorator_list if (lab := _lab_of(d, world)) is not None]
         if len(labs) == 1 and labs[0][1].isidentifier() and _says(labs[0][0], step, world):
             return StepText(text, None, first.name, default, labs[0][1])
-        return StepText(_without(text, [d for d, _ in labs]), first.name, first.name, default, None)
+        return StepText(without_decorators(text, [d for d, _ in labs]), first.name, first.name, default, None)
     if isinstance(first, ast.Assign) and isinstance(first.value, ast.Lambda) and isinstance(first.targets[0], ast.Name):
         return StepText(text, first.targets[0].id, first.targets[0].id, default, None)
-    if inline := _lambda_in(text, step):
+    code = getattr(step.fn, "__code__", None)
+    if isinstance(code, CodeType) and (inline := lambda_in(text, code)):
         return StepText("", inline, None, default, None)
     raise ExportError(f"{where} has no text that stands by itself; define it with def at the top of a cell.")

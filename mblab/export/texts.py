@@ -6,17 +6,31 @@ function -> [texts] -> definition, names, world -> capture
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import symtable
 import sys
 import textwrap
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import FunctionType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-__all__ = ["Definition", "Read", "definition_of", "find_statement", "moved_left", "names_read", "world_of"]
+__all__ = [
+    "Definition",
+    "Read",
+    "cell_with",
+    "definition_of",
+    "does_the_same",
+    "find_statement",
+    "lambda_in",
+    "moved_left",
+    "names_read",
+    "within",
+    "without_decorators",
+    "world_of",
+]
 
 COMPREHENSIONS = frozenset({"listcomp", "setcomp", "dictcomp", "genexpr"})
 
@@ -167,16 +181,21 @@ def moved_left(source: str) -> str | None:
 
 
 def _below_magic(cell: str) -> str:
-    """Return the text of a cell; of one with a magic such as %%batch what stands below, in the lines it has there."""
+    """Return the text of a cell; of one with magics such as %%batch what stands below, in the lines it has there."""
     call = cell.strip()
     if not call.startswith("get_ipython().run_cell_magic("):
         return cell
     try:
         parsed = ast.parse(call, mode="eval").body
-        body = ast.literal_eval(parsed.args[2]) if isinstance(parsed, ast.Call) else ""
+        body = str(ast.literal_eval(parsed.args[2])) if isinstance(parsed, ast.Call) else ""
     except (SyntaxError, ValueError, IndexError):
         return cell
-    return "\n" + str(body)
+    lines = ["", *body.split("\n")]
+    at = 1
+    while at < len(lines) and lines[at].startswith("%%"):  # one magic below the other
+        lines[at] = ""
+        at += 1
+    return "\n".join(lines)
 
 
 def _cells(names: Mapping[str, Any]) -> list[str]:
@@ -206,17 +225,99 @@ def definition_of(value: Callable[..., Any], name: str, names: Mapping[str, Any]
     if not isinstance(plain, FunctionType):
         return _in_cells(value.__name__, names)
     own = name if plain.__name__ == "<lambda>" else plain.__name__
-    if own != name and (
-        decorated := _in_cells(name, names)
-    ):  # a decorator without functools.wraps: its text is the outer one
-        return decorated
+    public = names.maps[-1] if isinstance(names, ChainMap) else names
+    if own != name and public.get(name) is value:
+        decorated = _in_cells(name, names)  # by what makes no use of functools.wraps: its text is the outer one
+        if decorated and decorated.text.lstrip().startswith("@"):
+            return decorated
     try:
         lines, first = inspect.getsourcelines(plain)
-    except (OSError, TypeError):
-        return None
+    except (OSError, TypeError):  # run by a magic such as %%time, which keeps no text
+        return cell_with(plain)
     text = moved_left("".join(lines))
     found = find_statement(text, own) if text else None
     return found and Definition(own, found.text, max(first, 1) + found.line - 1)
+
+
+def cell_with(function: FunctionType) -> Definition | None:
+    """Return the text of a function in a notebook's cells: the newest that compiles to its code; None without."""
+    code = function.__code__
+    for cell in _cells(function.__globals__) if "In" in function.__globals__ else []:
+        if code.co_name == "<lambda>":
+            if text := lambda_in(cell, code):
+                return Definition(code.co_name, text, code.co_firstlineno)
+            continue
+        found = find_statement(cell, code.co_name)
+        if found and does_the_same(code, _code_in(ast.parse(found.text).body[0], code)):
+            return found
+    return None
+
+
+# -- the code that a text gives -----------------------------------------------------------------------------------
+
+
+def within(node: ast.stmt | ast.Lambda, outside: Iterable[str]) -> CodeType:
+    """Compile a definition within a function that has these names, so that it takes them from there; return that one.
+
+    Raises:
+        SyntaxError: It does not compile there.
+    """
+    outer_names = list(outside)
+    outer = ast.arguments(
+        posonlyargs=[], args=[ast.arg(n) for n in outer_names], kwonlyargs=[], kw_defaults=[], defaults=[]
+    )
+    if isinstance(node, ast.Lambda):
+        around: ast.Module | ast.Expression = ast.Expression(ast.Lambda(outer, node))
+    else:
+        made = ast.parse("def around(): pass")
+        (function,) = made.body
+        name = getattr(node, "name", "")  # at the top of a text a definition's name is a global, in itself too
+        before = [ast.Global([name])] if name not in outer_names else []
+        function.args, function.body = outer, [*before, node]  # type: ignore[attr-defined]
+        around = made
+    whole = compile(ast.fix_missing_locations(around), "<text>", "eval" if isinstance(node, ast.Lambda) else "exec")
+    return next(c for c in whole.co_consts if isinstance(c, CodeType))
+
+
+def _code_in(node: ast.stmt | ast.Lambda, like: CodeType) -> CodeType | None:
+    """Return the code of a function that a text defines where `like` was compiled, or None."""
+    try:
+        outer = within(node, like.co_freevars)
+    except (SyntaxError, ValueError):
+        return None
+    return next((c for c in outer.co_consts if isinstance(c, CodeType) and c.co_name == like.co_name), None)
+
+
+def lambda_in(text: str, code: CodeType) -> str | None:
+    """Return the text of a lambda that was registered where it was written, when only one there has its code."""
+    for source in (text, text.strip() + ")", "(" + text.strip()):  # inspect may cut a statement of several lines
+        try:
+            tree = ast.parse(source)
+        except SyntaxError:
+            continue
+        lambdas = [n for n in ast.walk(tree) if isinstance(n, ast.Lambda)]
+        texts = {ast.get_source_segment(source, n) for n in lambdas if does_the_same(code, _code_in(n, code))}
+        return texts.pop() if len(texts) == 1 else None
+    return None
+
+
+def does_the_same(one: CodeType, other: CodeType | None) -> bool:
+    """Return whether two code objects do the same; where they stand does not matter."""
+    if other is None:
+        return False
+    same = (one.co_code, one.co_names, one.co_varnames) == (other.co_code, other.co_names, other.co_varnames)
+    if not same or len(one.co_consts) != len(other.co_consts):
+        return False
+    return all(
+        does_the_same(a, b) if isinstance(a, CodeType) and isinstance(b, CodeType) else repr(a) == repr(b)
+        for a, b in zip(one.co_consts, other.co_consts, strict=True)
+    )
+
+
+def without_decorators(text: str, decorators: Iterable[ast.expr]) -> str:
+    """Return a definition's text without the lines of some of its decorators."""
+    gone = {line for d in decorators for line in range(d.lineno, (d.end_lineno or d.lineno) + 1)}
+    return "\n".join(line for number, line in enumerate(text.split("\n"), 1) if number not in gone)
 
 
 def _closure_of(function: FunctionType) -> dict[str, Any]:
@@ -233,8 +334,14 @@ def _closure_of(function: FunctionType) -> dict[str, Any]:
 def world_of(value: Callable[..., Any], names: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a function or class sees from outside: its closure and its module; `names` when that is unknown."""
     plain = inspect.unwrap(value)
+    if isinstance(plain, functools.partial):
+        return world_of(plain.func, names)
+    if isinstance(plain, MethodType):
+        return world_of(plain.__func__, names)
     if isinstance(plain, FunctionType):
         return ChainMap(_closure_of(plain), plain.__globals__)
+    if not isinstance(plain, type):  # an object that can be called
+        plain = type(plain)
     members = [
         inspect.unwrap(f) for m in getattr(plain, "__dict__", {}).values() if callable(f := getattr(m, "__func__", m))
     ]

@@ -8,6 +8,7 @@ through `repr` of plain values, so no text of a user's can end a string and go o
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import datetime as dt
 import functools
@@ -15,6 +16,7 @@ import logging
 import math
 import pathlib
 import re
+import sys
 import types
 import uuid
 import zoneinfo
@@ -27,16 +29,35 @@ import numpy as np
 import pandas as pd
 
 from mblab.errors import shown
+from mblab.tables.same import same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["MAX_TEXT", "SMALL_ARRAY", "Unwritable", "ValueWriter"]
+__all__ = ["MAX_TEXT", "SMALL_ARRAY", "Unwritable", "ValueWriter", "class_of", "is_method"]
 
 MAX_TEXT = 200_000  # characters of one constant; beyond that it is data and belongs into a file
 SMALL_ARRAY = 32  # values that still read well in a line of code
 
 Container = tuple[Any, ...] | list[Any] | set[Any] | frozenset[Any] | dict[Any, Any]
+
+
+def is_method(value: object) -> bool:
+    """Return whether a value is a method that is bound to an object or a class, and no module's function."""
+    if not isinstance(value, types.MethodType | types.BuiltinMethodType):
+        return False
+    return not (value.__self__ is None or isinstance(value.__self__, types.ModuleType))
+
+
+def class_of(function: Any) -> type | None:
+    """Return the class in whose body a function stands, when it can be reached; None for any other."""
+    owner = getattr(function, "__objclass__", None)
+    if owner is None and not is_method(function):
+        owner = sys.modules.get(str(getattr(function, "__module__", None)))
+        for part in str(getattr(function, "__qualname__", "")).split(".")[:-1]:
+            owner = getattr(owner, part, None)
+    name = getattr(function, "__name__", "")
+    return owner if isinstance(owner, type) and getattr(owner, name, None) is function else None
 
 
 class Unwritable(Exception):
@@ -151,10 +172,14 @@ class ValueWriter:
             return self._alias(value)
         if isinstance(value, np.generic | np.dtype | np.ndarray):
             return self._numpy(value)
-        if isinstance(value, Enum):
-            return self._member(value)
+        return self._member(value) if isinstance(value, Enum) else self._object(value)
+
+    def _object(self, value: Any) -> str:
+        """Write what has a name, a method, or an object of a class of the user's."""
         named = self.named(value)
-        return named if named is not None else self._record(value)
+        if named is not None:
+            return named
+        return self._method(value) if is_method(value) else self._record(value)
 
     def _repr(self, value: bool | int | str | bytes | types.EllipsisType | None) -> str:
         try:
@@ -234,6 +259,15 @@ class ValueWriter:
         single = type(value).__members__.get(str(value.name)) is value
         return f"{owner}.{value.name}" if single else f"{owner}({self.code(value.value)})"
 
+    def _method(self, value: Any) -> str:
+        """Write a method of a value that has a text, such as `"abc".upper`, or of a class."""
+        owner, name = value.__self__, value.__name__
+        if getattr(owner, name, None) != value:
+            raise Unwritable(f"a method {name} that its {type(owner).__name__} no longer has")
+        text = self.code(owner)
+        plain = isinstance(ast.parse(text, mode="eval").body, ast.Name | ast.Attribute | ast.Call)
+        return f"{text}.{name}" if plain or text.startswith(("'", '"')) else f"({text}).{name}"
+
     def _record(self, value: Any) -> str:
         """Write an instance of a dataclass or named tuple of the user's."""
         fields: Iterable[str]
@@ -246,4 +280,7 @@ class ValueWriter:
         owner = self.named(type(value))
         if owner is None:
             raise Unwritable(f"a {type(value).__qualname__}")
+        more = vars(value).keys() - set(fields) if hasattr(value, "__dict__") else set()
+        if more and not same(vars(type(value)(**{name: getattr(value, name) for name in fields})), vars(value)):
+            raise Unwritable(f"a {type(value).__qualname__} with {min(more)!r} beside its fields")
         return f"{owner}({', '.join(f'{name}={self.code(getattr(value, name))}' for name in fields)})"
