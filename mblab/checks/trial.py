@@ -41,6 +41,7 @@ class Recording:
         arrival_ns: int64, one a row, never decreasing.
         event_time: Column with the time things happened, or None.
         name: Of the source they came from.
+        event_times: When each row happened, where the rows do not hold it.
     """
 
     rows: pd.DataFrame
@@ -49,10 +50,11 @@ class Recording:
     name: str = "recording"
     speedup: float = 1.0
     endless: bool = False
+    event_times: pd.Series | None = None
 
     def open(self, position: Position | None = None) -> Iterator[Block]:  # noqa: ARG002
         """Return all rows as one block."""
-        yield Block(self.rows, self.arrival_ns, {})
+        yield Block(self.rows, self.arrival_ns, {}, self.event_times)
 
     def describe(self) -> str:
         """Return one line for people."""
@@ -65,7 +67,7 @@ def record(source: Source, rows: int, speedup: float | None = None) -> Recording
     try:
         feed.hold(rows)
         cut = feed.take(min(rows, feed.held))
-        return Recording(cut.rows(), cut.arrival_ns, source.event_time, source.name)
+        return Recording(cut.rows(), cut.arrival_ns, source.event_time, source.name, event_times=cut.event_times())
     finally:
         feed.close()
 
@@ -75,8 +77,10 @@ def recall(engine: Engine, rows: int) -> Recording:
     cuts = [batch.cut for batch in engine.history.batches]
     frame = pd.concat([cut.rows() for cut in cuts], ignore_index=True).iloc[:rows]
     arrival = np.concatenate([cut.arrival_ns for cut in cuts])[:rows]
+    times = [each for cut in cuts if (each := cut.event_times()) is not None]
+    happened = pd.concat(times, ignore_index=True).iloc[:rows] if times else None
     source = engine.pipeline.source
-    return Recording(frame, arrival, source.event_time, source.name)
+    return Recording(frame, arrival, source.event_time, source.name, event_times=happened)
 
 
 def try_first(pipeline: Pipeline, rows: int) -> pd.DataFrame:
@@ -117,7 +121,7 @@ class Trial:
     """
 
     def __init__(self, pipeline: Pipeline, recording: Recording) -> None:
-        self._feed, self._watermark = Feed(recording), Watermark(recording.event_time)
+        self._feed, self._watermark = Feed(recording), Watermark()
         self._runner = StepsRunner(pipeline.steps)
         self._interval_ns = pipeline.settings.interval_ns
         self._batches = 0

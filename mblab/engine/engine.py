@@ -104,7 +104,7 @@ class Engine:
         if settings.speedup is not None or any("speedup" in c.change for c in controls):
             refuse_speedup(pipeline.source)
         self.feed = Feed(pipeline.source, settings.speedup, None if clock.virtual else clock.now_ns)
-        self._watermark = Watermark(pipeline.source.event_time)
+        self._watermark = Watermark()
 
     def open(self) -> None:
         """Get the sinks ready; the source's first block is decoded already.

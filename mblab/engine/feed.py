@@ -2,7 +2,7 @@
 
 The feed turns source time into the run's time (`A = round(arrival / speedup)`), holds the rows that are decoded but not
 taken, and cuts the next n of them. Cutting is `searchsorted` on arrival times and one slice of a frame, whatever
-the batch's size. Of event time it knows nothing: that is the watermark's.
+the batch's size. Event times are handed on as they are: how far they have come is the watermark's.
 
     sources -> [feed] -> cut -> watermark, engine
 """
@@ -12,19 +12,20 @@ from __future__ import annotations
 import contextlib
 import copy
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from mblab.errors import MblabError
-from mblab.sources.base import Block, Source
+from mblab.sources.base import Block, Source, SourceWarning
 from mblab.sources.live.base import ROWS_AHEAD, Collector, Live, refuse_ahead
 from mblab.support.frames import cut
-from mblab.tables.timestamps import plain_times
+from mblab.tables.timestamps import dates_as_numbers, plain_times
 from mblab.timing.times import Times, scale_ns
 
 __all__ = ["Cut", "Feed"]
@@ -34,12 +35,16 @@ NO_TIMES: Times = np.empty(0, np.int64)
 NESTED = frozenset({list, dict, set, bytearray, np.ndarray})
 
 
+Piece: TypeAlias = tuple[pd.DataFrame, int, int, "pd.Series | None"]
+
+
 @dataclass(slots=True)
 class _Held:
     """A block on the run's clock, with the row from which on it is untaken."""
 
     rows: pd.DataFrame
     arrival_ns: Times
+    times: pd.Series | None  # event times
     taken: int = 0
 
 
@@ -55,13 +60,13 @@ class Cut(NamedTuple):
     Attributes:
         arrival_ns: int64, one a row, on the run's clock.
         first: Number of the first row, counted from the start of the stream.
-        pieces: (frame, low, high): where the rows stand in what was decoded.
+        pieces: (frame, low, high, event times of the frame or None): where the rows stand in what was decoded.
         nested: Numbers of the columns that hold lists, dicts or arrays, which a step might change.
     """
 
     arrival_ns: Times
     first: int
-    pieces: tuple[tuple[pd.DataFrame, int, int], ...]
+    pieces: tuple[Piece, ...]
     nested: frozenset[int] = frozenset()
 
     def rows(self) -> pd.DataFrame:
@@ -76,9 +81,14 @@ class Cut(NamedTuple):
 
     def _rows(self) -> pd.DataFrame:
         if len(self.pieces) == 1:
-            frame, low, high = self.pieces[0]
+            frame, low, high, _ = self.pieces[0]
             return cut(frame, low, high)
-        return pd.concat([frame.iloc[low:high] for frame, low, high in self.pieces], ignore_index=True)
+        return pd.concat([frame.iloc[low:high] for frame, low, high, _ in self.pieces], ignore_index=True)
+
+    def event_times(self) -> pd.Series | None:
+        """Return when the rows happened, None where nobody knows."""
+        times = [times.iloc[low:high] for _, low, high, times in self.pieces if times is not None]
+        return pd.concat(times, ignore_index=True) if times else None
 
 
 class Feed:
@@ -131,17 +141,27 @@ class Feed:
             if self._empty is None:
                 self._empty = block.rows.iloc[:0].reset_index(drop=True)
             if len(block.rows):
-                if self._event_time in block.rows:
-                    plain_times(block.rows[self._event_time], self._decoded)  # refused before any of them is taken
+                times = self._event_times(block)
                 self._nested |= _nested_columns(block.rows)
                 arrival = scale_ns(block.arrival_ns, 1.0, self._pace)
                 for at, old, new in self._changes:
                     arrival = _rescaled(arrival, at, old, new)
-                self._held.append(_Held(block.rows, arrival))
+                self._held.append(_Held(block.rows, arrival, times))
                 self._decoded += len(arrival)
                 self._last_ns = int(arrival[-1])
                 return True
         return False
+
+    def _event_times(self, block: Block) -> pd.Series | None:
+        """Return when a block's rows happened; what is no time is refused before any of them is taken."""
+        times = block.event_times
+        if times is None and self._event_time in block.rows:
+            times = block.rows[self._event_time]
+        if times is None:
+            return None
+        if self._collector is not None and self._decoded == 0 and (said := dates_as_numbers(times)):
+            warnings.warn(said, SourceWarning, stacklevel=2)
+        return plain_times(times, self._decoded)
 
     def _next_block(self) -> Block | None:
         if self._collector is not None:
@@ -225,17 +245,17 @@ class Feed:
         first, held = self.taken, self._held[0] if self._held else None
         if count == 0 or held is None:
             empty = self._empty if self._empty is not None else pd.DataFrame()
-            return Cut(NO_TIMES, first, ((empty, 0, 0),))
+            return Cut(NO_TIMES, first, ((empty, 0, 0, None),))
         self.taken += count
         low, high = held.taken, held.taken + count
         if high <= len(held.arrival_ns):
             self._note_taken(held, high)
-            return Cut(held.arrival_ns[low:high], first, ((held.rows, low, high),), self._nested)
+            return Cut(held.arrival_ns[low:high], first, ((held.rows, low, high, held.times),), self._nested)
         pieces, arrivals = [], []
         while count:
             held = self._held[0]
             low, high = held.taken, min(held.taken + count, len(held.arrival_ns))
-            pieces.append((held.rows, low, high))
+            pieces.append((held.rows, low, high, held.times))
             arrivals.append(held.arrival_ns[low:high])
             count -= high - low
             self._note_taken(held, high)

@@ -13,24 +13,24 @@ import json
 import os
 import time
 from collections.abc import Generator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 
 from mblab.engine.paths import is_read_by
 from mblab.errors import MblabError, SettingError, SettingTypeError, SourceError, shown
 from mblab.sources.base import Block, Source
 from mblab.sources.live.base import Live
-from mblab.sources.recording import ARRIVAL, MARK, recording_in
+from mblab.sources.recording import ARRIVAL, MARK, Recording, recording_in
 from mblab.support.arguments import user_path
 from mblab.support.files import make_beside, move_into_place
 from mblab.tables.arrow import as_arrow
 from mblab.tables.base import DECODE_ROWS, each_once
 from mblab.timing.clock import WallClock
 from mblab.timing.durations import NS, Duration, duration_ns, format_s
-from mblab.timing.times import Times, scale_ns
+from mblab.timing.times import scale_ns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,8 +76,8 @@ def record(source: Source, path: str | Path, duration: Duration | None = None) -
     heard = _heard(source, length) if isinstance(source, Live) else _read(source, length)
     try:
         with contextlib.closing(heard):  # whatever ends it: what was polling must not go on
-            for rows, arrival_ns in heard:
-                writer.add(rows, arrival_ns)
+            for block in heard:
+                writer.add(block)
         if writer.rows:
             return writer.finish()
     except KeyboardInterrupt:
@@ -124,17 +124,18 @@ def _is_recording(path: Path) -> bool:
         return False
 
 
-def _read(source: Source, length: int | None) -> Generator[tuple[Any, Times]]:
+def _read(source: Source, length: int | None) -> Generator[Block]:
     """Yield the rows of a source that can be read ahead, with arrivals on the run's clock."""
     for block in source.open():
         arrival_ns = scale_ns(block.arrival_ns, 1.0, source.speedup)
         kept = len(arrival_ns) if length is None else int(arrival_ns.searchsorted(length))
-        yield block.rows.iloc[:kept], arrival_ns[:kept]
+        times = None if block.event_times is None else block.event_times.iloc[:kept]
+        yield Block(block.rows.iloc[:kept], arrival_ns[:kept], block.position, times)
         if kept < len(arrival_ns):
             return
 
 
-def _heard(source: Live, length: int | None) -> Generator[tuple[Any, Times]]:
+def _heard(source: Live, length: int | None) -> Generator[Block]:
     """Yield the rows of a live source as they come."""
     clock = WallClock()
     collector = source.collect(clock.now_ns)
@@ -146,7 +147,7 @@ def _heard(source: Live, length: int | None) -> Generator[tuple[Any, Times]]:
             if block is not None:
                 if length is not None and len(block.arrival_ns) and block.arrival_ns[0] >= length:
                     return
-                yield block.rows, block.arrival_ns
+                yield block
             elif over or collector.over:
                 return
             else:
@@ -160,6 +161,7 @@ class _Writer:
 
     def __init__(self, source: Source, target: Path) -> None:
         self.rows = 0
+        self._beside = False  # whether event times stand beside the rows
         self._source, self._target = source, target
         self._temporary: Path | None = None
         self._held: list[Any] = []
@@ -168,15 +170,19 @@ class _Writer:
         self._file: Any = None
         self._schema: Any = None
 
-    def add(self, rows: pd.DataFrame, arrival_ns: Times) -> None:
-        """Take in rows and their arrivals."""
+    def add(self, block: Block) -> None:
+        """Take in rows, their arrivals, and their event times where these stand beside them."""
         import pyarrow as pa
 
+        rows, arrival_ns = block.rows, block.arrival_ns
         if not len(rows):
             return
         each_once(map(str, rows.columns), self._source.name)
         if ARRIVAL in rows.columns:
             raise _Unwritable(f"column {ARRIVAL!r} is what a recording notes arrivals in; rename it.")
+        if block.event_times is not None:
+            self._beside = True
+            rows = rows.assign(**{str(self._source.event_time): block.event_times.array})
         try:
             table = as_arrow(rows)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -230,7 +236,8 @@ class _Writer:
             return self._held[0].schema  # the write says which column it is
 
     def _noted(self, schema: pa.Schema) -> pa.Schema:
-        facts = {"arrival": ARRIVAL, "event_time": self._source.event_time, "source": self._source.describe()}
+        source = self._source
+        facts = asdict(Recording(ARRIVAL, source.event_time, source.describe(), self._beside))
         return schema.with_metadata({**(self._held[0].schema.metadata or {}), MARK: json.dumps(facts).encode()})
 
     def finish(self) -> Path:

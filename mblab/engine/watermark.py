@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mblab.engine.feed import Cut
-from mblab.tables.timestamps import plain_times
 
 __all__ = ["Mark", "Watermark"]
 
@@ -23,14 +22,13 @@ class _Block:
 
     __slots__ = ("_newest", "rows", "times")
 
-    def __init__(self, rows: pd.DataFrame, column: str) -> None:
-        self.rows = rows
-        self.times = plain_times(rows[column]) if column in rows else None
+    def __init__(self, rows: pd.DataFrame, times: pd.Series) -> None:
+        self.rows, self.times = rows, times
         self._newest: pd.Series[Any] | None = None
 
     def newest(self, upto: int) -> Any:
         """Return the newest time of the first rows; a missing one takes nothing back."""
-        if self.times is None or not upto:
+        if not upto:
             return None
         if upto == len(self.times):
             return self.times.max()
@@ -59,26 +57,23 @@ class Mark(NamedTuple):
 
 
 class Watermark:
-    """The watermark of one stream.
+    """The watermark of one stream; without event times it stays where it is."""
 
-    Args:
-        column: With the event time; None where there is none.
-    """
-
-    def __init__(self, column: str | None) -> None:
-        self._column = column
+    def __init__(self) -> None:
         self._mark = Mark()
 
     def follow(self, cut: Cut) -> Mark:
         """Return where it stood before a cut, and go on behind it."""
         before = self._mark
-        if self._column is None or not len(cut.arrival_ns):
+        if not len(cut.arrival_ns):
             return before
         peak, block = before.peak, before.block
-        for rows, _, _ in cut.pieces:
+        for rows, _, _, times in cut.pieces:
+            if times is None:
+                return before
             if block is None or block.rows is not rows:
                 peak = peak if block is None else _newer(peak, block.newest(len(block.rows)))
-                block = _Block(rows, self._column)
+                block = _Block(rows, times)
         self._mark = Mark(peak, block, cut.pieces[-1][2])
         return before
 

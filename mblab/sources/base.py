@@ -19,9 +19,13 @@ import pandas as pd
 
 from mblab.timing.times import Times
 
-__all__ = ["Block", "Exportable", "Position", "Source"]
+__all__ = ["Block", "Exportable", "Position", "Source", "SourceWarning"]
 
 Position = Mapping[str, Any]
+
+
+class SourceWarning(UserWarning):
+    """A source was used otherwise than it came, such as sorted, or may be meant otherwise than it is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,14 @@ class Block:
         arrival_ns: int64, one a row, never decreasing, also not from one block to the next: nanoseconds of source time
             since the start of the stream.
         position: JSON-able; `source.open(position)` gives this same block again as its first one.
+        event_times: When each row happened, where the rows themselves do not hold the source's event-time column; else
+            None.
     """
 
     rows: pd.DataFrame
     arrival_ns: Times
     position: Position
+    event_times: pd.Series | None = None
 
 
 @runtime_checkable

@@ -52,7 +52,7 @@ class Looped(Protocol):
     @property
     def unit(self) -> str: ...
     @property
-    def kept(self) -> list[str]: ...
+    def timed(self) -> list[str]: ...
 
 
 class Measure:
@@ -95,7 +95,7 @@ class Measure:
                 f"{source.name} has only one time of arrival, so loop=True cannot tell how long to wait before it "
                 "begins again; give rate= instead."
             )
-        names = dict.fromkeys(c for c in (source.event_time, source.clock_column) if c in source.kept)
+        names = dict.fromkeys(c for c in (source.event_time, source.clock_column) if c in source.timed)
         units = {c: _unit_ns(frame[c].dtype, source.unit) for c in names if _is_time(frame[c].dtype)}
         if source.rate is None:
             span = self._last - self._first

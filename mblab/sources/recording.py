@@ -26,11 +26,18 @@ class Recording:
         arrival: Column with int64 nanoseconds from the start of the recording.
         event_time: Column with the time things happened, or None.
         source: What was recorded, in words.
+        beside: Whether the rows did not have the column with the event time, which the file holds beside them.
     """
 
     arrival: str
     event_time: str | None
     source: str
+    beside: bool = False
+
+    @property
+    def hidden(self) -> tuple[str | None, ...]:
+        """The columns of the file that the rows did not have."""
+        return (self.arrival, self.event_time) if self.beside else (self.arrival,)
 
 
 def recording_in(schema: pa.Schema) -> Recording | None:

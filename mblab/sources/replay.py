@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mblab.errors import SettingError, SettingTypeError, SourceError, missing_column, shown
-from mblab.sources.base import Block, Position
+from mblab.sources.base import Block, Position, SourceWarning
 from mblab.sources.looping import Extent, Measure, moved
 from mblab.sources.modifiers.modified import Modifiable
 from mblab.sources.recording import Recording, recording_in
@@ -28,9 +28,10 @@ from mblab.tables.base import ArrowTable, FrameTable, Table, each_once, tidy_fra
 from mblab.tables.files import ENDINGS, FilesTable, open_path
 from mblab.tables.flat import flat_frame
 from mblab.tables.parquet import ParquetTable
+from mblab.tables.repeated_hour import Ambiguous, check_ambiguous, firsts, second_passes
 from mblab.tables.rows import frame_of_any, has_unnamed_times
 from mblab.tables.sorting import SortedTable
-from mblab.tables.timestamps import UNITS, check_tz, epoch_ns, misfit, plain_times
+from mblab.tables.timestamps import UNITS, check_tz, dates_as_numbers, epoch_ns, misfit, plain_times
 from mblab.timing.durations import NS
 from mblab.timing.times import LATEST_NS, Times
 
@@ -45,10 +46,6 @@ if TYPE_CHECKING:
     Data: TypeAlias = str | os.PathLike[str] | pd.DataFrame | pa.RecordBatch | ArrowStream
 
 __all__ = ["Replay", "SourceWarning", "replay"]
-
-
-class SourceWarning(UserWarning):
-    """A source was used otherwise than it came, such as sorted."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,6 +65,7 @@ class Replay(Modifiable):
         tz: Where naive arrival times were taken; None means UTC.
         unit: What numeric arrival times count in.
         flatten: Whether what stands in objects are columns, such as `device.id`.
+        ambiguous: What becomes of arrival times that come twice where clocks are set back.
     """
 
     data: Path | pd.DataFrame = field(compare=False)
@@ -82,6 +80,7 @@ class Replay(Modifiable):
     tz: str | None = None
     unit: str = "s"
     flatten: bool = False
+    ambiguous: Ambiguous = "raise"
     recording: Recording | None = field(init=False, compare=False)
     table: Table = field(init=False, compare=False)
     same: object = field(init=False)  # two replays are equal when they read the same file, or share one frame
@@ -138,8 +137,18 @@ class Replay(Modifiable):
     @property
     def kept(self) -> list[str]:
         """The columns the rows have."""
-        hidden = self.recording.arrival if self.recording else None
-        return list(self.columns or [c for c in self.table.names if c != hidden])
+        hidden = self.recording.hidden if self.recording else ()
+        return list(self.columns or [c for c in self.table.names if c not in hidden])
+
+    @property
+    def timed(self) -> list[str]:
+        """The columns whose times move on in a loop: those the rows have, and the event times beside them."""
+        return [*self.kept, *self._beside]
+
+    @property
+    def _beside(self) -> list[str]:
+        """The event-time column, where the rows do not have it."""
+        return [] if self.event_time is None or self.event_time in self.kept else [self.event_time]
 
     @property
     def needed(self) -> list[str] | None:
@@ -189,11 +198,12 @@ class Replay(Modifiable):
             "tz": self.tz and repr(self.tz),
             "unit": None if self.unit == "s" else repr(self.unit),
             "flatten": self.flatten or None,
+            "ambiguous": None if self.ambiguous == "raise" else repr(self.ambiguous),
         }
         return f"replay({', '.join([data, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
 
     def _blocks(self, turn: int, start: int) -> Iterator[Block]:
-        table, columns = self._table, self.kept
+        table, columns, beside = self._table, self.kept, self._beside
         extent = self._measured(table) if turn else None
         while True:
             given = turn * extent.rows if extent else 0
@@ -205,11 +215,12 @@ class Replay(Modifiable):
                 if not len(rows):
                     return
                 where = {"round": turn, "row": row} if self.loop else {"row": row}
-                kept = rows[columns] if list(rows.columns) != columns else rows
                 if extent and turn:
-                    kept = moved(kept, extent.moved, turn)
-                arrival = times[: len(rows)]
-                yield Block(kept, np.minimum(arrival, LATEST_NS - shift) + shift if shift else arrival, where)
+                    rows = moved(rows, extent.moved, turn)
+                kept = rows[columns] if list(rows.columns) != columns else rows
+                arrival, happened = times[: len(rows)], rows[beside[0]] if beside else None
+                arrival = np.minimum(arrival, LATEST_NS - shift) + shift if shift else arrival
+                yield Block(kept, arrival, where, happened)
                 if self.loop and extent is None:
                     measure.add(frame, times)
                 row += len(rows)
@@ -220,13 +231,15 @@ class Replay(Modifiable):
 
     def _pass(self, table: Table, start: int, given: int) -> Iterator[tuple[pd.DataFrame, Times]]:
         """Yield all rows from number `start` on, with their arrivals; `given` rows were in rounds before."""
-        kept, clock = self.kept, self.clock_column
-        read = kept if clock is None or clock in kept else [*kept, clock]
+        timed, clock = self.timed, self.clock_column
+        read = timed if clock is None or clock in timed else [*timed, clock]
         zero = 0 if self.keeps_times else self._first_ns(table) if start else None
         row, before = start, None
         for frame in table.read(read, start):
             if row == start:  # all pieces have the same dtypes
                 self.refuse_misfits(table, frame)
+                if self.frame is None:
+                    self.warn_of_dates(frame)
             if clock is None:
                 yield frame, _even_ns(given + row, len(frame), self.rate or 1)
             else:
@@ -251,10 +264,31 @@ class Replay(Modifiable):
                 if said:
                     raise said
 
+    def warn_of_dates(self, frame: pd.DataFrame) -> None:
+        """Say which columns of times hold numbers that look like dates; rows are replayed all the same."""
+        for name in dict.fromkeys([self.clock_column, self.event_time]):
+            said = dates_as_numbers(frame[name], self._unit) if name in frame.columns else None
+            if said:
+                warnings.warn(said, SourceWarning, stacklevel=3)
+
     def times_of(self, frame: pd.DataFrame, row: int = 0) -> Times:
         """Return the arrival times of rows in ns, as the column has them."""
-        unit = "ns" if self.keeps_times else self.unit
-        return epoch_ns(frame[self.clock_column], tz=self.tz, unit=unit, row=row)
+        first = firsts(self._second, row, len(frame)) if self.ambiguous == "infer" else self._known_first
+        return epoch_ns(frame[self.clock_column], tz=self.tz, unit=self._unit, row=row, first=first)
+
+    @property
+    def _unit(self) -> str:
+        return "ns" if self.keeps_times else self.unit
+
+    @property
+    def _known_first(self) -> bool | None:
+        return self.ambiguous if isinstance(self.ambiguous, bool) else None
+
+    @cached_property
+    def _second(self) -> tuple[tuple[int, int], ...]:
+        """The rows that are in the second pass of an hour that comes twice, by the order of all rows."""
+        clock = str(self.clock_column)
+        return second_passes((plain_times(part[clock]) for part in self._table.read([clock])), str(self.tz))
 
     @cached_property
     def _table(self) -> Table:
@@ -265,11 +299,14 @@ class Replay(Modifiable):
         if clock is None or not isinstance(table, ArrowTable):
             return table
         if self.sort:
-            return SortedTable(table, clock, self.tz, "ns" if self.keeps_times else self.unit, self.needed)
+            return SortedTable(table, clock, self.tz, self._unit, self.needed, self._known_first)
         if isinstance(table, FilesTable):
-            firsts = [(next(part.read([clock]), None), part) for part in table.full]
+            heads = [(next(part.read([clock]), None), part) for part in table.full]
+            first = self.ambiguous == "infer" or self._known_first  # files that begin in an hour that comes twice
             begun = [
-                (int(self.times_of(frame.iloc[:1])[0]), i) for i, (frame, _) in enumerate(firsts) if frame is not None
+                (int(epoch_ns(frame[clock].iloc[:1], tz=self.tz, unit=self._unit, first=first)[0]), i)
+                for i, (frame, _) in enumerate(heads)
+                if frame is not None
             ]
             return replace(table, parts=tuple(table.full[i] for _, i in sorted(begun)))
         return table
@@ -316,6 +353,7 @@ def replay(
     tz: str | None = None,
     unit: str = "s",
     flatten: bool = False,
+    ambiguous: Ambiguous = "raise",
 ) -> Replay:
     """Return a data set as a source.
 
@@ -341,6 +379,9 @@ def replay(
         unit: What numeric arrival times count in: s ms us ns min h.
         flatten: Make columns such as `device.id` of what stands in objects: JSON's, Arrow's structs, dicts in a frame;
             lists, and Arrow's maps, stay in one cell. Without it, objects are dicts and lists are lists.
+        ambiguous: What becomes, with `tz`, of local times that come twice where clocks are set back, in pandas' words:
+            `raise` refuses them; `infer` tells the first pass of that hour from the second by the order of the rows,
+            which step back or repeat once in it; True takes all for the first, in summer time, False for the second.
 
     Raises:
         SettingError: An argument is out of its range, or there is nothing to take arrival times from.
@@ -371,11 +412,13 @@ def replay(
         tz=check_tz(tz),
         unit=one_of(unit, "unit", [*UNITS]),
         flatten=flatten,
+        ambiguous=check_ambiguous(ambiguous, tz, sort),
     )
     _check_columns(source)
-    if source.frame is None or source.clock_column is None:
+    if source.frame is None:
         return source
-    frame, moved = _in_order(source.frame, source.clock_column, source.tz, source.unit)
+    frame, moved = (source.frame, 0) if source.clock_column is None else _in_order(source, source.frame)
+    source.warn_of_dates(frame)
     if not moved:
         return source
     if not sort:
@@ -464,9 +507,9 @@ def _beginning(table: Table, sample: pd.DataFrame, column: str) -> pd.DataFrame:
     return next(table.read([column]), sample)
 
 
-def _in_order(frame: pd.DataFrame, clock: str, tz: str | None, unit: str) -> tuple[pd.DataFrame, int]:
+def _in_order(source: Replay, frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Return the frame in order of arrival, and how many rows step back in it as it is."""
-    times = epoch_ns(frame[clock], tz=tz, unit=unit)
+    times = source.times_of(frame)
     moved = int((times[1:] < times[:-1]).sum())
     return (frame.iloc[np.argsort(times, kind="stable")].reset_index(drop=True) if moved else frame), moved
 

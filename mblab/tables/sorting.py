@@ -44,6 +44,7 @@ class SortedTable(ArrowTable):
         tz: Where naive arrival times were taken.
         unit: What numeric arrival times count in.
         kept: Columns that are read; None means all.
+        first: Whether local times that come twice are the first; None refuses them.
     """
 
     table: ArrowTable
@@ -51,9 +52,11 @@ class SortedTable(ArrowTable):
     tz: str | None
     unit: str
     kept: Sequence[str] | None = None
+    first: bool | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SortedTable, (self.table, self.clock, self.tz, self.unit, self.kept)  # without what was sorted already
+        given = (self.table, self.clock, self.tz, self.unit, self.kept, self.first)  # without what was sorted already
+        return SortedTable, given
 
     @property
     def schema(self) -> pa.Schema:
@@ -129,7 +132,8 @@ class SortedTable(ArrowTable):
         """Return rows in order, with their arrival times; `row` is the number of the first one."""
         import pyarrow as pa
 
-        times = epoch_ns(as_pandas(table.select([self.clock]))[self.clock], tz=self.tz, unit=self.unit, row=row)
+        clock = as_pandas(table.select([self.clock]))[self.clock]
+        times = epoch_ns(clock, tz=self.tz, unit=self.unit, row=row, first=self.first)
         order = np.argsort(times, kind="stable")
         plain = pa.table([_takeable(c) for c in table.columns], names=table.column_names)
         return plain.take(order).append_column(self._key, pa.array(times[order]))

@@ -21,11 +21,13 @@ from mblab.tables.time_forms import parsing_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from mblab.tables.repeated_hour import First
     from mblab.timing.times import Times
 
-__all__ = ["UNITS", "check_tz", "epoch_ns", "misfit", "plain_times"]
+__all__ = ["UNITS", "check_tz", "dates_as_numbers", "epoch_ns", "misfit", "plain_times"]
 
 UNITS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1, "min": 60 * 10**9, "h": 3600 * 10**9}
+COMPACT: Final = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # forms of dates that are written as whole numbers
 
 
 def check_tz(tz: str | None) -> str | None:
@@ -42,7 +44,7 @@ def check_tz(tz: str | None) -> str | None:
     return tz
 
 
-def epoch_ns(column: pd.Series, *, tz: str | None = None, unit: str = "s", row: int = 0) -> Times:
+def epoch_ns(column: pd.Series, *, tz: str | None = None, unit: str = "s", row: int = 0, first: First = None) -> Times:
     """Return a column of times as nanoseconds since 1970-01-01 UTC, or since whatever numbers count from.
 
     Args:
@@ -50,9 +52,11 @@ def epoch_ns(column: pd.Series, *, tz: str | None = None, unit: str = "s", row: 
         tz: Where naive timestamps were taken; None means UTC.
         unit: What numbers count in: s ms us ns min h.
         row: Row number of the first value, for messages.
+        first: Whether local times that come twice, where clocks are set back, are the first; an array says it of each
+            row, and None refuses them.
 
     Raises:
-        SourceError: Nulls, infinities, text, or local times that are impossible or ambiguous.
+        SourceError: Nulls, infinities, text, or local times that do not exist, or come twice and nobody says which.
         SettingError: `tz` is named, but the times are no naive timestamps.
 
     >>> epoch_ns(pd.Series([0.5, 1.25])).tolist()
@@ -61,7 +65,7 @@ def epoch_ns(column: pd.Series, *, tz: str | None = None, unit: str = "s", row: 
     name, column = column.name, _plain(column)
     _refuse_nulls(column, row)
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return _from_timestamps(column, tz, row)
+        return _from_timestamps(column, tz, row, first)
     if tz is not None:
         raise SettingError(
             f"tz={tz!r} is for timestamps without a time zone, but column {name!r} is {column.dtype}; leave tz out."
@@ -93,6 +97,44 @@ def plain_times(column: pd.Series, row: int = 0) -> pd.Series:
     if known or pd.api.types.is_any_real_numeric_dtype(plain.dtype) or not column.notna().any():
         return plain
     raise _no_times(plain, row)
+
+
+def dates_as_numbers(column: pd.Series, unit: str = "s") -> str | None:
+    """Return what is to be said of a column of whole numbers that look like dates, or None.
+
+    >>> print(dates_as_numbers(pd.Series([20260131, 20260201], name="day")))
+    column 'day' looks like dates, such as 20260131, but numbers are taken for times in s; if they are dates, make times of them first, rows['day'] = pd.to_datetime(rows['day'].astype(str), format='%Y%m%d').
+    >>> dates_as_numbers(pd.Series([20260131, 20260132], name="id"))
+    """  # noqa: E501
+    form = _compact_form(column)
+    if form is None:
+        return None
+    return (
+        f"column {column.name!r} looks like dates, such as {int(column.dropna().iloc[0])}, but numbers are taken for "
+        f"times in {unit}; if they are dates, make times of them first, {_dated(column, form)}."
+    )
+
+
+def _compact_form(column: pd.Series) -> str | None:
+    """Return the form, such as %Y%m%d, in which every whole number of a column is a date from 1900 to 2199, or None."""
+    plain = _plain(column).dropna()
+    if not len(plain) or getattr(plain.dtype, "kind", "O") not in "iuf":
+        return None
+    form = COMPACT.get(len(str(int(plain.iloc[0])))) if np.isfinite(plain.iloc[0]) else None
+    values = plain.to_numpy()
+    if form is None or not bool(((values >= 19 * 10**6) & (values < 22 * 10**12) & (values % 1 == 0)).all()):
+        return None
+    texts = pd.Series(values.astype(np.int64)).astype(str)
+    years = texts.str[:4].astype(int)
+    dates = pd.to_datetime(texts, format=form, errors="coerce")
+    return form if bool((dates.notna() & years.between(1900, 2199)).all()) else None
+
+
+def _dated(column: pd.Series, form: str) -> str:
+    """Return the line that makes times of whole numbers which are dates."""
+    it = f"rows[{column.name!r}]"
+    whole = "" if getattr(column.dtype, "kind", "O") in "iu" else ".astype('int64')"
+    return f"{it} = pd.to_datetime({it}{whole}.astype(str), format={form!r})"
 
 
 def _plain(column: pd.Series) -> pd.Series:
@@ -184,7 +226,7 @@ def _whole_ns(column: pd.Series, dtype: Literal["datetime64[ns]", "timedelta64[n
         ) from None
 
 
-def _from_timestamps(column: pd.Series, tz: str | None, row: int) -> Times:
+def _from_timestamps(column: pd.Series, tz: str | None, row: int, first: First) -> Times:
     aware = getattr(column.dtype, "tz", None) is not None or getattr(column.dt, "tz", None) is not None
     if aware and tz is not None:
         raise SettingError(
@@ -194,15 +236,36 @@ def _from_timestamps(column: pd.Series, tz: str | None, row: int) -> Times:
     if aware:
         column = column.dt.tz_convert(None)
     elif tz is not None:
-        local = column.dt.tz_localize(tz, ambiguous="NaT", nonexistent="NaT")
+        ambiguous: Any = "NaT" if first is None else np.broadcast_to(np.asarray(first), len(column)).copy()
+        local = column.dt.tz_localize(tz, ambiguous=ambiguous, nonexistent="NaT")
         bad = np.flatnonzero(local.isna().to_numpy())
         if bad.size:
-            raise SourceError(
-                f"column {column.name!r} holds {bad.size:,} time(s) that are impossible or ambiguous in {tz}: rows "
-                f"{[row + int(i) for i in bad[:5]]}, the first {column.iloc[bad[0]]}; give them in UTC."
-            )
+            raise _no_moment(column.iloc[bad], row + bad, tz)
         column = local.dt.tz_convert(None)
     return _whole_ns(column, "datetime64[ns]")
+
+
+def _no_moment(column: pd.Series, rows: Times, tz: str) -> SourceError:
+    """Return the error for local times that do not exist, or else for those that come twice."""
+    twice = column.dt.tz_localize(tz, ambiguous="NaT", nonexistent="shift_forward").isna().to_numpy()
+    never, it = ~twice, f"rows[{column.name!r}]"
+    if never.any():
+        column, rows = column[never], rows[never]
+        what = f"do not exist in {tz}, where clocks are set forward"
+        way = (
+            "if they are of another zone, name it (UTC: leave tz out); else move them on first, "
+            f"{it} = {it}.dt.tz_localize({tz!r}, nonexistent='shift_forward'), and replay the frame without tz."
+        )
+    else:
+        what = f"come twice in {tz}, where clocks are set back"
+        way = (
+            "pass ambiguous='infer' where the rows are in order of time, else ambiguous=True for the first, in summer "
+            "time, or False for the second, or give them in UTC."
+        )
+    return SourceError(
+        f"column {column.name!r} holds {len(rows):,} time(s) that {what}: rows {rows[:5].tolist()}, the first "
+        f"{column.iloc[0]}; {way}"
+    )
 
 
 def _from_numbers(column: pd.Series, scale: int, row: int) -> Times:
@@ -211,9 +274,14 @@ def _from_numbers(column: pd.Series, scale: int, row: int) -> Times:
         reach = values.astype(np.float64) * scale
     bad = np.flatnonzero(~(np.abs(reach) < 2**62))
     if bad.size:
+        form = _compact_form(column)
+        fits = [unit for unit in ("ms", "us", "ns") if abs(float(values[bad[0]])) * UNITS[unit] < 2**62]
+        way = f"name the unit it counts in, such as unit={fits[0] if fits else 'ms'!r}."
+        if form is not None:
+            way = f"it looks like dates, so make times of them first, {_dated(column, form)}, and replay the frame."
         raise SourceError(
             f"column {column.name!r} must hold finite times within 146 years of 0, got {values[bad[0]]} in row "
-            f"{row + bad[0]}; name the unit it counts in, such as unit='ms'."
+            f"{row + bad[0]}; {way}"
         )
     if np.issubdtype(values.dtype, np.integer):
         return values.astype(np.int64) * scale

@@ -198,7 +198,7 @@ class Prober:
 
     def _rewind(self) -> None:
         self._feed = Feed(self._pipeline.source, self._pipeline.settings.speedup)
-        self._watermark = Watermark(self._pipeline.source.event_time)
+        self._watermark = Watermark()
 
     def probe(self, rows: int, rest_s: float = 0.0) -> float:
         """Run the next rows as one batch, note it, and return its seconds."""

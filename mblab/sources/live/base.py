@@ -71,7 +71,10 @@ class Poller(Protocol[What]):
         ...
 
     def read(self, arrival: Arrival[What]) -> Iterator[tuple[pd.DataFrame, Position]]:
-        """Return the rows of an arrival from row `arrival.given` on, in pieces; called in the engine's thread."""
+        """Return the rows of an arrival from row `arrival.given` on, in pieces; called in the engine's thread.
+
+        They have the source's `beside` column too, if there is one.
+        """
         ...
 
 
@@ -92,6 +95,11 @@ class Live(Exportable):
     @abstractmethod
     def event_time(self) -> str | None:
         """Column with the time things happened, or None."""
+
+    @property
+    def beside(self) -> str | None:
+        """The event-time column where the rows are not to have it, else None."""
+        return None
 
     @property
     def speedup(self) -> float:
@@ -118,11 +126,18 @@ class Live(Exportable):
             if isinstance(arrival, SourceError):
                 raise arrival
             for rows, where in poller.read(arrival):
-                yield Block(rows, np.zeros(len(rows), np.int64), where)
+                yield block_of(rows, 0, where, self.beside)
 
     def collect(self, now_ns: Callable[[], int], position: Position | None = None) -> Collector:
         """Begin to poll; what is found arrives at `now_ns`, by the clock of a run."""
-        return Collector(self.poller(position), self.every_s, now_ns)
+        return Collector(self.poller(position), self.every_s, now_ns, self.beside)
+
+
+def block_of(rows: pd.DataFrame, at_ns: int, position: Position, beside: str | None) -> Block:
+    """Return rows that all arrive at once as a block, with the event times taken out of them if they stand beside."""
+    times = None if beside is None else rows[beside]
+    kept = rows if beside is None else rows.drop(columns=beside)
+    return Block(kept, np.full(len(rows), at_ns, np.int64), position, times)
 
 
 class Collector:
@@ -132,9 +147,13 @@ class Collector:
         poller: Finds rows.
         every_s: Seconds of real time from one poll to the next.
         now_ns: Tells the time on the run's clock; it never goes back.
+        beside: The event-time column where the rows are not to have it, else None.
     """
 
-    def __init__(self, poller: Poller[Any], every_s: float, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, poller: Poller[Any], every_s: float, now_ns: Callable[[], int], beside: str | None = None
+    ) -> None:
+        self._beside = beside
         self._poller, self._every_s, self._now_ns = poller, every_s, now_ns
         self._lock = threading.Lock()
         self._arrived: deque[tuple[int, Arrival[Any] | Exception]] = deque()
@@ -216,7 +235,7 @@ class Collector:
             self._broken = error
             return None
         arrival.given += len(rows)
-        return Block(rows, np.full(len(rows), at_ns, np.int64), position)
+        return block_of(rows, at_ns, position, self._beside)
 
     def _poll(self) -> None:
         while not self._closed:

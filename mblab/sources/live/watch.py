@@ -111,6 +111,11 @@ class Watch(Live):
         return self.time_column
 
     @property
+    def beside(self) -> str | None:
+        """The event-time column where the rows are not to have it, else None."""
+        return None if self.columns is None or self.time_column in self.columns else self.time_column
+
+    @property
     def input_path(self) -> Path:
         """The path with wildcards."""
         return self.pattern
@@ -334,7 +339,8 @@ class _Folder:
         # asked for: names = first, as sets; where columns may be missing, names ⊆ first
         if said := schema_difference([c for c in before if not may_lack or c in names], names):
             raise SourceError(f"{name} {said}; all files must have the columns of the first one.")
-        return list(source.columns or self._names)
+        beside = [] if source.beside is None else [source.beside]
+        return [*(source.columns or self._names), *beside]
 
 
 def _is_rows(name: str, pattern: Path) -> bool:

@@ -220,7 +220,8 @@ class Modified(Modifiable):
             yield from self.source.open(position)
             return
         for rows, where in self._steps(depth, position):
-            yield Block(rows.frame.reset_index(drop=True), rows.arrival_ns, where)
+            times = None if rows.event_times is None else rows.event_times.reset_index(drop=True)
+            yield Block(rows.frame.reset_index(drop=True), rows.arrival_ns, where, times)
 
     def _steps(self, depth: int, position: Position | None = None) -> Iterator[_Step]:
         """Let the last of the first `depth` modifiers change the stream before it, and put that in order again."""

@@ -34,6 +34,7 @@ class Rows(NamedTuple):
         number: Their numbers in the stream that is modified, counted from 0.
         delay_ns: What the modifier added to their arrival.
         touched: Whether the modifier did anything to them; a copy is touched, its original is not.
+        event_times: When they happened, where the frame does not hold it; no modifier changes that.
     """
 
     frame: pd.DataFrame
@@ -41,13 +42,15 @@ class Rows(NamedTuple):
     number: Times
     delay_ns: Times
     touched: Flags
+    event_times: pd.Series | None = None
 
     @classmethod
     def untouched(cls, block: Block, first: int) -> Rows:
         """Return the rows of a block, of which the first one has number `first`."""
         count = len(block.arrival_ns)
         number = np.arange(first, first + count)
-        return cls(block.rows, block.arrival_ns, number, np.zeros(count, np.int64), np.zeros(count, np.bool_))
+        untouched = np.zeros(count, np.bool_)
+        return cls(block.rows, block.arrival_ns, number, np.zeros(count, np.int64), untouched, block.event_times)
 
     def take(self, which: slice | Flags | npt.NDArray[np.intp]) -> Rows:
         """Return the rows at a slice, a mask or indices."""
@@ -57,6 +60,7 @@ class Rows(NamedTuple):
             self.number[which],
             self.delay_ns[which],
             self.touched[which],
+            None if self.event_times is None else self.event_times.iloc[which],
         )
 
     def delayed(self, by_ns: Times, touched: Flags) -> Rows:
@@ -67,8 +71,15 @@ class Rows(NamedTuple):
         """Return these rows and `later` ones in order of arrival; on a tie, lower numbers go first."""
         if not len(self.number):
             return later.in_order()
-        frame = pd.concat([self.frame, later.frame])
-        return Rows(frame, *(np.concatenate(pair) for pair in zip(self[1:], later[1:], strict=True))).in_order()
+        times = [each.event_times for each in (self, later) if each.event_times is not None]
+        return Rows(
+            pd.concat([self.frame, later.frame]),
+            np.concatenate([self.arrival_ns, later.arrival_ns]),
+            np.concatenate([self.number, later.number]),
+            np.concatenate([self.delay_ns, later.delay_ns]),
+            np.concatenate([self.touched, later.touched]),
+            pd.concat(times) if times else None,
+        ).in_order()
 
     def in_order(self) -> Rows:
         """Return the rows in order of arrival, stable."""

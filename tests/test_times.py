@@ -1,0 +1,325 @@
+"""When rows arrived and when things happened, as data of every kind writes it: read the same way everywhere."""
+
+import shutil
+import threading
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mblab
+from mblab import Lab, SettingError, SourceError, replay
+from mblab.sources import SourceWarning
+
+
+def saved(rows, form, folder):
+    """The rows as a frame, or in a file of a form."""
+    if form == "frame":
+        return rows
+    path = folder / f"rows.{form}"
+    if form == "csv":
+        rows.to_csv(path, index=False)
+    elif form == "jsonl":
+        rows.to_json(path, orient="records", lines=True, date_format="iso")
+    else:
+        rows.to_parquet(path)
+    return path
+
+
+FORMS = ("frame", "csv", "jsonl", "parquet")
+
+
+def arrivals_s(source):
+    return np.concatenate([block.arrival_ns for block in source.open()]) / 1e9
+
+
+# -- event times beside the rows ------------------------------------------------------------------------------------
+
+ROWS = pd.DataFrame({"a": range(4), "at": pd.date_range("2026-01-01", periods=4), "v": 1})
+MARKS = [("v", "None"), ("v", "2026-01-02 00:00:00")]
+
+
+def marks(source, interval="2s", **how):
+    """The columns that a step sees, and the watermark, batch by batch."""
+    lab = Lab(source, interval=interval, name="times")
+    lab.batch(lambda batch, state, ctx: {"columns": ",".join(batch), "mark": str(ctx.watermark)}, name="see")
+    output = lab.run(**(how or {"clock": "virtual", "cost": 0})).output
+    return list(zip(output["columns"], output["mark"], strict=True))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_watermark_does_not_need_its_column_in_the_rows(form, tmp_path):
+    """S08: columns= says what the rows have, and not what is known of them."""
+    assert marks(replay(saved(ROWS, form, tmp_path), arrival="a", event_time="at", columns=["v"])) == MARKS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda source: source.with_late(0.0, "1s"),
+        lambda source: source.with_duplicates(0.0).with_gaps("60s", "1s"),
+        lambda source: source.with_poison(0.0, "v"),
+    ],
+    ids=["late", "duplicates and gaps", "poison"],
+)
+def test_event_times_beside_the_rows_go_through_modifiers(change):
+    """S08's siblings: they stay with their rows."""
+    assert marks(change(replay(ROWS, arrival="a", event_time="at", columns=["v"]))) == MARKS
+
+
+def test_event_times_beside_the_rows_stay_with_those_that_come_late_or_twice():
+    """As they do where they are in the rows."""
+    beside, within = (
+        replay(ROWS, arrival="a", event_time="at", columns=columns).with_late(0.5, "3s", seed=3).with_duplicates(0.6)
+        for columns in (["v"], ["v", "at"])
+    )
+
+    assert [mark for _, mark in marks(beside)] == [mark for _, mark in marks(within)]
+    assert len(marks(beside)) > 2
+
+
+def test_event_times_beside_the_rows_are_recorded_and_replayed(tmp_path):
+    """The recording's rows are those of the source."""
+    path = mblab.record(replay(ROWS, arrival="a", event_time="at", columns=["v"]), tmp_path / "kept.parquet")
+
+    assert marks(replay(path)) == MARKS
+    assert marks(replay(mblab.record(replay(path), tmp_path / "again.parquet"))) == MARKS
+    assert marks(replay(path, columns=["at"])) == [("at", "None"), ("at", "2026-01-02 00:00:00")]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_event_times_beside_the_rows_of_watched_files_are_known(form, tmp_path):
+    """A live source has them too."""
+    path = saved(ROWS, form, tmp_path)
+    threading.Timer(0.25, shutil.copy, (path, tmp_path / f"second.{form}")).start()
+    source = mblab.watch(tmp_path / f"*.{form}", every="10ms", settle=0, columns=["v"], event_time="at")
+
+    assert marks(source, "100ms", duration="700ms") == [("v", "None"), ("v", "2026-01-04 00:00:00")]
+
+
+def test_event_times_beside_the_rows_move_on_in_a_loop():
+    """By as much as the arrivals, so they do not step back."""
+    rows = ROWS.assign(at=pd.date_range("2026-01-01", periods=4, freq="s"))
+    source = replay(rows, arrival="a", event_time="at", columns=["v"], loop=True, limit=8)
+    times = pd.concat([block.event_times for block in source.open()])
+
+    assert times.tolist() == pd.date_range("2026-01-01", periods=8, freq="s").tolist()
+    assert [list(block.rows) for block in source.open()] == [["v"], ["v"]]
+
+
+def test_an_event_time_that_serves_as_arrival_is_a_watermark_too():
+    """Also where it is left out of the rows."""
+    assert marks(replay(ROWS, event_time="at", columns=["v"], speedup=86_400)) == MARKS
+
+
+def test_a_batch_is_run_again_with_the_watermark_it_had():
+    """lab.rerun and lab.check find event times that stand beside."""
+    lab = Lab(replay(ROWS, arrival="a", event_time="at", columns=["v"]), interval="2s", name="times")
+    lab.batch(lambda batch, state, ctx: {"mark": str(ctx.watermark)}, name="see")
+    lab.run(clock="virtual", cost=0)
+
+    assert lab.rerun(1).output["mark"].tolist() == ["2026-01-02 00:00:00"]
+    assert "2026-01-0" in str(lab.spectrum()) or lab.check() is not None
+
+
+# -- numbers that look like dates -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("knob", ["arrival", "event_time"])
+def test_whole_numbers_that_look_like_dates_are_told(knob, form, tmp_path):
+    """B02: they are taken for seconds, as numbers are; the line in the warning gives the days."""
+    rows = pd.DataFrame({"a": [0, 1], "day": [20260131, 20260201]})
+    knobs = {"arrival": "day"} if knob == "arrival" else {"arrival": "a", "event_time": "day"}
+    with pytest.warns(SourceWarning, match=r"column 'day' looks like dates, such as 20260131, but") as caught:
+        arrivals_s(replay(saved(rows, form, tmp_path), **knobs))
+    exec(str(caught[0].message).partition("first, ")[2].rstrip("."), {"pd": pd}, {"rows": rows})
+
+    assert len(caught) == 1
+    assert rows["day"].tolist() == [pd.Timestamp("2026-01-31"), pd.Timestamp("2026-02-01")]
+    assert replay(rows, **knobs) is not None
+
+
+@pytest.mark.parametrize("values", [[20260131.0, 20260201.0], pd.array([20260131, 20260201], dtype="Int64")])
+def test_dates_are_seen_in_numbers_of_every_kind(values):
+    """Also in float64, which a null makes of whole numbers, and in pandas' own."""
+    rows = pd.DataFrame({"a": [0, 1], "day": values})
+    with pytest.warns(SourceWarning, match="looks like dates") as caught:
+        replay(rows, arrival="a", event_time="day")
+    exec(str(caught[0].message).partition("first, ")[2].rstrip("."), {"pd": pd}, {"rows": rows})
+
+    assert rows["day"].tolist() == [pd.Timestamp("2026-01-31"), pd.Timestamp("2026-02-01")]
+
+
+@pytest.mark.parametrize(("first", "second"), [(202601311200, "12:00:00"), (20260131120005, "12:00:05")])
+def test_dates_with_a_time_of_day_are_told_too(first, second):
+    """B02's siblings: as seconds they are beyond any clock, as milliseconds they are not, and no unit makes them right."""
+    rows = pd.DataFrame({"at": [first, first + 1]})
+    with pytest.raises(SourceError, match="it looks like dates, so make times of them first") as caught:
+        replay(rows, arrival="at")
+    with pytest.warns(SourceWarning, match="numbers are taken for times in us"):
+        replay(rows, arrival="at", unit="us")
+    exec(str(caught.value).partition("first, ")[2].partition(", and replay")[0], {"pd": pd}, {"rows": rows})
+
+    assert rows["at"].iloc[0] == pd.Timestamp(f"2026-01-31 {second}")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [20260131, 20260132],
+        [20261301, 20261302],
+        [10260131, 10260132],
+        [30260101, 30260102],
+        [20260131.5, 20260201.5],
+        [1767225600, 1767225601],
+        [2026, 2027],
+        [202601, 202602],
+        [0, 20260131],
+    ],
+)
+def test_other_numbers_are_not_taken_for_dates(values):
+    """Ids, seconds since 1970, years: one that is no date makes none of them one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        replay(pd.DataFrame({"at": values}), arrival="at")
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(10**3, "ms"), (10**6, "us"), (10**9, "ns")])
+def test_numbers_of_another_unit_are_refused_with_that_unit(scale, unit):
+    """Numbers are seconds unless unit= says otherwise; the one that is named gives the right times."""
+    rows = pd.DataFrame({"at": [1767225600 * scale, 1767225601 * scale]})
+    with pytest.raises(SourceError, match=f"such as unit='{unit}'"):
+        replay(rows, arrival="at")
+
+    assert arrivals_s(replay(rows, arrival="at", unit=unit)).tolist() == [0, 1]
+
+
+def test_dates_that_are_polled_are_told():
+    """A live source says it when its first rows come."""
+    lab = Lab(mblab.poll(lambda: {"day": [20260131]}, every="20ms", event_time="day"), interval="50ms", name="times")
+    lab.batch(len, name="n")
+    with pytest.warns(SourceWarning, match="column 'day' looks like dates"):
+        lab.run("150ms")
+
+
+# -- the hour that comes twice, and the one that does not come ------------------------------------------------------
+
+BERLIN = "Europe/Berlin"
+AUTUMN = ["2026-10-25 01:30", "2026-10-25 02:30", "2026-10-25 02:00", "2026-10-25 03:00"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_hour_that_comes_twice_is_told_by_the_order_of_the_rows(form, tmp_path):
+    """B08: ambiguous='infer', as in pandas."""
+    data = saved(pd.DataFrame({"t": pd.to_datetime(AUTUMN)}), form, tmp_path)
+    with pytest.raises(SourceError, match=r"2 time\(s\) that come twice in Europe/Berlin.*rows \[1, 2\]"):
+        arrivals_s(replay(data, arrival="t", tz=BERLIN))
+
+    assert (arrivals_s(replay(data, arrival="t", tz=BERLIN, ambiguous="infer")) / 60).tolist() == [0, 60, 90, 150]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"), [(BERLIN, "2026-10-25"), ("America/New_York", "2026-11-01"), ("America/St_Johns", "2026-11-01")]
+)
+@pytest.mark.parametrize("freq", ["1h", "30min", "7min", "1s"])
+def test_series_of_two_autumns_come_back_as_they_were(freq, zone, day):
+    """Hourly, where each time only repeats, and finer, where they step back."""
+    year = pd.Timedelta("364D")
+    first = pd.date_range(
+        pd.Timestamp(day, tz=zone) - pd.Timedelta("1h"), periods=7 * 3600 if freq == "1s" else 200, freq=freq
+    )
+    true = first.append(first.tz_convert(zone) + year)
+    rows = pd.DataFrame({"t": true.tz_localize(None)})
+    steps = np.diff(true.as_unit("ns").asi8) / 1e9
+    source = replay(rows, arrival="t", tz=zone, ambiguous="infer")
+
+    assert np.allclose(np.diff(arrivals_s(source)), steps)
+
+
+def test_the_second_pass_may_begin_in_another_piece_of_a_file(tmp_path):
+    """Rows are read 100,000 at a time, and the order is that of all of them."""
+    true = pd.date_range("2026-10-25 00:00", periods=150_000, freq="100ms", tz="UTC").tz_convert(BERLIN)
+    rows = pd.DataFrame({"t": true.tz_localize(None), "v": range(150_000)})
+    rows.to_parquet(tmp_path / "rows.parquet")
+    source = replay(tmp_path / "rows.parquet", arrival="t", tz=BERLIN, ambiguous="infer")
+    position = [block.position for block in source.open()][-1]
+
+    assert np.allclose(arrivals_s(source), np.arange(150_000) / 10)
+    assert next(source.open(position)).arrival_ns[0] == position["row"] * 100_000_000
+
+
+def test_files_of_a_night_follow_each_other(tmp_path):
+    """A file that begins in the second pass comes behind the one that begins in the first."""
+    true = pd.date_range("2026-10-25 00:00", periods=120, freq="1min", tz="UTC").tz_convert(BERLIN)
+    rows = pd.DataFrame({"t": true.tz_localize(None)})
+    for i in range(2):
+        rows.iloc[60 * i : 60 * i + 60].to_csv(tmp_path / f"part-{i}.csv", index=False)
+    source = replay(tmp_path / "part-*.csv", arrival="t", tz=BERLIN, ambiguous="infer")
+
+    assert (arrivals_s(source) / 60).tolist() == list(range(120))
+
+
+@pytest.mark.parametrize(("first", "minutes"), [(True, [0, 30, 60, 150]), (False, [0, 90, 120, 150])])
+@pytest.mark.parametrize("form", FORMS)
+def test_all_times_of_such_an_hour_may_be_of_one_pass(form, first, minutes, tmp_path):
+    """ambiguous=True takes summer time, False what comes behind it."""
+    data = saved(pd.DataFrame({"t": pd.to_datetime(AUTUMN)}), form, tmp_path)
+    source = replay(data, arrival="t", tz=BERLIN, ambiguous=first, sort=True)
+
+    assert (arrivals_s(source) / 60).tolist() == minutes
+    assert f"ambiguous={first}" in repr(source)
+
+
+@pytest.mark.parametrize(
+    ("times", "how"),
+    [
+        (["01:30", "02:10", "02:20", "03:00"], "not"),
+        (["02:10", "02:10", "02:20", "02:20", "03:00"], "more than once"),
+        (["02:30", "02:10", "02:40", "02:20", "03:00"], "more than once"),
+    ],
+)
+def test_an_order_that_does_not_tell_is_refused(times, how):
+    """Nothing is guessed: the rows are named, with the way on."""
+    rows = pd.DataFrame({"t": pd.to_datetime([f"2026-10-25 {each}" for each in times])})
+    with pytest.raises(SourceError, match=f"but the rows do {how} step back or repeat there.*pass ambiguous=True"):
+        replay(rows, arrival="t", tz=BERLIN, ambiguous="infer")
+
+
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [
+        ({"ambiguous": "infer"}, "name their zone"),
+        ({"ambiguous": True}, "name their zone"),
+        ({"ambiguous": "infer", "tz": BERLIN, "sort": True}, "sort=True cannot hold"),
+        ({"ambiguous": "NaT", "tz": BERLIN}, "ambiguous must be 'raise', 'infer'"),
+        ({"ambiguous": None, "tz": BERLIN}, "ambiguous must be 'raise', 'infer'"),
+        ({"ambiguous": 1, "tz": BERLIN}, "ambiguous must be 'raise', 'infer'"),
+    ],
+)
+def test_what_cannot_hold_of_such_an_hour_is_refused(knobs, said):
+    """Before a row is read."""
+    with pytest.raises(SettingError, match=said):
+        replay(pd.DataFrame({"t": pd.to_datetime(AUTUMN[:1])}), arrival="t", **knobs)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_hour_that_does_not_come_is_refused_with_a_way_that_works(form, tmp_path):
+    """B08's sibling in spring: the line in the message gives times that can be replayed."""
+    rows = pd.DataFrame({"t": pd.to_datetime(["2026-03-29 01:30", "2026-03-29 02:30", "2026-03-29 03:30"])})
+    with pytest.raises(SourceError, match=r"1 time\(s\) that do not exist in Europe/Berlin.*rows \[1\]") as caught:
+        arrivals_s(replay(saved(rows, form, tmp_path), arrival="t", tz=BERLIN))
+    exec(str(caught.value).partition("on first, ")[2].partition(", and replay")[0], {"pd": pd}, {"rows": rows})
+
+    assert (arrivals_s(replay(rows, arrival="t")) / 60).tolist() == [0, 30, 60]
+
+
+def test_a_script_says_the_same_of_the_hour_that_comes_twice(tmp_path):
+    """The source's code has the knob."""
+    pd.DataFrame({"t": pd.to_datetime(AUTUMN), "v": 1}).to_csv(tmp_path / "rows.csv", index=False)
+    source = replay(tmp_path / "rows.csv", arrival="t", tz=BERLIN, ambiguous="infer")
+    again = eval(source.code(repr(str(tmp_path / "rows.csv"))), {"mblab": mblab})
+
+    assert again == source
+    assert arrivals_s(again).tolist() == arrivals_s(source).tolist()
