@@ -23,7 +23,7 @@ HOUSE = {
     "steps": "results step chain state",
     "sources": (
         "base live.base live.poll live.watch looping modifiers.draws modifiers.modifier modifiers.gaps "
-        "modifiers.poison modifiers.timing modifiers.modified recording replay shapes simulate"
+        "modifiers.poison modifiers.timing modifiers.modified mending recording replay shapes simulate"
     ),
     "sinks": (
         "base call columns deliveries files appended csv jsonl manifest marker_tables memory schemas parquet sqlite"

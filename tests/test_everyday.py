@@ -50,8 +50,9 @@ def test_text_is_refused_as_a_time_with_advice_that_gives_the_right_times(kind, 
     assert said in str(caught.value)
     if "where" not in said and "got" not in said:
         advice = str(caught.value).partition("for example ")[2].partition(", and replay")[0]
-        exec(advice, {"pd": pd}, {"rows": rows})
-        assert pd.api.types.is_datetime64_any_dtype(rows["at"].dtype)
+        scope = {"pd": pd, "mblab": mblab, "rows": rows, "data": data}
+        exec(advice, scope)
+        assert pd.api.types.is_datetime64_any_dtype(scope["rows"]["at"].dtype)
 
 
 def test_the_advice_followed_to_the_letter_takes_the_day_for_the_day(tmp_path):

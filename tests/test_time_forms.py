@@ -5,6 +5,7 @@ import re
 import pandas as pd
 import pytest
 
+import mblab
 from mblab import SourceError, replay
 from mblab.tables.time_forms import CLOCKS, DAYS, JOINTS, strptime_forms
 
@@ -79,3 +80,48 @@ def test_a_day_that_only_a_late_text_tells_apart_is_told_apart():
     texts = pd.Series(["01/02/2026"] * 1_500 + ["13/02/2026"])
 
     assert strptime_forms(texts) == ["%d/%m/%Y"]
+
+
+@pytest.mark.parametrize("knob", ["arrival", "event_time"])
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_of_a_file_the_line_begins_with_reading_it(form, knob, tmp_path):
+    """So that it works as it stands, and ids are what a replay of the file has."""
+    rows = pd.DataFrame({"n": [1, 2], "id": ["x1", "x2"], "at": ["13.01.2026 09:00", "13.01.2026 09:05"]})
+    data = tmp_path / f"rows.{form}"
+    if form == "csv":
+        rows.to_csv(data, index=False)
+    elif form == "jsonl":
+        rows.to_json(data, orient="records", lines=True)
+    else:
+        rows.to_parquet(data)
+    with pytest.raises(SourceError) as caught:
+        replay(data, **{"arrival": "n", knob: "at"})
+    line = re.search("for example (.*), and replay the frame", str(caught.value))[1]
+    scope = {"pd": pd, "mblab": mblab, "data": data}
+    exec(line, scope)
+
+    block = next(replay(scope["rows"], arrival="at").open())
+    assert block.arrival_ns.tolist() == [0, 300 * 10**9]
+    assert block.rows["id"].tolist() == ["x1", "x2"]
+
+
+def test_rows_without_a_time_are_dropped_by_the_line_that_says_so(tmp_path):
+    """Elasticsearch's bulk files have an action between two rows, and it works as it stands."""
+    data = tmp_path / "bulk.jsonl"
+    data.write_text('{"index":{"_id":"1"}}\n{"at":5,"v":1}\n{"index":{"_id":"2"}}\n{"at":6,"v":2}\n')
+    with pytest.raises(SourceError, match=r"has 2 null\(s\) among rows 0 to 3") as caught:
+        list(replay(data, arrival="at").open())
+    scope = {"pd": pd, "mblab": mblab, "data": data}
+    exec(re.search("for example (.*), or fill them", str(caught.value))[1], scope)
+
+    assert next(replay(scope["rows"], arrival="at").open()).rows["v"].tolist() == [1, 2]
+
+
+def test_an_object_is_no_time_but_may_hold_one(tmp_path):
+    """Of JSON: what is in it is a column with flatten=True."""
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"meta":{"dt":"2026-01-01T00:00:00"}}\n{"meta":{"dt":"2026-01-01T00:00:01"}}\n')
+    with pytest.raises(SourceError, match=r"with flatten=True, such as 'meta\.dt'"):
+        list(replay(data, arrival="meta").open())
+
+    assert next(replay(data, arrival="meta.dt", flatten=True).open()).arrival_ns.tolist() == [0, 10**9]

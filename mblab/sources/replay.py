@@ -10,6 +10,7 @@ times means and how files are read, but no clock: `speedup` is carried to the fe
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ import pandas as pd
 from mblab.errors import SettingError, SettingTypeError, SourceError, missing_column, shown
 from mblab.sources.base import Block, Position, SourceWarning
 from mblab.sources.looping import Extent, Measure, moved
+from mblab.sources.mending import read_first, rows_read_first
 from mblab.sources.modifiers.modified import Modifiable
 from mblab.sources.recording import Recording, recording_in
 from mblab.support.arguments import column_name, column_names, flag, number, one_of, plain, user_path, whole
@@ -269,12 +271,13 @@ class Replay(Modifiable):
         for name in dict.fromkeys([self.clock_column, self.event_time]):
             said = dates_as_numbers(frame[name], self._unit) if name in frame.columns else None
             if said:
-                warnings.warn(said, SourceWarning, stacklevel=3)
+                warnings.warn(said if self.frame is not None else read_first(said), SourceWarning, stacklevel=3)
 
     def times_of(self, frame: pd.DataFrame, row: int = 0) -> Times:
         """Return the arrival times of rows in ns, as the column has them."""
         first = firsts(self._second, row, len(frame)) if self.ambiguous == "infer" else self._known_first
-        return epoch_ns(frame[self.clock_column], tz=self.tz, unit=self._unit, row=row, first=first)
+        with nullcontext() if self.frame is not None else rows_read_first():
+            return epoch_ns(frame[self.clock_column], tz=self.tz, unit=self._unit, row=row, first=first)
 
     @property
     def _unit(self) -> str:
@@ -493,7 +496,8 @@ def _check_columns(source: Replay) -> None:
     if source.frame is None and clock is not None and clock in sample.columns:
         source.times_of(_beginning(source.table, sample, clock))
     if happened is not None and happened in sample.columns:
-        plain_times(_beginning(source.table, sample, happened)[happened])
+        with nullcontext() if source.frame is not None else rows_read_first():
+            plain_times(_beginning(source.table, sample, happened)[happened])
 
 
 def _parts(table: Table) -> tuple[Table, ...]:

@@ -478,7 +478,7 @@ def _why_not(name: str, value: object, kind: str | None, before: str | None, *, 
         )
     return (
         f"has {kind} in column {name!r}, which holds {before} before: {shown(value)}; a column must hold one kind of "
-        "value."
+        "value, so make it one, or leave it out with columns=[…]."
     )
 
 

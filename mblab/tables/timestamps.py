@@ -168,6 +168,10 @@ def _no_times(column: pd.Series, row: int) -> SourceError:
 
 
 def _way_to_parse(column: pd.Series) -> str:
+    values = column.dropna()
+    if len(values) and isinstance(values.iloc[0], dict):
+        inside = next((str(key) for key in values.iloc[0]), "…")
+        return f"name what is in it with flatten=True, such as {f'{column.name}.{inside}'!r}, or name another column,"
     line = parsing_line(column)
     if line is None:
         return "make times of it first, with pd.to_datetime and the format its texts have,"
@@ -212,7 +216,8 @@ def _refuse_nulls(column: pd.Series, row: int) -> None:
     if nulls.size:
         raise SourceError(
             f"column {column.name!r} must tell when each row arrives, but has {nulls.size:,} null(s) among rows "
-            f"{row} to {row + len(column) - 1}, the first in row {row + nulls[0]} (counted from 0); drop or fill them."
+            f"{row} to {row + len(column) - 1}, the first in row {row + nulls[0]} (counted from 0); drop "
+            f"them, for example rows = rows.dropna(subset=[{column.name!r}]), or fill them, and replay the frame."
         )
 
 
