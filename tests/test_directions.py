@@ -18,7 +18,7 @@ HOUSE = {
     "timing": "clock durations policies schedule times",
     "support": "arguments files frames jupyter progress",
     "arrivals": "",
-    "tables": "arrow base flat csv jsonl parquet files rows time_forms repeated_hour timestamps sorting values same",
+    "tables": "arrow base flat folders csv jsonl parquet files rows time_forms repeated_hour timestamps sorting values same",
     "datasets": "",
     "steps": "results step chain state",
     "sources": (

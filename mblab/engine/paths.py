@@ -52,6 +52,8 @@ def is_read_by(source: Source, target: Path, *, folder: bool = False) -> bool:
     if read is None:
         return False
     text = os.path.abspath(read)  # noqa: PTH100  with its links, behind which wildcards mean something else
+    if Path(text).is_dir() and target.is_relative_to(Path(text).resolve()):
+        return True
     if any(_is_same(file, target) or (folder and target in file.parents) for file in _files(text)):
         return True
     written = target / PART if folder else target

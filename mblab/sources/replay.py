@@ -304,7 +304,8 @@ class Replay(Modifiable):
         if self.sort:
             return SortedTable(table, clock, self.tz, self._unit, self.needed, self._known_first)
         if isinstance(table, FilesTable):
-            heads = [(next(part.read([clock]), None), part) for part in table.full]
+            alone = (replace(table, parts=(part,)) if clock in table.keys else part for part in table.full)
+            heads = [(next(part.read([clock]), None), part) for part in alone]
             first = self.ambiguous == "infer" or self._known_first  # files that begin in an hour that comes twice
             begun = [
                 (int(epoch_ns(frame[clock].iloc[:1], tz=self.tz, unit=self._unit, first=first)[0]), i)
@@ -363,9 +364,11 @@ def replay(
     Args:
         data: DataFrame (pandas, or any that speaks Arrow), Arrow table or record batch, or the path of a .parquet,
             .csv, .jsonl or .ndjson file (or .json with one object a line). Wildcards take many files, all with the same
-            columns, in order of their first arrivals (with `rate`: by name, part-2 before part-10). Later changes to a
-            frame do not show; of its index, named levels become columns and others are dropped. Of a CSV file, empty
-            values and unquoted NA, NaN and null are null.
+            columns, in order of their first arrivals (with `rate`: by name, part-2 before part-10), and a folder all
+            that are in it and below; keys in the names of folders, such as `region=eu`, are columns too, of the types
+            that `pandas.read_parquet(folder)` gives, unless the files have such a column. Later changes to a frame do
+            not show; of its index, named levels become columns and others are dropped. Of a CSV file, empty values and
+            unquoted NA, NaN and null are null.
         arrival: Column that tells when the lab could first see a row; without it `event_time` serves. The file of
             `mblab.record` needs neither: it has its own.
         event_time: Column that tells when a row happened.

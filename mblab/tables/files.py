@@ -18,6 +18,7 @@ import pandas as pd
 from mblab.errors import SourceError, did_you_mean, shown
 from mblab.tables.base import ArrowTable, FileTable, each_once, recut, sample_of
 from mblab.tables.csv import CsvTable
+from mblab.tables.folders import fixed_part, key_column, keys_of
 from mblab.tables.jsonl import JsonlTable
 from mblab.tables.parquet import ParquetTable
 
@@ -52,11 +53,23 @@ HEADS: Final = {  # how files begin that are not what their ending says, and wha
 class FilesTable(ArrowTable):
     """Several files one after the other, all of one kind and with the same columns.
 
+    Keys in the names of their folders, such as `region=eu`, are columns too, unless the files have such a column.
+
     Attributes:
         parts: Their tables, in order.
+        root: Folder that they were looked for in.
     """
 
     parts: tuple[FileTable, ...]
+    root: Path = Path()
+
+    @cached_property
+    def keys(self) -> dict[str, pa.DictionaryArray]:
+        """Return the columns that are in the names of folders, with a value for each of the files with rows."""
+        named = [keys_of(part.path, self.root) for part in self.full]
+        names = dict.fromkeys(name for keys in named for name in keys)
+        inside = {name for part in self.full for name in part.names} if names else set()
+        return {name: key_column([keys.get(name) for keys in named]) for name in names if name not in inside}
 
     @property
     def schema(self) -> pa.Schema:
@@ -92,6 +105,7 @@ class FilesTable(ArrowTable):
                     types[found.name] = self._type(found.name, types.get(found.name, pa.null()), found.type, part)
                 except SourceError as error:
                     faults.setdefault(found.name, error)
+        types |= {name: column.type for name, column in self.keys.items()}
         return pa.schema(types.items(), self.full[0].schema.metadata), faults
 
     @cached_property
@@ -118,14 +132,19 @@ class FilesTable(ArrowTable):
     @property
     def sample(self) -> pd.DataFrame:
         """Return no rows, with columns and dtypes, those of text files as the first one begins."""
+        import pyarrow as pa
+
         if all(isinstance(part, ParquetTable) for part in self.parts):
             return sample_of(self.schema)
-        return self.full[0].sample
+        keys = sample_of(pa.schema([(name, column.type) for name, column in self.keys.items()]))
+        return pd.concat([self.full[0].sample, keys], axis=1)
 
     @property
     def names(self) -> list[str]:
         """Return the names of all columns."""
-        return list(self.schema.names) if isinstance(self.parts[0], JsonlTable) else self.full[0].names
+        if isinstance(self.parts[0], JsonlTable):
+            return list(self.schema.names)
+        return [*self.full[0].names, *self.keys]
 
     @property
     def num_rows(self) -> int | None:
@@ -135,14 +154,19 @@ class FilesTable(ArrowTable):
 
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere."""
+        if column in self.keys:
+            return bool(self.keys[column].null_count)
         return any(part.holes(column) for part in self.full)
 
     def wide(self, column: str) -> bool:
         """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
-        return any(part.wide(column) for part in self.full)
+        return column not in self.keys and any(part.wide(column) for part in self.full)
 
     def dictionaries(self, column: str) -> Iterator[pa.Array]:
         """Return the categories of a dictionary column, piece by piece."""
+        if column in self.keys:
+            yield self.keys[column].dictionary
+            return
         for part in self.full:
             yield from part.dictionaries(column)
 
@@ -156,14 +180,25 @@ class FilesTable(ArrowTable):
         while first < len(self.full) and (rows := self.full[first].num_rows) is not None and skipped + rows <= start:
             first, skipped = first + 1, skipped + rows
 
+        inside = [c for c in columns if c not in self.keys]
+
         def batches() -> Iterator[pa.RecordBatch]:
-            for part in self.full[first:]:
+            for at, part in enumerate(self.full[first:], first):
                 own = {f.name: f.type for f in part.schema}
-                other = {c: t for c, t in wanted.items() if own.get(c) != t}
-                for table in part.arrow(columns, 0, other):
-                    yield from table.replace_schema_metadata(None).to_batches()
+                other = {c: wanted[c] for c in inside if own.get(c) != wanted[c]}
+                for table in part.arrow(inside or part.names[:1], 0, other):
+                    whole = self._with_keys(table, at).select(list(columns)) if self.keys else table
+                    yield from whole.replace_schema_metadata(None).to_batches()
 
         yield from recut(batches(), skipped, start)
+
+    def _with_keys(self, table: pa.Table, at: int) -> pa.Table:
+        """Return rows of a file with what the names of its folders say."""
+        import pyarrow as pa
+
+        for name, column in self.keys.items():
+            table = table.append_column(name, column.take(pa.repeat(at, table.num_rows)))
+        return table
 
     def _type(self, name: str, one: pa.DataType, other: pa.DataType, part: FileTable) -> pa.DataType:
         import pyarrow as pa
@@ -188,19 +223,44 @@ def open_path(path: Path, *, flatten: bool = False) -> FileTable | FilesTable:
     With `flatten`, what stands in objects are columns, such as `device.id`. Names are ordered as people count: part-2
     before part-10. Those that begin with a dot or an underscore, and folders, are left out.
 
+    Of a folder, all files in it and below are taken, if they are of one kind.
+
     Raises:
         SourceError: Nothing matches, or the files are of several kinds.
     """
+    if path.is_dir():
+        return _open_folder(path, flatten)
     if path.exists() or not glob.has_magic(str(path)):
         return open_table(path, flatten=flatten)
     matches = [Path(p) for p in sorted(glob.glob(str(path), recursive=True), key=natural)]  # noqa: PTH207  absolute too
-    files = [p for p in matches if p.is_file() and not p.name.startswith((".", "_"))]
+    root = fixed_part(path)
+    files = [p for p in matches if p.is_file() and not _is_writers_own(p, root)]
     if not files:
         raise SourceError(f"{path} matches no file; paths are relative to the working directory.")
     endings = sorted({p.suffix.lower() for p in files})
     if len(endings) > 1:
         raise SourceError(f"{path} matches files of several kinds, {endings}; name one, such as '*{endings[0]}'.")
-    return FilesTable(tuple(open_table(p, flatten=flatten) for p in files))
+    return FilesTable(tuple(open_table(p, flatten=flatten) for p in files), root)
+
+
+def _open_folder(folder: Path, flatten: bool) -> FilesTable:
+    found = [
+        p
+        for p in sorted(folder.rglob("*"), key=lambda p: natural(str(p)))
+        if p.is_file() and not _is_writers_own(p, folder)
+    ]
+    endings = sorted({p.suffix.lower() for p in found} & KINDS.keys())
+    if len(endings) != 1:
+        several = f" with files of several kinds, {endings}" if endings else ""
+        example = str(folder / f"*{endings[0] if endings else '.parquet'}")
+        raise SourceError(f"{folder} is a folder{several}; say which files in it, such as {example!r}.")
+    files = [p for p in found if p.suffix.lower() == endings[0]]
+    return FilesTable(tuple(open_table(p, flatten=flatten) for p in files), folder)
+
+
+def _is_writers_own(path: Path, root: Path) -> bool:
+    """Return whether a name below a folder begins with a dot or an underscore, as what is written or noted does."""
+    return any(name.startswith((".", "_")) for name in path.relative_to(root).parts)
 
 
 def open_table(path: Path, *, flatten: bool = False) -> FileTable:

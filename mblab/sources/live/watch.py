@@ -32,6 +32,7 @@ from mblab.sources.live.base import Arrival, Live
 from mblab.support.arguments import column_name, column_names, flag, plain, user_path
 from mblab.tables.base import each_once
 from mblab.tables.files import KINDS, NAMED, natural, open_table, schema_difference
+from mblab.tables.folders import fixed_part, is_whole, keys_of
 from mblab.tables.jsonl import JsonlTable
 from mblab.timing.durations import Duration, duration_ns, format_s, seconds
 
@@ -168,6 +169,7 @@ class _Folder:
         self._done: list[list[Any]] = []
         self._skip = not source.existing and position is None
         self._names: list[str] | None = None  # columns of the first file
+        self._whole: dict[str, bool] = {}  # whether a key in the names of folders holds whole numbers
         self._resume: tuple[list[Any], int] | None = None
         if position is not None:
             self._done = [*position["done"]]
@@ -239,10 +241,33 @@ class _Folder:
         table = open_table(Path(name), flatten=self._source.flatten)
         if table.num_rows == 0:  # it settles nothing
             return
-        columns = self._columns(name, table.names, may_lack=isinstance(table, JsonlTable))
+        keys = self._keys(name, table.names)
+        columns = self._columns(name, [*table.names, *keys], may_lack=isinstance(table, JsonlTable))
         there = [c for c in columns if c in table.names]
-        for rows in table.read(there, row):
-            yield rows if there == columns else rows.reindex(columns=columns)
+        for rows in table.read(there or table.names[:1], row):
+            known = {k: pd.Series(v, rows.index, dtype) for k, (v, dtype) in keys.items() if k in columns}
+            whole = rows.assign(**known)
+            yield whole if list(whole.columns) == columns else whole.reindex(columns=columns)
+
+    def _keys(self, name: str, names: list[str]) -> dict[str, tuple[str | int | None, str]]:
+        """Return what the names of a file's folders say, with its dtype; the first file settles which are numbers."""
+        found = keys_of(Path(name), fixed_part(self._source.pattern))
+        kept: dict[str, tuple[str | int | None, str]] = {}
+        for key, value in found.items():
+            if key in names:
+                continue
+            if value is not None:
+                self._whole.setdefault(key, is_whole(value))
+            if self._whole.get(key) and value is not None and not is_whole(value):
+                raise SourceError(
+                    f"{name} has {key}={value} in the name of a folder, where those before have whole numbers; "
+                    "give all of them a form such as 2026, or leave the column out."
+                )
+            if not self._whole.get(key):
+                kept[key] = value, "str"
+            else:
+                kept[key] = (None, "float64") if value is None else (int(value), "int32")
+        return kept
 
     def _lose(self, arrival: _File, name: str, row: int) -> None:
         """Give a file up that was removed or rewritten before all of it was read."""
@@ -424,7 +449,8 @@ def watch(
     Args:
         path: Path with wildcards, such as `"in/*.parquet"`; `**` takes folders below too. Parquet, CSV and JSONL are
             read, told by their endings; names with a leading dot or underscore are left alone, so a writer can use one
-            and rename. Files that become complete between two polls are read in the order of their last change.
+            and rename. Files that become complete between two polls are read in the order of their last change. Keys in
+            the names of folders, such as `region=eu`, are columns too, unless the files have such a column.
         every: Real time from one poll to the next, at least 1 ms; when one takes long, nine times as long as it.
         settle: How long a CSV or JSONL file must not have been written to before it is read, if its last line is whole
             too; 0 when all writers rename their files into place. Parquet is read as soon as its footer is there.
@@ -446,9 +472,7 @@ def watch(
     pattern = user_path(path, "path")
     if pattern.is_dir():
         raise SourceError(f"{pattern} is a folder; say which files in it, such as {str(pattern / '*.parquet')!r}.")
-    fixed = pattern.parent
-    while glob.has_magic(str(fixed)):
-        fixed = fixed.parent
+    fixed = fixed_part(pattern)
     if not fixed.is_dir():
         raise SourceError(f"{fixed} is no folder, so nothing can appear in it; create it first.")
     ending = pattern.suffix.lower()
