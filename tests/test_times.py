@@ -1,11 +1,15 @@
 """When rows arrived and when things happened, as data of every kind writes it: read the same way everywhere."""
 
+import datetime as dt
 import shutil
 import threading
 import warnings
+import zoneinfo
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import mblab
@@ -323,3 +327,156 @@ def test_a_script_says_the_same_of_the_hour_that_comes_twice(tmp_path):
 
     assert again == source
     assert arrivals_s(again).tolist() == arrivals_s(source).tolist()
+
+
+# -- times of every kind --------------------------------------------------------------------------------------------
+
+DAYS = [dt.date(2026, 1, 1), dt.date(2026, 1, 2), dt.date(2026, 1, 4)]
+NAIVE = [dt.datetime(2026, 1, 1), dt.datetime(2026, 1, 2), dt.datetime(2026, 1, 4)]
+AWARE = [at.replace(tzinfo=dt.UTC) for at in NAIVE]
+OFFSETS = [at.astimezone(dt.timezone(dt.timedelta(hours=i))) for i, at in enumerate(AWARE)]
+IN_DAYS = [dt.timedelta(days=i) for i in (1, 2, 4)]
+
+
+def arrow(values, kind):
+    """Values held by Arrow as a type."""
+    held = pa.array(values)
+    held = held.dictionary_encode() if pa.types.is_dictionary(kind) else held.cast(kind)
+    return pd.array(held, dtype=pd.ArrowDtype(kind))
+
+
+def objects(values):
+    return pd.Series(values, dtype=object)
+
+
+KNOWN = {
+    "dates": objects(DAYS),
+    "dates and naive times": objects([DAYS[0], *NAIVE[1:]]),
+    "Arrow's dates": arrow(DAYS, pa.date32()),
+    "Arrow's dates in ms": arrow(DAYS, pa.date64()),
+    "Arrow's times": arrow(NAIVE, pa.timestamp("s")),
+    "Arrow's times in a zone": arrow(AWARE, pa.timestamp("us", "Europe/Berlin")),
+    "Arrow's dictionary of times": arrow(NAIVE, pa.dictionary(pa.int32(), pa.timestamp("us"))),
+    "Arrow's durations": arrow(IN_DAYS, pa.duration("ms")),
+    "categories of times": pd.Categorical(pd.to_datetime(NAIVE)),
+    "ordered categories": pd.Categorical(pd.to_datetime(NAIVE), ordered=True),
+    "objects of one zone": objects(AWARE),
+    "objects without a zone": objects(NAIVE),
+    "durations": pd.to_timedelta(IN_DAYS),
+    "durations as objects": objects(IN_DAYS),
+    "seconds as float16": np.array([0, 1, 3], np.float16),
+    "numbers in categories": pd.Categorical([0, 1, 3]),
+    "pandas' own numbers": pd.array([0, 1, 3], dtype="UInt16"),
+}
+
+
+@pytest.mark.parametrize("form", ["frame", "parquet"])
+@pytest.mark.parametrize("kind", KNOWN)
+def test_times_are_times_however_they_are_held(kind, form, tmp_path):
+    """S20, S21 and theirs: as arrivals and as event times, with the same gaps between them."""
+    rows = pd.DataFrame({"a": [0, 1, 2], "at": KNOWN[kind]})
+    try:
+        data = saved(rows, form, tmp_path)
+    except (pa.ArrowException, NotImplementedError):
+        pytest.skip("Parquet has no such type")
+    times = arrivals_s(replay(data, arrival="at"))
+    seen = marks(replay(data, arrival="a", event_time="at", columns=["a"]))
+
+    assert (times / times[1]).tolist() == [0, 1, 3]
+    assert seen[0][1] == "None"
+    assert seen[1][1][:10] in ("2026-01-02", "2 days 00:", "1", "1.0")
+
+
+OTHER = {
+    "texts": (["2026-01-01", "2026-01-02", "2026-01-04"], "got '2026-01-01' in row 0"),
+    "texts in categories": (pd.Categorical(["2026-01-01", "2026-01-02", "2026-01-04"]), "got '2026-01-01' in row 0"),
+    "Arrow's texts": (arrow(["2026-01-01", "2026-01-02", "2026-01-04"], pa.large_string()), "got '2026-01-01' in row 0"),
+    "texts with zones": (["2026-01-01T00:00:00Z", "2026-01-02T02:00:00+02:00", "2026-01-04T00:00:00Z"], "in row 0"),
+    "texts and times": (objects(["2026-01-01", pd.Timestamp(NAIVE[1]), pd.Timestamp(NAIVE[2])]), "in row 0"),
+    "objects of several zones": (objects([AWARE[0], NAIVE[1].replace(tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")), AWARE[2]]), "in row 1"),
+    "several offsets": (objects(OFFSETS), "in row 1"),
+    "some without a zone": (objects([NAIVE[0], *AWARE[1:]]), "in row 1"),
+    "dates and times in a zone": (objects([DAYS[0], *AWARE[1:]]), "in row 0"),
+    "times of day": (objects([dt.time(1), dt.time(2), dt.time(4)]), "in row 0"),
+    "decimals": (objects([Decimal("1.5"), Decimal(2), Decimal(3)]), r"Decimal\('1.5'\) in row 0"),
+    "Arrow's decimals": (arrow([Decimal("1.5"), Decimal(2), Decimal(3)], pa.decimal128(9, 2)), "in row 0"),
+    "months": (pd.period_range("2026-01", periods=3, freq="M"), "in row 0"),
+}  # fmt: skip
+NEVER = {
+    "yes and no": ([False, True, True], "False_? in row 0"),
+    "pandas' yes and no": (pd.array([None, True, True], dtype="boolean"), "True_? in row 1"),
+    "Arrow's yes and no": (arrow([True, True, False], pa.bool_()), "True_? in row 0"),
+    "complex numbers": ([1j, 2j, 3j], "in row 0"),
+    "beyond 64 bits": (objects([1, 2, 2**70]), f"got {2**70} in row 2; they are beyond 64 bits"),
+    "lists": ([[1], [2], [3]], r"got \[1\] in row 0"),
+    "numbers and times": (objects([pd.Timestamp("2026-01-01"), 2, 3]), "got 2 in row 1"),
+    "a yes among numbers": (objects([1, True, 3]), "got True in row 1"),
+    "infinite": ([0.0, np.inf, 1.0], "finite times.*got inf in row 1"),
+}
+
+
+@pytest.mark.parametrize("knob", ["arrival", "event_time"])
+@pytest.mark.parametrize("kind", OTHER)
+def test_what_can_be_made_times_is_refused_with_the_line_that_makes_them(kind, knob):
+    """S07, B04 and theirs: followed to the letter, it gives times that can be replayed."""
+    values, said = OTHER[kind]
+    rows = pd.DataFrame({"a": [0, 1, 2], "at": values})
+    knobs = {"arrival": "at"} if knob == "arrival" else {"arrival": "a", "event_time": "at"}
+    with pytest.raises(SourceError, match=f"column 'at' must hold times or numbers, (?=.*{said})") as caught:
+        replay(rows, **knobs)
+    exec("rows[" + str(caught.value).partition("rows[")[2].partition(", and replay")[0], {"pd": pd}, {"rows": rows})
+
+    assert len(arrivals_s(replay(rows, **knobs))) == 3
+
+
+@pytest.mark.parametrize("knob", ["arrival", "event_time"])
+@pytest.mark.parametrize("kind", NEVER)
+def test_what_is_no_time_is_refused_with_the_value(kind, knob):
+    """By row and value, as an event time as well as an arrival."""
+    values, said = NEVER[kind]
+    rows = pd.DataFrame({"a": [0, 1, 2], "at": values})
+    if kind == "pandas' yes and no" and knob == "arrival":
+        said = "1 null"
+    with pytest.raises(SourceError, match=said):
+        marks(replay(rows, **({"arrival": "at"} if knob == "arrival" else {"arrival": "a", "event_time": "at"})))
+
+
+@pytest.mark.parametrize("year", [1, 1500, 2300, 9999])
+def test_times_beyond_a_clock_are_named_as_arrivals_and_known_as_event_times(year):
+    """int64 nanoseconds end in 2262; a watermark has the unit of its column."""
+    rows = pd.DataFrame({"a": range(3), "at": pd.to_datetime(NAIVE).astype("datetime64[us]")})
+    rows.loc[2, "at"] = pd.Timestamp(dt.datetime(year, 1, 4))
+    with pytest.raises(
+        SourceError, match=f"years 1678 to 2261, got {year:04}-01-04 00:00:00 in row 2; leave such rows"
+    ):
+        replay(rows, arrival="at")
+
+    assert marks(replay(rows, arrival="a", event_time="at"), "3s")[0] == ("a,at", "None")
+    assert marks(replay(rows[::-1], rate=1, event_time="at"))[1][1] == str(max(rows["at"][1:]))
+
+
+@pytest.mark.parametrize("nothing", [pd.NaT, None, np.nan])
+def test_a_column_of_nothing_but_nulls_is_no_arrival_and_no_watermark(nothing):
+    """Nulls are counted as arrivals, and take nothing forward as event times."""
+    rows = pd.DataFrame({"a": range(3), "at": [nothing] * 3})
+    with pytest.raises(SourceError, match=r"has 3 null\(s\)"):
+        replay(rows, arrival="at")
+
+    assert marks(replay(rows, arrival="a", event_time="at")) == [("a,at", "None")] * 2
+
+
+@pytest.mark.parametrize("values", [["2026-01-01"], [True], [dt.time(1)], [np.inf]], ids=str)
+def test_what_is_polled_is_no_other_time(values):
+    """A live source's event times are looked at when they come."""
+    lab = Lab(mblab.poll(lambda: {"at": values}, every="20ms", event_time="at"), interval="50ms", name="times")
+    lab.batch(len, name="n")
+    with pytest.raises(SourceError, match="column 'at' must hold"):
+        lab.run("150ms")
+
+
+@pytest.mark.parametrize("kind", ["dates", "Arrow's dictionary of times", "categories of times", "objects of one zone"])
+def test_times_are_recorded_and_replayed_however_they_are_held(kind, tmp_path):
+    """The watermark of the recording is that of the source."""
+    source = replay(pd.DataFrame({"a": [0, 1, 2], "at": KNOWN[kind]}), arrival="a", event_time="at")
+
+    assert marks(replay(mblab.record(source, tmp_path / "kept.parquet"))) == marks(source)

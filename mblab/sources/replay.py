@@ -500,7 +500,8 @@ def _check_columns(source: Replay) -> None:
         source.times_of(_beginning(source.table, sample, clock))
     if happened is not None and happened in sample.columns:
         with nullcontext() if source.frame is not None else rows_read_first():
-            plain_times(_beginning(source.table, sample, happened)[happened])
+            rows = _beginning(source.table, sample, happened) if source.frame is None else source.frame
+            plain_times(rows[happened])
 
 
 def _parts(table: Table) -> tuple[Table, ...]:

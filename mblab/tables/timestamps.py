@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import zoneinfo
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -71,7 +72,7 @@ def epoch_ns(column: pd.Series, *, tz: str | None = None, unit: str = "s", row: 
             f"tz={tz!r} is for timestamps without a time zone, but column {name!r} is {column.dtype}; leave tz out."
         )
     if pd.api.types.is_timedelta64_dtype(column.dtype):
-        return _whole_ns(column, "timedelta64[ns]")
+        return _whole_ns(column, "timedelta64[ns]", row)
     if pd.api.types.is_any_real_numeric_dtype(column.dtype):
         return _from_numbers(column, UNITS[unit], row)
     if len(column) or column.dtype != object:
@@ -89,10 +90,15 @@ def plain_times(column: pd.Series, row: int = 0) -> pd.Series:
     Raises:
         SourceError: It holds something else, such as text.
     """
-    dtype = column.dtype
-    if isinstance(dtype, np.dtype | pd.DatetimeTZDtype) and getattr(dtype, "kind", "O") in "Mmiuf":
+    if isinstance(column.dtype, np.dtype | pd.DatetimeTZDtype) and getattr(column.dtype, "kind", "O") in "Mmiu":
         return column
     plain = _plain(column)
+    if getattr(plain.dtype, "kind", "O") == "f" and bool((endless := np.isinf(plain.to_numpy(np.float64))).any()):
+        at = int(endless.argmax())
+        raise SourceError(
+            f"column {column.name!r} must hold finite times, got {plain.iloc[at]} in row {row + at}; leave such rows "
+            "out, or leave their times empty."
+        )
     known = pd.api.types.is_datetime64_any_dtype(plain.dtype) or pd.api.types.is_timedelta64_dtype(plain.dtype)
     if known or pd.api.types.is_any_real_numeric_dtype(plain.dtype) or not column.notna().any():
         return plain
@@ -140,31 +146,63 @@ def _dated(column: pd.Series, form: str) -> str:
 def _plain(column: pd.Series) -> pd.Series:
     """Return a column in NumPy's dtypes where it is held otherwise: by Arrow, as categories, as objects."""
     if isinstance(column.dtype, pd.ArrowDtype):
-        held: Any = column.array
-        column = pd.Series(held.__arrow_array__().to_pandas(date_as_object=False), name=column.name)
-    elif isinstance(column.dtype, pd.CategoricalDtype):
+        column = _from_arrow(column)
+    if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
-    return column.infer_objects()
+    column = column.infer_objects()
+    if column.dtype == np.float16:  # which has no cumulative maximum
+        return column.astype(np.float32)
+    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) == "date":
+        with suppress(ValueError, TypeError):  # some have a time zone
+            return pd.Series(pd.to_datetime(column))
+    return column
+
+
+def _from_arrow(column: pd.Series) -> pd.Series:
+    import pyarrow as pa
+
+    held: Any = column.array
+    values = held.__arrow_array__()
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    return pd.Series(values.to_pandas(date_as_object=False), index=column.index, name=column.name)
 
 
 def _no_times(column: pd.Series, row: int) -> SourceError:
     """Return the error for a column that holds something else than times, with a way to make times of it."""
     kind, it = pd.api.types.infer_dtype(column, skipna=True), f"rows[{column.name!r}]"
-    at = int(column.notna().to_numpy().argmax()) if len(column) else 0
-    if kind in ("mixed-integer", "mixed") and not isinstance(column.iloc[0], str):
-        others = [not isinstance(v, int | float | dt.datetime) or isinstance(v, bool) for v in column]
-        at = others.index(True) if True in others else 0
     way = {
+        "date": f"make moments of all of them first, {it} = pd.to_datetime({it}, utc=True),",
         "datetime": f"bring them into one time zone first, {it} = pd.to_datetime({it}, utc=True),",
         "time": f"add the day first, for example {it} = pd.to_datetime('2026-01-01 ' + {it}.astype(str)),",
         "decimal": f"make them floats first, {it} = {it}.astype(float),",
         "period": f"take their beginnings first, {it} = {it}.dt.to_timestamp(),",
-        "complex": "name another column,",
-        "boolean": "name another column,",
+        "bytes": f"make texts of them first, {it} = {it}.str.decode('utf-8'),",
         "integer": "they are beyond 64 bits; name another column,",
-    }.get(kind) or _way_to_parse(column)
+    }.get(kind)
+    if way is None:
+        way = _way_to_parse(column) if kind in ("string", "mixed", "mixed-integer") else "name another column,"
+    at = _odd_one(column, kind)
     held = f"{shown(column.iloc[at])} in row {row + at}" if len(column) else f"dtype {column.dtype}"
     return SourceError(f"column {column.name!r} must hold times or numbers, got {held}; {way} and replay the frame.")
+
+
+def _odd_one(column: pd.Series, kind: str) -> int:
+    """Return where the first value stands that is to be shown: one that is unlike those before it, else the first."""
+    known = np.flatnonzero(column.notna().to_numpy())
+    if not len(known):
+        return 0
+    values = column.iloc[known].tolist()
+    if kind == "integer":
+        odd = [abs(v) >= 2**63 for v in values]
+    elif kind == "datetime":
+        odd = [v.tzinfo != values[0].tzinfo for v in values]
+    elif kind in ("mixed-integer", "mixed") and not isinstance(values[0], str):
+        odd = [not isinstance(v, int | float | dt.datetime) or isinstance(v, bool) for v in values]
+        odd = odd if True in odd else [type(v) is not type(values[0]) for v in values]
+    else:
+        odd = []
+    return int(known[odd.index(True)] if True in odd else known[0])
 
 
 def _way_to_parse(column: pd.Series) -> str:
@@ -172,6 +210,8 @@ def _way_to_parse(column: pd.Series) -> str:
     if len(values) and isinstance(values.iloc[0], dict):
         inside = next((str(key) for key in values.iloc[0]), "…")
         return f"name what is in it with flatten=True, such as {f'{column.name}.{inside}'!r}, or name another column,"
+    if not all(isinstance(value, str | dt.date) for value in values):
+        return "make all of them times, or all of them numbers,"
     line = parsing_line(column)
     if line is None:
         return "make times of it first, with pd.to_datetime and the format its texts have,"
@@ -221,13 +261,17 @@ def _refuse_nulls(column: pd.Series, row: int) -> None:
         )
 
 
-def _whole_ns(column: pd.Series, dtype: Literal["datetime64[ns]", "timedelta64[ns]"]) -> Times:
+def _whole_ns(column: pd.Series, dtype: Literal["datetime64[ns]", "timedelta64[ns]"], row: int) -> Times:
     try:
         return np.asarray(column.astype(dtype).to_numpy()).view(np.int64)
     except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta):
+        low, high = (
+            pd.Timestamp(each) if dtype[0] == "d" else pd.Timedelta(each) for each in (-(2**63) + 1, 2**63 - 1)
+        )
+        at = int(((column < low) | (column > high)).to_numpy().argmax())
         raise SourceError(
-            f"column {column.name!r} holds times that int64 nanoseconds cannot, from {column.min()} to {column.max()}; "
-            "the range is the years 1678 to 2261."
+            f"column {column.name!r} must hold times that int64 nanoseconds can, of the years 1678 to 2261, got "
+            f"{column.iloc[at]} in row {row + at}; leave such rows out, or put a time in its place."
         ) from None
 
 
@@ -247,7 +291,7 @@ def _from_timestamps(column: pd.Series, tz: str | None, row: int, first: First) 
         if bad.size:
             raise _no_moment(column.iloc[bad], row + bad, tz)
         column = local.dt.tz_convert(None)
-    return _whole_ns(column, "datetime64[ns]")
+    return _whole_ns(column, "datetime64[ns]", row)
 
 
 def _no_moment(column: pd.Series, rows: Times, tz: str) -> SourceError:
@@ -282,7 +326,9 @@ def _from_numbers(column: pd.Series, scale: int, row: int) -> Times:
         form = _compact_form(column)
         fits = [unit for unit in ("ms", "us", "ns") if abs(float(values[bad[0]])) * UNITS[unit] < 2**62]
         way = f"name the unit it counts in, such as unit={fits[0] if fits else 'ms'!r}."
-        if form is not None:
+        if not np.isfinite(float(values[bad[0]])):
+            way = "leave such rows out, or put a time in its place."
+        elif form is not None:
             way = f"it looks like dates, so make times of them first, {_dated(column, form)}, and replay the frame."
         raise SourceError(
             f"column {column.name!r} must hold finite times within 146 years of 0, got {values[bad[0]]} in row "
