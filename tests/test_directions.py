@@ -18,7 +18,10 @@ HOUSE = {
     "timing": "clock durations policies schedule times",
     "support": "arguments files frames jupyter progress",
     "arrivals": "",
-    "tables": "arrow base flat folders csv jsonl parquet files rows time_forms repeated_hour timestamps sorting values same",
+    "tables": (
+        "arrow given base flat folders inference dialects csv jsonl parquet files rows time_forms repeated_hour timestamps "
+        "sorting values same"
+    ),
     "datasets": "",
     "steps": "results step chain state",
     "sources": (

@@ -200,11 +200,12 @@ def test_a_jsonl_file_without_rows_or_columns(content, tmp_path):
         replay(path, arrival="t")
 
 
-def test_a_packed_file_is_refused_with_the_way_on(tmp_path):
-    """Decompress it first."""
-    (tmp_path / "rows.jsonl.gz").write_bytes(b"x")
-    with pytest.raises(SourceError, match=r"must end in .parquet, .csv, .jsonl or .ndjson; unpack it first"):
-        replay(tmp_path / "rows.jsonl.gz", rate=1)
+@pytest.mark.parametrize("name", ["rows.jsonl.gz", "rows.csv.gz", "rows.csv.zst", "rows.ndjson.bz2"])
+def test_a_file_that_is_not_packed_as_its_name_says_is_refused(name, tmp_path):
+    """In a sentence."""
+    (tmp_path / name).write_bytes(b"t\n1\n")
+    with pytest.raises(SourceError, match=r"is not packed by (gzip|zstd|bz2), as its name says: it begins with b't"):
+        replay(tmp_path / name, rate=1)
 
 
 # Wildcards

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
-from pandas.api.extensions import ExtensionDtype
 
 from mblab.errors import ColumnError, SourceChanged, SourceError, shown
 from mblab.tables.arrow import as_pandas, pandas_notes, said
+from mblab.tables.given import Dtype, Given
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,8 +49,6 @@ __all__ = [
     "tidy_frame",
     "unnamed_times",
 ]
-
-Dtype: TypeAlias = np.dtype[Any] | ExtensionDtype  # of a column
 
 DECODE_ROWS = 100_000
 UNNAMED_LEVEL = r"__index_level_\d+__"  # what pandas calls a level of an index without a name
@@ -106,6 +104,11 @@ class FrameTable(Table):
 
 class ArrowTable(Table):
     """Rows that are decoded as Arrow tables, and become frames with dtypes that hold for all of them."""
+
+    @property
+    def given(self) -> Mapping[str, Given]:
+        """Return the types that columns shall have, by name; of other columns the rows decide."""
+        return {}
 
     @property
     @abstractmethod
@@ -175,7 +178,11 @@ class ArrowTable(Table):
         found: dict[str, Dtype] = {}
         for name in columns:
             kind = whole.field(name).type
-            if pa.types.is_dictionary(kind):
+            given = self.given.get(name)
+            if given is not None and given.dtype is not None and not _is_open(given.dtype):
+                found[name] = given.dtype
+                self._refuse_holes(name, given.dtype)
+            elif pa.types.is_dictionary(kind):
                 names = pd.Index([c for piece in self.dictionaries(name) for c in piece.to_pylist()]).unique()
                 found[name] = pd.CategoricalDtype(names, ordered=kind.ordered)
             elif holed[name] == full[name] or not self.holes(name):
@@ -186,13 +193,40 @@ class ArrowTable(Table):
                 found[name] = holed[name]
         return found
 
+    def _refuse_holes(self, name: str, dtype: Dtype) -> None:
+        """Raise when a column has nulls, which its given dtype does not hold."""
+        if isinstance(dtype, np.dtype) and dtype.kind in "iub" and self.holes(name):
+            way = "boolean" if dtype.kind == "b" else str(dtype).title().replace("Ui", "UI")
+            raise SourceError(
+                f"column {name!r} must be {dtype}, but has nulls, which it does not hold; name a type that does, such "
+                f"as types={{{name!r}: {way!r}}}."
+            )
+
 
 @dataclass(frozen=True)
 class FileTable(ArrowTable):
-    """A file that must stay what it was when its table was made."""
+    """A file that must stay what it was when its table was made.
+
+    Attributes:
+        path: The file.
+        types: Types that columns shall have, by name.
+    """
 
     path: Path
+    types: Mapping[str, Given] = field(default_factory=dict)
     stamp: tuple[int, int] = field(init=False, repr=False)
+
+    @property
+    def given(self) -> Mapping[str, Given]:
+        """Return the types that columns shall have, by name."""
+        return self.types
+
+    def as_given(self, schema: pa.Schema) -> pa.Schema:
+        """Return a schema with the types that are given for columns in the place of those that were found."""
+        import pyarrow as pa
+
+        kinds = [f.with_type(self.types[f.name].kind) if f.name in self.types else f for f in schema]
+        return pa.schema(kinds, schema.metadata) if self.types else schema
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stamp", self._stamp())
@@ -392,7 +426,16 @@ def frame_of(table: pa.Table, dtypes: Mapping[str, Dtype]) -> pd.DataFrame:
         if isinstance(dtype, pd.Int64Dtype | pd.UInt64Dtype):
             # not by way of float64, which is what Arrow made of the column; pandas' stubs do not know the method
             frame[name] = pd.Series(dtype.__from_arrow__(table.column(name)))  # type: ignore[union-attr]
-    return frame.astype(other) if other else frame
+    try:
+        return frame.astype(other) if other else frame
+    except (ValueError, TypeError, OverflowError) as error:
+        names = ", ".join(f"{name!r} to {dtype}" for name, dtype in other.items())
+        raise SourceError(f"the rows must fit the types of their columns, {names}, but {said(error)}.") from None
+
+
+def _is_open(dtype: Dtype) -> bool:
+    """Return whether a dtype of categories leaves them to the rows."""
+    return isinstance(dtype, pd.CategoricalDtype) and dtype.categories is None
 
 
 @lru_cache(1)

@@ -1,76 +1,111 @@
 """Rows out of a CSV file.
 
-.csv -> [csv] -> files
+    .csv, .csv.gz -> dialects -> [csv] -> files
+
+Every value is read as text first, and becomes what all of its column is; so quotes, blanks and null words mean the same
+wherever a file is cut. What was read to find the types is kept for the rows themselves where it is not much.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pandas as pd
 
 from mblab.errors import SourceError, shown
-from mblab.tables.base import FileTable, as_pandas, has_wide, is_rounded, reading, recut
+from mblab.tables.arrow import as_pandas
+from mblab.tables.base import FileTable, reading, recut
+from mblab.tables.dialects import COMMAS, HEAD_BYTES, UTF8, Dialect, Opening, looked_at, opened
+from mblab.tables.inference import Column, first_misfit, given_column, parsed, taken_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CsvTable", "fits_after"]
+__all__ = ["CsvTable"]
 
 PARSE_BYTES = 1 << 22  # of a file at a time; a line must fit
+KEPT_BYTES: Final = 1 << 26  # of texts, of all files of a table
 
 
 class _Survey(NamedTuple):
     """What only reading all of a file tells.
 
     Attributes:
-        schema: Arrow types that fit every row.
-        holes: Columns that have nulls.
-        wide: Columns of numbers beyond those that float64 holds exactly.
+        columns: What is known of each column.
+        texts: The rows as texts, where they are not much; else None.
     """
 
-    schema: pa.Schema
-    holes: set[str]
-    wide: set[str]
+    columns: dict[str, Column]
+    texts: list[pa.RecordBatch] | None
+
+
+class _Begin(NamedTuple):
+    """How the rows begin.
+
+    Attributes:
+        names: Names of the columns.
+        texts: The first rows as texts; None where there are none.
+    """
+
+    names: list[str]
+    texts: pa.RecordBatch | None
 
 
 @dataclass(frozen=True)
 class CsvTable(FileTable):
-    """A CSV file with a header: commas, double quotes, UTF-8; times in ISO 8601 are read as such."""
+    """A CSV file with a header and double quotes; times in ISO 8601 are read as such.
+
+    Attributes:
+        dialect: How it is written.
+        kept_bytes: How much of its texts is kept between finding the types and reading the rows.
+    """
+
+    dialect: Dialect = COMMAS
+    kept_bytes: int = KEPT_BYTES
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_survey", "_begin")}
 
     @property
     def num_rows(self) -> int | None:
         """Return 0 when there are none, else None: only reading it all would tell."""
-        with _reading(self.path):
-            return None if any(batch.num_rows for batch in self._open()) else 0
+        return 0 if self._begin.texts is None else None
 
     @property
     def schema(self) -> pa.Schema:
         """Return the Arrow schema that fits every row; the file is gone through once to find it."""
-        with _reading(self.path):
-            return self._survey.schema
+        import pyarrow as pa
 
-    @cached_property
+        return pa.schema([(name, column.type) for name, column in self.columns.items()])
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """Return what is known of each column from all rows."""
+        return self._survey.columns
+
+    @property
     def names(self) -> list[str]:
         """Return the names of all columns."""
-        with _reading(self.path):
-            return _names(self._open(), self.path)
+        return self._begin.names
 
     @cached_property
     def sample(self) -> pd.DataFrame:
         """Return no rows, with columns and dtypes as the beginning of the file has them."""
-        with _reading(self.path):
-            reader = self._open()
-            _names(reader, self.path)
-            return as_pandas(reader.schema.empty_table())
+        import pyarrow as pa
+
+        names, texts = self._begin
+        known = [Column(pa.null())] * len(names)
+        if texts is not None:
+            known = [self._taken_in(c, name, texts.column(name)) for c, name in zip(known, names, strict=True)]
+        return as_pandas(pa.schema(zip(names, [c.type for c in known], strict=True)).empty_table())
 
     def arrow(
         self, columns: Sequence[str], start: int = 0, types: Mapping[str, pa.DataType] | None = None
@@ -79,31 +114,76 @@ class CsvTable(FileTable):
         return self.unchanged(self._read(columns, start, types))
 
     def _read(self, columns: Sequence[str], start: int, types: Mapping[str, pa.DataType] | None) -> Iterator[pa.Table]:
-        with _reading(self.path):
-            schema = self._survey.schema
-            wanted = {c: (types or {}).get(c, schema.field(c).type) for c in columns}
-            yield from recut(self._open(wanted, columns), 0, start)
+        import pyarrow as pa
+
+        found, texts = self._survey
+        wanted = pa.schema([(c, (types or {}).get(c, found[c].type)) for c in columns])
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in self._texts(columns) if texts is None else texts:
+                values = [parsed(batch.column(f.name), f.type, self.dialect.decimal) for f in wanted]
+                yield pa.RecordBatch.from_arrays(values, schema=wanted)
+
+        with self._reading():
+            yield from recut(batches(), 0, start)
 
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere."""
-        with _reading(self.path):
-            return column in self._survey.holes
+        return self.columns[column].is_null
 
     def wide(self, column: str) -> bool:
         """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
-        with _reading(self.path):
-            return column in self._survey.wide
+        return self.columns[column].is_wide
 
-    def _open(self, types: dict[str, pa.DataType] | None = None, columns: Sequence[str] = ()) -> pa.RecordBatchReader:
+    def dictionaries(self, column: str) -> Iterator[pa.Array]:
+        """Return the categories of a column that is given as one of them, piece by piece."""
+        for table in self.arrow([column]):
+            yield from (chunk.dictionary for chunk in table.column(0).chunks)
+
+    @cached_property
+    def _opening(self) -> Opening:
+        with reading(self.path):
+            return looked_at(self.path, self.dialect)
+
+    @cached_property
+    def _begin(self) -> _Begin:
+        """Return the names and the first rows: of a little, where that is enough for a row."""
+        import pyarrow as pa
+
+        with self._reading():
+            for size in (HEAD_BYTES, PARSE_BYTES):
+                try:
+                    names = self._open([], size).schema.names
+                    rows = (batch for batch in self._open(names, size) if batch.num_rows)
+                    return _Begin(names, next(rows, None))
+                except pa.ArrowInvalid as error:
+                    if size == PARSE_BYTES or "straddling" not in str(error):
+                        raise
+        raise AssertionError
+
+    def _texts(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield all rows as texts; null words that stand in quotes are texts as well."""
+        if columns:
+            yield from self._open(columns, PARSE_BYTES)
+
+    def _open(self, columns: Sequence[str], size: int) -> pa.RecordBatchReader:
+        """Return a reader of some columns as texts, or of all as Arrow takes them."""
+        import pyarrow as pa
         from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 
+        opening = self._opening
         return open_csv(
-            self.path,
-            read_options=ReadOptions(use_threads=False, block_size=PARSE_BYTES),  # with threads a bad row has no number
-            parse_options=ParseOptions(newlines_in_values=True),
+            opened(self.path),
+            read_options=ReadOptions(
+                use_threads=False,  # with threads a bad row has no number
+                block_size=size,
+                skip_rows=opening.skip,
+                encoding=opening.encoding,
+            ),
+            parse_options=ParseOptions(delimiter=self.dialect.sep, newlines_in_values=True),
             convert_options=ConvertOptions(
-                column_types=types,
-                include_columns=list(columns),
+                column_types=dict.fromkeys(columns, pa.string()),
+                include_columns=list(dict.fromkeys(columns)),
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
             ),
@@ -113,167 +193,123 @@ class CsvTable(FileTable):
     def _survey(self) -> _Survey:
         """Return what only reading all of the file tells.
 
-        Arrow's streaming reader types a column by the first block it sees. Where a later value does not fit, the column
-        moves on to the next type in Arrow's own order of inference, and the file is gone through again.
-
         Raises:
-            SourceError: Text is not UTF-8, or a quote is opened and not closed.
+            SourceError: A value does not fit a type that is given, or a quote is opened and not closed.
         """
         import pyarrow as pa
 
-        types: dict[str, pa.DataType] = {}
-        while True:
-            try:
-                found = self._gone_through(types)
-            except pa.ArrowInvalid as error:
-                misfit = re.match(r"In CSV column #(\d+): .*conversion error to", str(error))
-                if not misfit:
-                    raise
-                name = self.names[int(misfit[1])]
-                kind = types.get(name, self._open().schema.field(name).type)
-                if pa.types.is_string(kind):
-                    raise _not_text(self.path, name) from None
-                types[name] = fits_after(kind)
-                continue
-            if coded := [f.name for f in found.schema if pa.types.is_binary(f.type)]:
-                raise _not_text(self.path, coded[0])
-            rounded = [n for n in found.wide if pa.types.is_float64(found.schema.field(n).type)]
-            whole = {name: kind for name in rounded if (kind := self._whole(name)) is not None}
-            if not whole:
-                return found
-            types |= whole
-
-    def _gone_through(self, types: dict[str, pa.DataType]) -> _Survey:
-        import pyarrow as pa
-
-        holes, wide, last = set(), set(), None
-        reader = self._open(types)
-        for batch in reader:
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                if column.null_count:
-                    holes.add(name)
-                kind = column.type
-                if (pa.types.is_integer(kind) or pa.types.is_float64(kind)) and name not in wide and has_wide(column):
-                    wide.add(name)
-            last = batch if batch.num_rows else last
-        ending = None if last is None else last.column(last.num_columns - 1)[-1].as_py()
-        if isinstance(ending, str) and "\n" in ending and not _ends_in_a_quote(self.path):
-            raise SourceError(
-                f"{self.path}, line {_begun(self.path)}, opens a quote that is never closed; close it, or double "
-                "the quotes that belong to a text."
-            )
-        return _Survey(reader.schema, holes, wide)
-
-    def _whole(self, column: str) -> pa.DataType | None:
-        """Return the type that keeps a column of whole numbers which float64 would round; None when it would not."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        rounds, least, most = False, 0, 0
-        for batch in self._open({column: pa.string()}, [column]):
-            text = pc.utf8_trim_whitespace(batch.column(0)).drop_null()
-            if not pc.all(pc.match_substring_regex(text, r"^[+-]?\d+$"), min_count=0).as_py():
-                return None
-            for number in text.filter(pc.match_substring_regex(text, r"^-|\d{16}")).to_pylist():
-                least, most = min(least, int(number)), max(most, int(number))
-                rounds = rounds or is_rounded(number)
-        if not rounds:
-            return None
-        return pa.uint64() if least >= 0 and most < 2**64 else pa.string()
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what Arrow says about a file into one sentence, with the line where it can be told."""
-    import pyarrow as pa
-
-    with reading(path):
-        try:
-            yield
-        except UnicodeDecodeError:  # the names in the header are decoded late
-            raise _not_text(path, None) from None
-        except pa.ArrowException as error:
-            text = str(error)
-            if "Empty CSV file" in text:
-                raise SourceError(f"{path} has no rows: it must have a header, and a line for each row.") from None
-            if "straddling object" in text:
+        known = dict.fromkeys(self.names, Column(pa.null()))
+        texts: list[pa.RecordBatch] | None = []
+        row, size, last = 0, 0, None
+        with self._reading():
+            for batch in self._texts(self.names):
+                for name, text in zip(batch.schema.names, batch.columns, strict=True):
+                    known[name] = self._taken_in(known[name], name, text, row)
+                row, size, last = row + batch.num_rows, size + batch.nbytes, batch if batch.num_rows else last
+                if size > self.kept_bytes:
+                    texts = None
+                if texts is not None:
+                    texts.append(batch)
+            ending = "" if last is None else last.column(last.num_columns - 1)[-1].as_py() or ""
+            if "\n" in ending and not self._ends_in_a_quote():
                 raise SourceError(
-                    f"{path}, line {_begun(path)}, begins a row of more than {PARSE_BYTES >> 20} MB, as when a "
-                    "quote is opened and never closed; close it, or save the rows as Parquet."
-                ) from None
-            ragged = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): ?(.*)", text.splitlines()[0])
-            if not ragged:
-                raise
-            record, want, got, row = ragged.groups()
-            line = f"{path}, line {_line(path, int(record))},"
-            raise SourceError(f"{line} must have {want} values like the header, got {got}: {shown(row)}.") from None
-
-
-def _names(reader: pa.RecordBatchReader, path: Path) -> list[str]:
-    """Return the names of the columns.
-
-    Raises:
-        SourceError: There is one, and it looks like several.
-    """
-    names: list[str] = reader.schema.names
-    parted = re.search(r"[;\t|]", names[0]) if len(names) == 1 else None
-    if parted:
-        raise SourceError(
-            f"{path} must part columns by commas, but its header {shown(names[0])} seems to use {parted[0]!r}; save it "
-            f"with commas, or replay pd.read_csv(path, sep={parted[0]!r})."
-        )
-    return names
-
-
-def _not_text(path: Path, column: str | None) -> SourceError:
-    """Return the error that names the first line which is not UTF-8."""
-    where = "in the header" if column is None else f"in column {column!r}"
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return SourceError(
-                    f"{path}, line {number}, must be UTF-8 text, but is not {where}; save it as UTF-8, or replay "
-                    "pd.read_csv(path, encoding='latin-1')."
+                    f"{self.path}, line {self._begun()}, opens a quote that is never closed; close it, or double "
+                    "the quotes that belong to a text."
                 )
-    return SourceError(f"{path} must be UTF-8 text, but is not {where}; save it as UTF-8.")
+        return _Survey(known, texts)
 
+    def _taken_in(self, known: Column, name: str, text: pa.Array, row: int = 0) -> Column:
+        """Return what is known of a column with more of its texts, the first of them in a row."""
+        import pyarrow as pa
 
-def _line(path: Path, record: int) -> int:
-    """Return the line on which a CSV record ends; Arrow counts records, without blank lines."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.reader(file)
-        return next(islice((reader.line_num for values in reader if values), record - 1, None), record)
+        given = self.types.get(name)
+        if given is None:
+            return taken_in(known, text, self.dialect.decimal)
+        try:
+            return given_column(known, parsed(text, given.kind, self.dialect.decimal))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            at = first_misfit(text, given.kind, self.dialect.decimal)
+            raise SourceError(
+                f"{self.path}, line {self._line(row + at + 2)}, has {shown(text[at].as_py())} in column {name!r}, "
+                f"which must be {given}; mend it, or name a type that fits all, such as types={{{name!r}: 'str'}}."
+            ) from None
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn what Arrow says about a file into one sentence, with the line where it can be told."""
+        import pyarrow as pa
 
-def _begun(path: Path) -> int:
-    """Return the line that begins the first row of more than `PARSE_BYTES`, else the last row."""
-    begun, size, inside = 1, 0, False
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not inside:
-                begun, size = number, 0
-            size += len(line)
-            inside ^= line.count(b'"') % 2 == 1
-            if size > PARSE_BYTES:
-                break
-    return begun
+        path = self.path
+        with reading(path):
+            try:
+                yield
+            except UnicodeError:  # the names in the header are decoded late
+                raise self._not_text(None) from None
+            except pa.ArrowException as error:
+                text = str(error)
+                if "Empty CSV file" in text:
+                    raise SourceError(f"{path} has no rows: it must have a header, and a line for each row.") from None
+                if "straddling object" in text:
+                    raise SourceError(
+                        f"{path}, line {self._begun()}, begins a row of more than {PARSE_BYTES >> 20} MB, as when a "
+                        "quote is opened and never closed; close it, or save the rows as Parquet."
+                    ) from None
+                coded = re.match(r"In CSV column #(\d+): .*invalid UTF8", text)
+                if coded:
+                    raise self._not_text(self._open([], PARSE_BYTES).schema.names[int(coded[1])]) from None
+                ragged = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): ?(.*)", text.splitlines()[0])
+                if not ragged:
+                    raise
+                record, want, got, row = ragged.groups()
+                line = f"{path}, line {self._line(int(record))},"
+                raise SourceError(f"{line} must have {want} values like the header, got {got}: {shown(row)}.") from None
 
+    def _not_text(self, column: str | None) -> SourceError:
+        """Return the error that names the first line which is not of the encoding."""
+        where = "in the header" if column is None else f"in column {column!r}"
+        if self._opening.encoding != UTF8:
+            return SourceError(
+                f"{self.path} must be text in {self._opening.encoding}, but is not; name another encoding=."
+            )
+        way = "save it as UTF-8, or say what it is, for example mblab.sources.csv(path, encoding='latin-1')"
+        with opened(self.path) as file:
+            for number, line in enumerate(io.BufferedReader(file), 1):
+                try:
+                    line.decode()
+                except UnicodeDecodeError:
+                    return SourceError(f"{self.path}, line {number}, must be UTF-8 text, but is not {where}; {way}.")
+        return SourceError(f"{self.path} must be UTF-8 text, but is not {where}; {way}.")
 
-def _ends_in_a_quote(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 1024))
-        return file.read().rstrip().endswith(b'"')
+    def _line(self, record: int) -> int:
+        """Return the line on which a CSV record ends; Arrow counts records, without blank lines."""
+        skipped = self._opening.skip
+        with self._plain() as file:
+            lines = islice(file, skipped, None)
+            reader = csv.reader(lines, delimiter=self.dialect.sep)
+            return skipped + next(islice((reader.line_num for values in reader if values), record - 1, None), record)
 
+    def _begun(self) -> int:
+        """Return the line that begins the first row of more than `PARSE_BYTES`, else the last row."""
+        begun, size, inside = 1, 0, False
+        with self._plain() as file:
+            for number, line in enumerate(file, 1):
+                if not inside:
+                    begun, size = number, 0
+                size += len(line)
+                inside ^= line.count('"') % 2 == 1
+                if size > PARSE_BYTES:
+                    break
+        return begun
 
-def fits_after(kind: pa.DataType) -> pa.DataType:
-    """Return the type that Arrow's inference tries after this one; text takes everything."""
-    import pyarrow as pa
+    def _ends_in_a_quote(self) -> bool:
+        last = ""
+        with self._plain() as file:
+            while part := file.read(1 << 20):
+                last = (last + part)[-1024:]
+        return last.rstrip().endswith('"')
 
-    order = [
-        *(pa.null(), pa.int64(), pa.bool_(), pa.date32(), pa.time32("s")),
-        *(pa.timestamp("s"), pa.timestamp("s", "UTC"), pa.timestamp("ns"), pa.timestamp("ns", "UTC")),
-        *(pa.float64(), pa.string()),
-    ]
-    return order[order.index(kind) + 1] if kind in order[:-1] else pa.string()
+    def _plain(self) -> io.TextIOWrapper:
+        """Return the file as text, for a message."""
+        return io.TextIOWrapper(
+            io.BufferedReader(opened(self.path)), encoding=self._opening.encoding, errors="replace", newline=""
+        )

@@ -5,11 +5,12 @@ path -> [files] -> replay, watch
 
 from __future__ import annotations
 
+import codecs
 import glob
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,36 +18,54 @@ import pandas as pd
 
 from mblab.errors import SourceError, did_you_mean, shown
 from mblab.tables.base import ArrowTable, FileTable, each_once, recut, sample_of
-from mblab.tables.csv import CsvTable
+from mblab.tables.csv import KEPT_BYTES, CsvTable
+from mblab.tables.dialects import COMMAS, PACKED, Dialect, unpacked
 from mblab.tables.folders import fixed_part, key_column, keys_of
+from mblab.tables.given import Given
+from mblab.tables.inference import Column
 from mblab.tables.jsonl import JsonlTable
 from mblab.tables.parquet import ParquetTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ENDINGS", "KINDS", "NAMED", "FilesTable", "natural", "open_path", "open_table", "schema_difference"]
+__all__ = [
+    "ENDINGS", "KINDS", "NAMED", "FilesTable", "kind_of", "natural", "open_path", "open_table", "schema_difference"
+]  # fmt: skip
 
+TEXTS: Final[dict[str, type[FileTable]]] = {".csv": CsvTable, ".jsonl": JsonlTable, ".ndjson": JsonlTable}
 KINDS: Final[dict[str, type[FileTable]]] = {
     ".parquet": ParquetTable,
-    ".csv": CsvTable,
-    ".jsonl": JsonlTable,
-    ".ndjson": JsonlTable,
+    **TEXTS,
+    **{ending + packed: kind for ending, kind in TEXTS.items() for packed in PACKED},
 }
 # Spark writes lines of JSON into .json; much else is in such files, so they are read only where a path ends so
 NAMED: Final[dict[str, type[FileTable]]] = {**KINDS, ".json": JsonlTable}
-ENDINGS: Final = ".parquet, .csv, .jsonl or .ndjson"
+PARTED: Final = {".csv", ".tsv", ".txt", ".dat"}  # that are read in a folder where a dialect is named
+ENDINGS: Final = ".parquet, .csv, .jsonl or .ndjson"  # and the last three with .gz, .zst or .bz2 behind
 HEADS: Final = {  # how files begin that are not what their ending says, and what to do with them
-    b"\x1f\x8b": "packed by gzip; unpack it first",
+    b"\x1f\x8b": "packed by gzip; unpack it first, or let its name end in .gz",
     b"PK\x03\x04": "packed by zip; unpack it first",
-    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it first",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it first, or let its name end in .zst",
+    b"BZh": "packed by bz2; unpack it first, or let its name end in .bz2",
     b"\xfd7zXZ": "packed by xz; unpack it first",
-    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
-    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
     b"PAR1": "a Parquet file; let its name end in .parquet",
     b"ARROW1": "an Arrow file; replay pyarrow.feather.read_table(path)",
     b"SQLite format 3": "a SQLite database; replay pd.read_sql(…)",
 }
+WAYS: Final = {  # what to do with files of other endings
+    ".xlsx": "replay pd.read_excel(path)",
+    ".xls": "replay pd.read_excel(path)",
+    ".ods": "replay pd.read_excel(path)",
+    ".zip": "replay pd.read_csv(path), or unpack it first",
+    ".xz": "replay pd.read_csv(path), or unpack it first",
+    ".feather": "replay pd.read_feather(path)",
+    ".arrow": "replay pd.read_feather(path)",
+    ".txt": "if values are parted in it, say how, mblab.sources.csv(path, sep='\\t')",
+    ".dat": "if values are parted in it, say how, mblab.sources.csv(path, sep='\\t')",
+    ".tsv": "say how values are parted in it, mblab.sources.csv(path, sep='\\t')",
+}
+OTHERWISE: Final = "read other files yourself and replay the frame"
 
 
 @dataclass(frozen=True)
@@ -70,6 +89,11 @@ class FilesTable(ArrowTable):
         names = dict.fromkeys(name for keys in named for name in keys)
         inside = {name for part in self.full for name in part.names} if names else set()
         return {name: key_column([keys.get(name) for keys in named]) for name in names if name not in inside}
+
+    @property
+    def given(self) -> Mapping[str, Given]:
+        """Return the types that columns shall have, by name."""
+        return self.parts[0].given
 
     @property
     def schema(self) -> pa.Schema:
@@ -97,6 +121,12 @@ class FilesTable(ArrowTable):
         """The schema, and why a column has no type; a file without rows settles none."""
         import pyarrow as pa
 
+        texts = [part for part in self.full if isinstance(part, CsvTable)]
+        if len(texts) == len(self.full):  # one rule for the blocks of a file and for files
+            names = dict.fromkeys(name for part in texts for name in part.names)
+            known = {c: [part.columns[c] for part in texts if c in part.columns] for c in names}
+            joined = [(c, reduce(Column.joined, columns).type) for c, columns in known.items()]
+            return pa.schema([*joined, *((name, column.type) for name, column in self.keys.items())]), {}
         types: dict[str, pa.DataType] = {}
         faults: dict[str, SourceError] = {}
         for part in self.full:
@@ -210,52 +240,59 @@ class FilesTable(ArrowTable):
             both = [pa.schema([(name, kind)]) for kind in (one, other)]
             return pa.unify_schemas(both, promote_options="permissive").field(0).type
         except pa.ArrowException:
-            if isinstance(part, CsvTable):  # text takes everything, as within one file
-                return pa.string()
             raise SourceError(
                 f"{part.path} holds column {name!r} as {other}, but the files before as {one}; make them the same."
             ) from None
 
 
-def open_path(path: Path, *, flatten: bool = False) -> FileTable | FilesTable:
+def open_path(
+    path: Path, types: Mapping[str, Given] | None = None, dialect: Dialect | None = None, *, flatten: bool = False
+) -> FileTable | FilesTable:
     """Return the table behind a path, or behind all files that a path with wildcards matches, by name.
 
-    With `flatten`, what stands in objects are columns, such as `device.id`. Names are ordered as people count: part-2
-    before part-10. Those that begin with a dot or an underscore, and folders, are left out.
+    Names are ordered as people count: part-2 before part-10. Those that begin with a dot or an underscore, and folders,
+    are left out. Of a folder, all files in it and below are taken, if they are of one kind.
 
-    Of a folder, all files in it and below are taken, if they are of one kind.
+    Args:
+        path: A file, a folder, or a path with wildcards.
+        types: Types that columns shall have; of other columns the rows decide.
+        dialect: How CSV files are written, whatever their ending; None: as their ending says, with commas.
+        flatten: Whether what stands in objects are columns, such as `device.id`.
 
     Raises:
         SourceError: Nothing matches, or the files are of several kinds.
     """
     if path.is_dir():
-        return _open_folder(path, flatten)
+        return _open_folder(path, types, dialect, flatten=flatten)
     if path.exists() or not glob.has_magic(str(path)):
-        return open_table(path, flatten=flatten)
+        return open_table(path, types, dialect, flatten=flatten)
     matches = [Path(p) for p in sorted(glob.glob(str(path), recursive=True), key=natural)]  # noqa: PTH207  absolute too
     root = fixed_part(path)
     files = [p for p in matches if p.is_file() and not _is_writers_own(p, root)]
     if not files:
         raise SourceError(f"{path} matches no file; paths are relative to the working directory.")
-    endings = sorted({p.suffix.lower() for p in files})
-    if len(endings) > 1:
+    endings = sorted({unpacked(p) for p in files})
+    if len(endings) > 1 and dialect is None:
         raise SourceError(f"{path} matches files of several kinds, {endings}; name one, such as '*{endings[0]}'.")
-    return FilesTable(tuple(open_table(p, flatten=flatten) for p in files), root)
+    return FilesTable(tuple(open_table(p, types, dialect, flatten=flatten, among=len(files)) for p in files), root)
 
 
-def _open_folder(folder: Path, flatten: bool) -> FilesTable:
+def _open_folder(
+    folder: Path, types: Mapping[str, Given] | None, dialect: Dialect | None, *, flatten: bool
+) -> FilesTable:
     found = [
         p
         for p in sorted(folder.rglob("*"), key=lambda p: natural(str(p)))
         if p.is_file() and not _is_writers_own(p, folder)
     ]
-    endings = sorted({p.suffix.lower() for p in found} & KINDS.keys())
+    known = KINDS.keys() if dialect is None else PARTED
+    endings = sorted({unpacked(p) for p in found} & known)
     if len(endings) != 1:
         several = f" with files of several kinds, {endings}" if endings else ""
-        example = str(folder / f"*{endings[0] if endings else '.parquet'}")
+        example = str(folder / f"*{endings[0] if endings else '.parquet' if dialect is None else '.csv'}")
         raise SourceError(f"{folder} is a folder{several}; say which files in it, such as {example!r}.")
-    files = [p for p in found if p.suffix.lower() == endings[0]]
-    return FilesTable(tuple(open_table(p, flatten=flatten) for p in files), folder)
+    files = [p for p in found if unpacked(p) == endings[0]]
+    return FilesTable(tuple(open_table(p, types, dialect, flatten=flatten, among=len(files)) for p in files), folder)
 
 
 def _is_writers_own(path: Path, root: Path) -> bool:
@@ -263,8 +300,22 @@ def _is_writers_own(path: Path, root: Path) -> bool:
     return any(name.startswith((".", "_")) for name in path.relative_to(root).parts)
 
 
-def open_table(path: Path, *, flatten: bool = False) -> FileTable:
-    """Return the table behind the path of one file, by the path's ending; with `flatten` as in `open_path`.
+def open_table(
+    path: Path,
+    types: Mapping[str, Given] | None = None,
+    dialect: Dialect | None = None,
+    *,
+    flatten: bool = False,
+    among: int = 1,
+) -> FileTable:
+    """Return the table behind the path of one file, by the path's ending, or as CSV of a dialect.
+
+    Args:
+        path: The file.
+        types: Types that columns shall have; of other columns the rows decide.
+        dialect: How the file is written, if it is CSV whatever its ending.
+        flatten: Whether what stands in objects are columns, as in `open_path`.
+        among: How many files are read together, which share what may be kept in memory.
 
     Raises:
         SourceError: There is no such file, it is a folder, or its ending is none that is read.
@@ -278,13 +329,20 @@ def open_table(path: Path, *, flatten: bool = False) -> FileTable:
         where = "" if path.parent.is_dir() else f" (there is no folder {path.parent} either)"
         hint = did_you_mean(path.name, siblings, "; paths are relative to the working directory.")
         raise SourceError(f"{path} does not exist{where}{hint}")
-    kind = NAMED.get(path.suffix.lower())
+    kind = CsvTable if dialect else kind_of(path)
     if kind is None:
-        packed = path.suffix.lower() in (".gz", ".zip", ".bz2", ".xz", ".zst")
-        way = "unpack it first" if packed else "read other files yourself and replay the frame"
-        raise SourceError(f"{path} must end in {ENDINGS}; {way}.")
+        raise SourceError(f"{path} must end in {ENDINGS}; {WAYS.get(path.suffix.lower(), OTHERWISE)}.")
     _check_content(path, kind)
-    return kind(path, flatten=True) if flatten and issubclass(kind, JsonlTable | ParquetTable) else kind(path)
+    given = dict(types or {})
+    if kind is CsvTable:
+        return CsvTable(path, given, dialect or COMMAS, KEPT_BYTES // among)
+    return kind(path, given, flatten=flatten) if issubclass(kind, JsonlTable | ParquetTable) else kind(path, given)
+
+
+def kind_of(path: Path) -> type[FileTable] | None:
+    """Return the kind of table that a file's name says; None when it is none that is read."""
+    packed = path.suffix.lower() in PACKED
+    return NAMED.get(unpacked(path) + path.suffix.lower() if packed else path.suffix.lower())
 
 
 def _check_content(path: Path, kind: type[FileTable]) -> None:
@@ -301,10 +359,15 @@ def _check_content(path: Path, kind: type[FileTable]) -> None:
     is_parquet = kind is ParquetTable
     if not head and kind is not JsonlTable:
         raise SourceError(f"{path} is empty: it has no rows, and names no columns.")
+    packed = None if is_parquet else PACKED.get(path.suffix.lower())
     found = next((what for begin, what in HEADS.items() if head.startswith(begin)), None)
-    if found and not (is_parquet and head.startswith(b"PAR1")):
+    if packed and head and not (found or "").startswith(f"packed by {packed}"):
+        raise SourceError(f"{path} is not packed by {packed}, as its name says: it begins with {shown(head[:16])}.")
+    if found and not packed and not (is_parquet and head.startswith(b"PAR1")):
         raise SourceError(f"{path} is {found}.")
-    if not is_parquet and b"\0" in head[:2]:
+    if kind is JsonlTable and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SourceError(f"{path} is UTF-16 text; save it as UTF-8.")
+    if kind is JsonlTable and not packed and b"\0" in head[:2]:
         raise SourceError(f"{path} is UTF-16 or UTF-32 text; save it as UTF-8.")
     if is_parquet and not head.startswith((b"PAR1", b"PARE")):
         raise SourceError(f"{path} is no Parquet file: it begins with {shown(head[:16])}.")

@@ -28,6 +28,7 @@ import pandas as pd
 from mblab.errors import SourceError, shown
 from mblab.tables.arrow import as_pandas, is_json, json_kind
 from mblab.tables.base import FileTable, cast, has_wide, is_rounded, reading, recut
+from mblab.tables.dialects import opened
 from mblab.tables.flat import leaves
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class JsonlTable(FileTable):
             self._take_in(found, lines)
             if found.rows:
                 break
-        return as_pandas(_schema(found).empty_table())
+        return as_pandas(self.as_given(_schema(found)).empty_table())
 
     def check_types(self, columns: Sequence[str]) -> None:
         """Refuse columns that hold values of several kinds, or one that no type holds.
@@ -145,7 +146,7 @@ class JsonlTable(FileTable):
     @property
     def schema(self) -> pa.Schema:
         """Return the Arrow schema that fits every row; the file is gone through once to find it."""
-        return _schema(self._survey)
+        return self.as_given(_schema(self._survey))
 
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere."""
@@ -195,11 +196,11 @@ class JsonlTable(FileTable):
 
     def _blocks(self, size: int, offset: int = 0, line: int = 1) -> Iterator[_Lines]:
         """Yield the file from an offset on in blocks of whole lines."""
-        with reading(self.path), self.path.open("rb") as file:
-            if not offset and file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
-                offset = len(codecs.BOM_UTF8)
-            file.seek(offset)
-            rest = b""
+        with reading(self.path), opened(self.path) as file:
+            begin = file.read(len(codecs.BOM_UTF8))
+            rest = b"" if offset or begin == codecs.BOM_UTF8 else begin
+            offset = offset or len(begin) - len(rest)
+            _skip(file, offset - len(begin))
             while True:
                 read = file.read(size)
                 cut = read.rfind(b"\n") + 1
@@ -392,6 +393,15 @@ class JsonlTable(FileTable):
                         "float64 holds; write such numbers as text."
                     )
         return None
+
+
+def _skip(file: pa.NativeFile, size: int) -> None:
+    """Go on by so many bytes, also in a file that is packed."""
+    if size > 0 and file.seekable():
+        file.seek(size, io.SEEK_CUR)
+        return
+    while size > 0:
+        size -= len(file.read(min(BLOCK_BYTES, size)))
 
 
 class _Digits(str):

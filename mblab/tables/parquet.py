@@ -67,7 +67,7 @@ class ParquetTable(FileTable):
         """Return the Arrow schema, without the index that pandas may have put in."""
         with reading(self.path):
             found = plain_index(self._open().schema_arrow)
-            return flat_schema(found) if self.flatten else found
+            return self.as_given(flat_schema(found) if self.flatten else found)
 
     @cached_property
     def sample(self) -> pd.DataFrame:
@@ -112,7 +112,7 @@ class ParquetTable(FileTable):
                 batches = file.iter_batches(DECODE_ROWS, row_groups=groups, columns=self._tops(columns))
                 for table in recut(batches, int(begins[first]), start):
                     chosen = (flat_table(table) if self.flatten else table).select(list(columns))
-                    yield cast(chosen, wanted, self.path) if types else chosen
+                    yield cast(chosen, wanted, self.path) if types or self.types else chosen
 
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere: from the footer, else by reading it."""

@@ -23,6 +23,7 @@ import pandas as pd
 
 from mblab.errors import SourceError
 from mblab.tables.base import DECODE_ROWS, ArrowTable, as_pandas, recut
+from mblab.tables.given import Given
 from mblab.tables.timestamps import epoch_ns
 from mblab.timing.times import Times
 
@@ -57,6 +58,11 @@ class SortedTable(ArrowTable):
     def __reduce__(self) -> tuple[Any, ...]:
         given = (self.table, self.clock, self.tz, self.unit, self.kept, self.first)  # without what was sorted already
         return SortedTable, given
+
+    @property
+    def given(self) -> Mapping[str, Given]:
+        """Return the types that columns shall have, by name."""
+        return self.table.given
 
     @property
     def schema(self) -> pa.Schema:

@@ -15,7 +15,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import stat
 import threading
 import time
@@ -31,7 +30,8 @@ from mblab.sources.base import Position
 from mblab.sources.live.base import Arrival, Live
 from mblab.support.arguments import column_name, column_names, flag, plain, user_path
 from mblab.tables.base import each_once
-from mblab.tables.files import KINDS, NAMED, natural, open_table, schema_difference
+from mblab.tables.dialects import PACKED, opened
+from mblab.tables.files import KINDS, NAMED, kind_of, natural, open_table, schema_difference
 from mblab.tables.folders import fixed_part, is_whole, keys_of
 from mblab.tables.jsonl import JsonlTable
 from mblab.timing.durations import Duration, duration_ns, format_s, seconds
@@ -414,19 +414,30 @@ def _has_footer(name: str, size: int) -> bool:
     return True
 
 
+def _end(path: Path, size: int) -> bytes:
+    """Return the end of a file, unpacked; a packed one has to be read from its beginning."""
+    if path.suffix.lower() not in PACKED:
+        with path.open("rb") as file:
+            file.seek(max(0, size - ENDS_BYTES))
+            return file.read()
+    end = b""
+    with opened(path) as packed:
+        while part := packed.read(ENDS_BYTES):
+            end = (end + part)[-ENDS_BYTES:]
+    return end
+
+
 def _last_line_is_whole(name: str, size: int) -> bool:
     """Return whether a text file ends with a newline, or with a whole JSON object."""
     if size == 0:
         return False
     try:
-        with Path(name).open("rb") as file:
-            file.seek(max(0, size - ENDS_BYTES))
-            end = file.read()
-    except OSError:
+        end = _end(Path(name), size)
+    except OSError:  # also of a packed file that is not complete
         return False
     if end.endswith(b"\n"):
         return True
-    if not re.search(r"\.(jsonl|ndjson|json)$", name.lower()):
+    if kind_of(Path(name)) is not JsonlTable:
         return False
     try:
         return isinstance(json.loads(end.rpartition(b"\n")[2]), dict)
@@ -475,9 +486,8 @@ def watch(
     fixed = fixed_part(pattern)
     if not fixed.is_dir():
         raise SourceError(f"{fixed} is no folder, so nothing can appear in it; create it first.")
-    ending = pattern.suffix.lower()
-    if ending and not glob.has_magic(ending) and ending not in NAMED:
-        raise SourceError(f"{pattern} must end in one of {list(KINDS)}.")
+    if pattern.suffix and not glob.has_magic(pattern.suffix) and kind_of(pattern) is None:
+        raise SourceError(f"{pattern} must end in one of {[kind for kind in KINDS if kind.count('.') == 1]}.")
     return Watch(
         pattern,
         seconds(duration_ns(every, "every", minimum_ns=1_000_000)),

@@ -1,0 +1,216 @@
+"""How a text file is packed, encoded and parted into columns: named, found by how it begins, or refused.
+
+path -> [dialects] -> csv, jsonl
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mblab.errors import SettingError, SettingTypeError, SourceError, shown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["COMMAS", "HEAD_BYTES", "PACKED", "UTF8", "Dialect", "Opening", "checked", "looked_at", "opened", "unpacked"]
+
+PACKED: Final = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}  # ending to Arrow's name of how it is packed
+HEAD_BYTES: Final = 1 << 16
+UTF8: Final = "utf8"  # as Arrow calls what it reads without Python's help
+MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+OTHERS: Final = (";", "\t", "|", ",")  # separators that a file may seem to use
+ANY_NUMBER: Final = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+ANY_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?|\d\d?:\d\d(:\d\d.*)?|\d\d?[./]\d\d?[./]\d{4}.*")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a CSV file is written.
+
+    Attributes:
+        sep: What stands between two values.
+        decimal: What stands before the fraction of a number.
+        encoding: Name of its encoding; None: UTF-8, or what a byte order mark says.
+    """
+
+    sep: str = ","
+    decimal: str = "."
+    encoding: str | None = None
+
+
+COMMAS: Final = Dialect()
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a CSV file begins.
+
+    Attributes:
+        encoding: Name of its encoding; UTF-8, with a mark or without, is `UTF8`.
+        skip: Lines before the header.
+    """
+
+    encoding: str
+    skip: int
+
+
+def checked(sep: object, decimal: object, encoding: object) -> Dialect:
+    """Return a dialect that somebody named.
+
+    Raises:
+        SettingError: A separator is not one character, or an encoding is not known.
+    """
+    for knob, value, such in (("sep", sep, "';' or '\\t'"), ("decimal", decimal, "','")):
+        if not isinstance(value, str):
+            raise SettingTypeError(f"{knob} must be one character, such as {such}, got {shown(value)}.")
+        if len(value) != 1 or not value.isascii() or value.isalnum() or value in '"\r\n':
+            raise SettingError(f"{knob} must be one character, such as {such}, got {shown(value)}.")
+    if sep == decimal:
+        raise SettingError(f"sep and decimal must differ, got {shown(sep)} for both.")
+    if encoding is None:
+        return Dialect(str(sep), str(decimal))
+    if not isinstance(encoding, str):
+        raise SettingTypeError(f"encoding must be the name of one, such as 'latin-1', got {shown(encoding)}.")
+    try:
+        "a".encode(encoding)  # base64 and its like are no encodings of text
+    except (LookupError, ValueError):
+        raise SettingError(
+            f"encoding must be one that Python knows, such as 'latin-1', got {shown(encoding)}."
+        ) from None
+    plain = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+    return Dialect(str(sep), str(decimal), None if plain else encoding)
+
+
+def unpacked(path: Path) -> str:
+    """Return the ending of a file's name without what tells how it is packed.
+
+    >>> unpacked(Path("day-1.csv.gz")), unpacked(Path("day.1.JSONL"))
+    ('.csv', '.jsonl')
+    """
+    name = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    return name.suffix.lower()
+
+
+def opened(path: Path) -> pa.NativeFile:
+    """Return a file's bytes, unpacked."""
+    import pyarrow as pa
+
+    return pa.input_stream(str(path), compression=PACKED.get(path.suffix.lower()))
+
+
+def looked_at(path: Path, dialect: Dialect) -> Opening:
+    """Return how a CSV file begins.
+
+    Raises:
+        SourceError: It is not written as the dialect says, or has no header.
+    """
+    with opened(path) as file:
+        head = file.read(HEAD_BYTES)
+    encoding = dialect.encoding or next((name for mark, name in MARKS.items() if head.startswith(mark)), UTF8)
+    if b"\0" in head[:4] and encoding == UTF8:
+        raise SourceError(
+            f"{path} is UTF-16 or UTF-32 text; say which, for example mblab.sources.csv(path, encoding='utf-16-le')."
+        )
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+    lines = text.lstrip("\ufeff").splitlines(keepends=True)
+    whole = lines if len(head) < HEAD_BYTES else lines[:-1]
+    note = re.fullmatch(r'"?sep=(.)"?\s*', lines[0], re.IGNORECASE) if lines else None
+    if note and note[1] != dialect.sep:
+        raise SourceError(
+            f"{path}, line 1, is Excel's note that columns are parted by {note[1]!r}; replay "
+            f"{_way(note[1], _decimal(whole[1:], note[1]))}, or pd.read_csv(path, sep={note[1]!r}, skiprows=1)."
+        )
+    rows = _rows(whole[1:] if note else whole, dialect.sep)
+    _refuse_other_separator(path, whole[1:] if note else whole, rows, dialect)
+    _refuse_headerless(path, rows)
+    return Opening(encoding, 1 if note else 0)
+
+
+def _rows(lines: list[str], sep: str) -> list[list[str]]:
+    """Return the first rows of some lines; fewer where one breaks off."""
+    rows = []
+    try:
+        for row in csv.reader(lines, delimiter=sep):
+            rows += [row] if row else []
+            if len(rows) == 20:
+                break
+    except csv.Error:
+        pass
+    return rows
+
+
+def _refuse_other_separator(path: Path, lines: list[str], rows: list[list[str]], dialect: Dialect) -> None:
+    """Raise when another separator parts all of the first lines alike, and this one does not."""
+    alike = len({len(row) for row in rows}) == 1
+    if not rows or (alike and len(rows[0]) > 1):
+        return
+    header = lines[0].strip() if lines else ""
+    for sep in OTHERS:
+        others = _rows(lines, sep)
+        if sep == dialect.sep or not others or len(others[0]) < 2:
+            continue
+        if len(rows[0]) == 1 or len({len(row) for row in others}) == 1:
+            raise SourceError(
+                f"{path} must part columns by {_said(dialect.sep)}, but its header {shown(header)} seems to use "
+                f"{sep!r}; save it with commas, or replay {_pandas(sep, _decimal(lines, sep))}, or as a file "
+                f"{_way(sep, _decimal(lines, sep))}."
+            )
+
+
+def _said(sep: str) -> str:
+    return "commas" if sep == "," else repr(sep)
+
+
+def _decimal(lines: list[str], sep: str) -> str:
+    """Return how decimals seem to be written in the values of some lines below a header."""
+    values = [value.strip() for row in _rows(lines, sep)[1:] for value in row]
+    comma = any(re.fullmatch(r"[+-]?[\d.]*,\d+", value) for value in values)
+    point = any(re.fullmatch(r"[+-]?\d*\.\d+", value) for value in values)
+    return "," if comma and not point and sep != "," else "."
+
+
+def _way(sep: str, decimal: str) -> str:
+    return f"mblab.sources.csv(path, sep={sep!r}{', decimal=' + repr(decimal) if decimal != '.' else ''})"
+
+
+def _pandas(sep: str, decimal: str) -> str:
+    return f"pd.read_csv(path, sep={sep!r}{', decimal=' + repr(decimal) if decimal != '.' else ''})"
+
+
+def _refuse_headerless(path: Path, rows: list[list[str]]) -> None:
+    """Raise when the first line holds values instead of names: times or numbers, as the line below it has them."""
+    if len(rows) < 2 or len(rows[0]) != len(rows[1]):
+        return
+    names = [value.strip() for value in rows[0]]
+    kinds, below = ([_kind(value.strip()) for value in row] for row in rows[:2])
+    if kinds != below or set(kinds) == {"text"} or _may_be_names(names, kinds):
+        return
+    raise SourceError(
+        f"{path}, line 1, must be a header, but {shown(names)} are values like those below; put a line of names "
+        "before it, or replay pd.read_csv(path, header=None, names=[…])."
+    )
+
+
+def _may_be_names(names: list[str], kinds: list[str]) -> bool:
+    """Return whether numbers in a header name columns: 0, 1, 2 of a table without names, years, or quantiles."""
+    if "time" in kinds:
+        return False
+    numbers = [float(name.replace(",", ".")) for name, kind in zip(names, kinds, strict=True) if kind != "text"]
+    steps = {after - before for before, after in pairwise(numbers)}
+    if "number" in kinds:
+        return min(steps, default=0) > 0 and len(numbers) + ("text" in kinds) > 2
+    return min(steps) > 0 and len(steps) == 1 if steps else "text" in kinds
+
+
+def _kind(value: str) -> str:
+    if ANY_TIME.fullmatch(value):
+        return "time"
+    if not ANY_NUMBER.fullmatch(value):
+        return "text"
+    return "whole" if value.lstrip("+-").isdigit() else "number"
