@@ -289,9 +289,11 @@ def test_a_saved_run_with_nested_values_is_loaded_again(kind, tmp_path):
     cells, arrow = NESTED[kind]
     lab = Lab(replay(pd.DataFrame({"v": pd.array(cells, dtype=pd.ArrowDtype(arrow))}), rate=1), interval="9s", name="x")
     lab.batch(lambda batch: batch, name="same")
-    lab.run(clock="virtual", cost=0).save(tmp_path / "kept")
+    run = lab.run(clock="virtual", cost=0)
+    back = mblab.load_run(run.save(tmp_path / "kept")).output["v"]
 
-    assert mblab.load_run(tmp_path / "kept").output["v"].tolist() == cells
+    assert back.dtype == run.output["v"].dtype
+    assert [None if cell is pd.NA else cell for cell in back.tolist()] == cells
 
 
 DEEP = {

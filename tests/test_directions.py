@@ -39,7 +39,7 @@ HOUSE = {
     "charts": (
         "frames markup quick style live over_cost over_interval over_runs over_size over_time vega render display waterfall"
     ),
-    "runs": "page provenance slowest view live run_page saved run comparison",
+    "runs": "page provenance slowest view live run_page stored shape saved run comparison",
     "checks": "cuts equality trial rerun inspection shadow verdict recut",
     "tuning": (
         "arrays arrival_rate arrival_times curve delays fit intervals probe sampling cost drift "

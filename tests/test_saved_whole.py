@@ -49,7 +49,7 @@ def test_a_save_that_fails_leaves_the_run_that_stood_there(tmp_path):
     folder = tmp_path / "kept"
     run_of({"n": 1}).save(folder)
     with pytest.raises(SettingError, match="'v'"):
-        run_of(pd.DataFrame({"v": [1, "x"]}), n=9, name="second").save(folder)
+        run_of(pd.DataFrame({"v": [ValueError("x")]}), n=9, name="second").save(folder)
     kept = mblab.load_run(folder)
 
     assert (kept.name, kept.summary().batches, len(kept.batches)) == ("first", 4, 4)

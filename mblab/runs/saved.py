@@ -5,7 +5,7 @@ view -> [saved] -> folder -> [saved] -> view -> run
 
 from __future__ import annotations
 
-import io
+import copy
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,27 +18,22 @@ import numpy.typing as npt
 import pandas as pd
 
 from mblab.engine.records import RunStatus
-from mblab.errors import SettingError, shown
-from mblab.metrics import BATCH_COLUMNS, RECORD_COLUMNS, Totals
-from mblab.runs.live import ATTEMPT_COLUMNS
+from mblab.errors import SettingError
+from mblab.metrics import BATCH_COLUMNS, Totals
+from mblab.runs.shape import wrong_about, wrong_frame
+from mblab.runs.stored import read_frame, write_frame
 from mblab.runs.view import HowFar, Measured, RunView, Standing
+from mblab.support import jupyter
 from mblab.support.files import beside, write_whole
-from mblab.tables.arrow import as_pandas
+from mblab.tables.exact import Unholdable, decode, exact_json
 from mblab.tables.values import as_python
 from mblab.timing.durations import NS
 
 __all__ = ["Pilot", "SavedPilot", "SavedRun", "write_run"]
 
 FORMAT: Final = 4
-FRAMES: Final[Mapping[str, Sequence[str]]] = {  # with the columns that each has at least
-    "batches": BATCH_COLUMNS,
-    "records": RECORD_COLUMNS,
-    "output": ("batch_id",),
-    "attempts": ATTEMPT_COLUMNS,
-    "waiting": ("arrival_s",),
-}
-PARTS: Final = ("summary", "standing", "state", "controls", "provenance")
-OURS: Final = frozenset({"run.json", "decisions.parquet", *(f"{name}.parquet" for name in FRAMES)})
+OF_RUN: Final = ("batches", "records", "output", "attempts", "waiting")
+OURS: Final = frozenset({"run.json", "decisions.parquet", *(f"{name}.parquet" for name in OF_RUN)})
 
 
 class Pilot(Protocol):
@@ -66,7 +61,7 @@ class SavedRun:
     """A run that `write_run` wrote, as a `RunView`; it has ended, and the summary is the one it ended with.
 
     Raises:
-        SettingError: The folder was written by another version of mblab.
+        SettingError: The folder was written by another version of mblab, or is damaged; the message says where.
     """
 
     status: RunStatus = "finished"
@@ -77,18 +72,16 @@ class SavedRun:
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             found = about.get("format") if isinstance(about, dict) else type(about).__name__
             raise SettingError(f"{str(folder)!r} holds a run in format {found!r}; this mblab reads format {FORMAT}.")
-        for part in PARTS:
-            if not isinstance(about.get(part), dict):
-                raise SettingError(f"the run in {str(folder)!r} cannot be read: its run.json has no {part}.")
+        if wrong := wrong_about(about):
+            raise SettingError(f"the run in {str(folder)!r} cannot be read: {wrong}.")
         self.run_id, self.name, self.status = about["run_id"], about["name"], about["status"]
-        self._about, self._folder = about, folder
-        self._frames = {name: _read(folder / f"{name}.parquet") for name in FRAMES}
-        for name, columns in FRAMES.items():
-            lacks = [column for column in columns if column not in self._frames[name].columns]
-            if lacks:
-                raise SettingError(f"the run in {str(folder)!r} cannot be read: its {name}.parquet lacks {lacks}.")
+        self._about, self._pilot = about, None
+        self._frames = {name: _read(folder, name) for name in OF_RUN}
+        if about.get("pilot") is not None:
+            self._pilot = SavedPilot(_read(folder, "decisions"), about["pilot"]["latency_s"])
+        self._state = _states_of(about["state"], folder)
         self._summary = _with_nan(about["summary"])
-        self._standing = Standing(**_with_nan(about["standing"]))
+        self._standing = Standing(**_with_nan({name: about["standing"][name] for name in Standing.__slots__}))
 
     def batches(self) -> pd.DataFrame:
         return self._frames["batches"]
@@ -107,7 +100,7 @@ class SavedRun:
         return tries.batch_id[tries.error != ""].tolist()
 
     def state(self) -> dict[str, Any]:
-        return dict(self._about["state"])
+        return copy.deepcopy(self._state)
 
     def controls(self) -> dict[str, dict[str, Any]]:
         return dict(self._about["controls"])
@@ -117,10 +110,7 @@ class SavedRun:
 
     def pilot(self) -> SavedPilot | None:
         """Return what moved the run's interval, None where nothing did."""
-        about = self._about.get("pilot")
-        if about is None:
-            return None
-        return SavedPilot(_read(self._folder / "decisions.parquet"), about["latency_s"])
+        return self._pilot
 
     def last(self) -> dict[str, Any] | None:
         rows = self._frames["batches"].tail(1).to_dict("records")
@@ -182,7 +172,7 @@ def write_run(view: RunView, pilot: Pilot | None, target: Path) -> Path:
     try:
         aside.mkdir(parents=True)
         for name, frame in frames.items():
-            _write(name, frame, aside / f"{name}.parquet")
+            write_frame(name, frame, aside / f"{name}.parquet")
         write_whole(aside / "run.json", json.dumps(_about(view, pilot), indent=1, default=_plain).encode())
         _put_in_place(aside, target)
     except OSError as error:
@@ -223,41 +213,33 @@ def _put_in_place(aside: Path, target: Path) -> None:
     shutil.rmtree(before, ignore_errors=True)
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """Return a frame that `_write` wrote."""
-    import pyarrow.parquet as pq
-
-    return as_pandas(pq.read_table(path), dates_as_times=False)
-
-
-def _write(name: str, frame: pd.DataFrame, file: Path | io.BytesIO) -> None:
-    """Write a frame, or name the column that cannot be."""
-    columns = [str(column) for column in frame.columns]
-    twice = [column for i, column in enumerate(columns) if column in columns[:i]]
-    if twice:
-        raise SettingError(f"run.{name} has column {twice[0]!r} twice, which a saved run cannot hold; name each once.")
+def _read(folder: Path, name: str) -> pd.DataFrame:
+    """Return a frame of a saved run, looked at."""
     try:
-        frame.to_parquet(file, index=False)
-    except OSError:
-        raise
-    except Exception as error:  # Arrow's, and whatever the values' own methods raise
-        for at in range(len(columns) if len(columns) > 1 else 0):
-            _write(name, frame.iloc[:, [at]], io.BytesIO())
+        frame = read_frame(folder / f"{name}.parquet")
+    except Exception as error:  # Arrow's, and what damaged notes lead to
         said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise SettingError(
-            f"run.{name} cannot be saved: column {shown(columns[0])} holds what Parquet cannot ({said}); make text of "
-            "it in the step, for example with .astype('str')."
+            f"the run in {str(folder)!r} cannot be read: its {name}.parquet is damaged ({said})."
         ) from None
+    if wrong := wrong_frame(name, frame):
+        raise SettingError(f"the run in {str(folder)!r} cannot be read: {wrong}.")
+    return frame
 
 
 def _about(view: RunView, pilot: Pilot | None) -> dict[str, Any]:
     """Return what `run.json` holds: all of a run that is no frame."""
     state, left_out = _json_states(view.state())
+    for name, what in left_out.items():
+        jupyter.say(
+            f"mblab: the saved run lacks the state of step {name!r}, which holds {what}; keep plain values, arrays or "
+            "frames in it to have it saved."
+        )
     return {
         "format": FORMAT, "run_id": view.run_id, "name": view.name, "status": view.status, "controls": view.controls(),
         **({} if pilot is None else {"pilot": {"latency_s": pilot.latency_s}}),
         "provenance": view.provenance(), "summary": _without_nan(view.summary()),
-        "standing": _without_nan(asdict(view.standing())), "state": state, "state_left_out": left_out,
+        "standing": _without_nan(asdict(view.standing())), "state": state, "state_left_out": sorted(left_out),
     }  # fmt: skip
 
 
@@ -278,14 +260,20 @@ def _plain(value: object) -> object:
     return plain
 
 
-def _json_states(states: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the states that JSON can hold, and the names of the steps whose state it cannot."""
-    kept, left_out = {}, []
+def _states_of(codes: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the states that `_json_states` wrote."""
+    try:
+        return {name: decode(code) for name, code in codes.items()}
+    except Exception as error:  # what damaged codes lead to
+        raise SettingError(f"the run in {str(folder)!r} cannot be read: its state is damaged ({error}).") from None
+
+
+def _json_states(states: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the states as JSON from which they come back, and of those that do not what they hold."""
+    kept, left_out = {}, {}
     for name, state in states.items():
         try:
-            if not all(isinstance(k, str) for k in state):
-                raise TypeError(name)
-            kept[name] = json.loads(json.dumps(state, default=_plain))
-        except (TypeError, ValueError):
-            left_out.append(name)
+            kept[name] = json.loads(exact_json(state))
+        except Unholdable as what:
+            left_out[name] = str(what)
     return kept, left_out

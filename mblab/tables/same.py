@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def _index_difference(one: pd.Index, other: pd.Index) -> str | None:
             return said
     if one.nlevels > 1 or isinstance(one, pd.RangeIndex):
         return None
-    return column_difference(pd.Series(one.array), pd.Series(other.array))
+    return column_difference(pd.Series(one.array, dtype=one.dtype), pd.Series(other.array, dtype=other.dtype))
 
 
 def _same_items(one: Any, other: Any) -> bool:
@@ -137,7 +138,7 @@ def _written_alike(one: Any, other: Any) -> bool:
     if getattr(one, "unit", None) != getattr(other, "unit", None) or repr(one) != repr(other):
         return False
     equal = one == other
-    return equal is True or equal is np.True_ or repr(one) in ("Decimal('NaN')", "Decimal('sNaN')")
+    return equal is True or equal is np.True_
 
 
 def _told_apart(one: object, other: object) -> tuple[str, str]:
@@ -148,7 +149,7 @@ def _told_apart(one: object, other: object) -> tuple[str, str]:
 RULES: tuple[tuple[type | tuple[type, ...], Callable[[Any, Any], bool]], ...] = (
     (np.generic, lambda one, other: one.dtype == other.dtype and one.tobytes() == other.tobytes()),
     ((str, int, bool, bytes), lambda one, other: bool(one == other)),
-    (float, lambda one, other: repr(one) == repr(other)),
+    ((float, Decimal), lambda one, other: repr(one) == repr(other)),
     (complex, lambda one, other: same(one.real, other.real) and same(one.imag, other.imag)),
     (dict, _same_dicts),
     ((list, tuple, deque), _same_items),
