@@ -283,25 +283,66 @@ def test_what_is_remembered_is_weighed_in_an_empty_batch_too():
 
 
 class Pieces(RowsAt):
-    """Rows that come in blocks of one, as those of many small files do."""
+    """Rows that come in many blocks, as those of small files do."""
+
+    size = 1
 
     def open(self, position=None):
         (block,) = super().open(position)
-        for first in range(len(block.rows)):
-            part = slice(first, first + 1)
+        for first in range(0, len(block.rows), self.size):
+            part = slice(first, first + self.size)
             yield Block(block.rows.iloc[part].reset_index(drop=True), block.arrival_ns[part], {"row": first})
 
 
 @pytest.mark.parametrize("cap", [None, 3, 5])
-def test_a_batch_takes_its_rows_out_of_all_blocks_that_hold_some(cap):
-    """However the source comes in pieces, what arrived before the trigger is in."""
-    whole = rows_at(np.arange(40) / 40, v=np.arange(40))
+@pytest.mark.parametrize("speedup", [None, 0.5, 4])
+@pytest.mark.parametrize("size", [1, 30])
+def test_a_batch_takes_its_rows_out_of_all_blocks_that_hold_some(size, speedup, cap):
+    """However the source comes in pieces, what arrived before the trigger is in; also once rows come faster."""
+    whole = rows_at(np.arange(80) / 40, v=np.arange(80))
     pieces = Pieces(whole._arrival_ns, whole._rows)
-    knobs = {"interval": "500ms", "max_rows_per_batch": cap}
-    runs = [same_on(source, **knobs).run(clock="virtual", cost=0) for source in (whole, pieces)]
+    pieces.size = size
+    knobs = {"interval": "100ms", "max_rows_per_batch": cap}
+    runs = []
+    for source in (whole, pieces):
+        lab = same_on(source, **knobs)
+        if speedup is not None:
+            lab.on_batch(lambda row, lab=lab: lab.change(speedup=speedup) if row["batch_id"] == 0 else None)
+        runs.append(lab.run(clock="virtual", cost=0))
 
     pd.testing.assert_frame_equal(runs[0].output, runs[1].output)
     assert runs[0].batches.num_input_rows.tolist() == runs[1].batches.num_input_rows.tolist()
+
+
+def test_a_batch_whose_cost_fails_leaves_its_steps_state_as_it_was():
+    """It is tried again, and would count its rows twice."""
+    lab, fails = Lab(rows_at([0.1, 1.1]), interval="1s", name="unseen"), [True]
+
+    @lab.batch
+    def count(batch, state):
+        state["rows"] = state.get("rows", 0) + len(batch)
+        return {"rows": state["rows"]}
+
+    def cost(rows):
+        if fails:
+            fails.clear()
+            raise ValueError("not yet known")
+        return 0.0
+
+    with pytest.raises(mblab.MblabError, match="not yet known"):
+        lab.run(clock="virtual", cost=cost)
+
+    assert lab.resume().output["rows"].tolist() == [1, 2]
+
+
+def test_rows_that_came_after_the_last_batch_wait_though_nothing_has_read_them_yet():
+    """A run of 250 ms has its last batch at 200 ms; what came between is told to whoever predicts from it."""
+    whole = rows_at(np.arange(80) / 40, v=np.arange(80))
+    pieces = Pieces(whole._arrival_ns, whole._rows)
+
+    waiting = [same_on(s, interval="100ms").run("250ms", clock="virtual", cost=0).waiting for s in (whole, pieces)]
+
+    assert waiting[0].tolist() == waiting[1].tolist() == [0.2, 0.225]
 
 
 def test_after_wait_no_thread_of_the_run_is_alive():
