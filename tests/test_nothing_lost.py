@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import mblab
+import mblab.testing
 from mblab import Lab, SettingError, SinkError, replay
 from mblab.sinks import csv, jsonl, parquet, sqlite
 from mblab.support import files
@@ -284,6 +285,18 @@ def test_sqlite_and_folders_are_shared_as_before(tmp_path):
         found = sorted(i for (i,) in base.execute(f'select i from "{table}"'))
 
     assert found == sorted(np.concatenate([lab.last_run.output.i for lab in labs]).tolist())
+
+
+def test_a_user_s_own_sink_with_the_folder_as_its_path_is_taken(tmp_path):
+    """Only one that says it writes a folder of parts would write among what is read."""
+
+    class Log(mblab.testing.ListSink):
+        path = tmp_path
+
+    lab = lab_of(replay(written("csv", tmp_path / "rows.csv"), rate=10), sink := Log())
+    lab.run(clock="virtual", cost=0)
+
+    assert sink.frame["i"].tolist() == list(range(30))
 
 
 def test_paths_of_a_user_s_own_source_and_sink_are_none():
