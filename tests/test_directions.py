@@ -20,7 +20,7 @@ HOUSE = {
     "arrivals": "",
     "tables": (
         "arrow given base flat folders inference dialects csv jsonl parquet files rows time_forms repeated_hour timestamps "
-        "sorting values same"
+        "sorting values same exact"
     ),
     "datasets": "",
     "steps": "results step chain state",
