@@ -369,3 +369,71 @@ def test_a_column_that_is_not_kept_refuses_no_file(tmp_path):
     assert [len(b.rows) for b in mblab.watch(tmp_path / "*.parquet", columns=["t"]).open()] == [1, 1]
     with pytest.raises(SourceError, match="b.parquet holds column 'v' as string"):
         replay(tmp_path / "*.parquet", arrival="t", columns=["v"]).open().__next__()
+
+
+# -- a dict of values or columns, and rows as dicts: one rule for polls and steps ----------------------------------------
+
+
+class Series:
+    """A column of a library that mblab does not know."""
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([1, 2])
+
+
+def polled(answer):
+    return first(mblab.poll(lambda: answer))
+
+
+def stepped(answer):
+    lab = Lab(replay(pd.DataFrame({"t": [1]}), rate=1), interval="9s", name="gives")
+    lab.batch(lambda batch: answer, name="give")
+    return lab.run(clock="virtual", cost=0).output.drop(columns="batch_id")
+
+
+@pytest.mark.parametrize("taken", [polled, stepped])
+@pytest.mark.parametrize(
+    ("answer", "rows"),
+    [
+        ({"a": np.float64(1.5), "b": np.int64(2)}, [{"a": 1.5, "b": 2}]),
+        ({"a": np.array(1.5), "b": 2}, [{"a": 1.5, "b": 2}]),
+        ({"a": 1, "tags": ["x", "y"], "d": {"k": 1}}, [{"a": 1, "tags": ["x", "y"], "d": {"k": 1}}]),
+        ({"d": {"k": 1}, "e": {"k": 2}}, [{"d": {"k": 1}, "e": {"k": 2}}]),
+        ({"a": pa.array([1, 2]), "b": pa.chunked_array([[3, 4]])}, [{"a": 1, "b": 3}, {"a": 2, "b": 4}]),
+        ({"a": Series(), "b": (3, 4)}, [{"a": 1, "b": 3}, {"a": 2, "b": 4}]),
+        ({"a": pd.Series([1, 2], index=[5, 6]), "b": pd.Series([3, 4])}, [{"a": 1, "b": 3}, {"a": 2, "b": 4}]),
+        ([{"id": BIG, "v": 1}, {"id": None, "v": 2}], [{"id": BIG, "v": 1}, {"id": None, "v": 2}]),
+        ({"id": [BIG, None]}, [{"id": BIG}, {"id": None}]),
+        ([{"id": 2**64 - 1}, {"id": None}], [{"id": 2**64 - 1}, {"id": None}]),
+    ],
+)
+def test_a_dict_is_taken_by_one_rule_where_it_is_polled_or_returned(answer, rows, taken):
+    """S09: single values make a row, columns of any library a frame by place, and no null makes floats of large numbers."""
+    found = taken(answer).astype(object)
+
+    assert found.where(found.notna(), None).to_dict("records") == rows
+
+
+@pytest.mark.parametrize("answer", [{"a": np.ones((2, 2)), "b": [1, 2]}, {"a": [1, 2], "b": [1]}])
+def test_columns_that_make_no_frame_are_refused_in_a_sentence(answer):
+    """Of two dimensions, or of different lengths."""
+    with pytest.raises(SourceError, match="make no frame"):
+        polled(answer)
+    with pytest.raises(BatchError, match="make no frame|differ in length"):
+        stepped(answer)
+
+
+def test_large_numbers_of_a_keyed_step_are_kept_beside_nulls():
+    """S09's sibling: the rows of all keys become one frame."""
+    lab = Lab(replay(pd.DataFrame({"key": ["p", "q"]}), rate=1), interval="9s", name="keyed")
+    lab.batch(key="key")(lambda batch, state: {"id": BIG if batch.key.iloc[0] == "p" else None})
+
+    assert lab.run(clock="virtual", cost=0).output["id"].tolist() == [BIG, pd.NA]
+
+
+def test_columns_with_an_index_of_times_are_not_stripped_of_it_where_they_are_polled():
+    """B12's sibling: a dict of series."""
+    with pytest.raises(SourceError, match="index holds times but has no name"):
+        polled({"price": QUOTES["price"]})
+
+    assert list(polled({"price": QUOTES.rename_axis("time")["price"]}).columns) == ["time", "price"]

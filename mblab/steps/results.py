@@ -15,7 +15,7 @@ import pandas as pd
 
 from mblab.errors import SourceError, StepError, shown
 from mblab.support.frames import shallow
-from mblab.tables.rows import frame_of_any
+from mblab.tables.rows import frame_of_any, frame_of_columns, frame_of_dicts, is_column, plain_column
 
 __all__ = ["Part", "as_rows", "joined", "part_of", "tidy"]
 
@@ -81,10 +81,6 @@ def _series_rows(series: pd.Series[Any], name: str) -> pd.DataFrame:
     return _frame_rows(series.to_frame(name if series.name is None else series.name), name)
 
 
-def _is_column(value: object) -> bool:
-    return isinstance(value, list | tuple | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray)
-
-
 def _is_pandas(value: object) -> bool:
     return isinstance(value, pd.DataFrame | pd.Series | pd.Index)
 
@@ -92,8 +88,7 @@ def _is_pandas(value: object) -> bool:
 def _dict_rows(row: Mapping[Any, Any], name: str) -> pd.DataFrame | None:
     if not row:
         return None
-    row = {k: v.item() if isinstance(v, np.ndarray) and v.ndim == 0 else v for k, v in row.items()}
-    columns = [v for v in row.values() if _is_column(v)]
+    columns = [v for v in row.values() if is_column(v)]
     if len(columns) < len(row):
         whole = [k for k, v in row.items() if _is_pandas(v)]
         if whole:
@@ -101,11 +96,15 @@ def _dict_rows(row: Mapping[Any, Any], name: str) -> pd.DataFrame | None:
                 f"{name} returned a dict with a {type(row[whole[0]]).__name__} in {whole[0]!r} beside single values; "
                 "return one figure each, or a frame, such as batch.assign(n=len(batch))."
             )
-        return pd.DataFrame([row])
+        return frame_of_dicts([row])
+    row = {k: plain_column(v) for k, v in row.items()}
     lengths = {str(k): len(v) for k, v in row.items()}
     if len(set(lengths.values())) > 1:
         raise StepError(f"{name} returned a dict of columns that differ in length ({shown(lengths)}); make them equal.")
-    return pd.DataFrame({k: v.array if isinstance(v, pd.Series) else v for k, v in row.items()})
+    try:
+        return frame_of_columns(row)
+    except (ValueError, TypeError, SourceError) as error:
+        raise StepError(f"{name} returned a dict of columns that make no frame: {str(error).rstrip('.')}.") from None
 
 
 def as_rows(result: object, name: str) -> pd.DataFrame | None:
@@ -131,7 +130,7 @@ def as_rows(result: object, name: str) -> pd.DataFrame | None:
     elif isinstance(result, Mapping):
         rows = _dict_rows(result, name)
     elif isinstance(result, list) and all(isinstance(r, Mapping) for r in result):
-        rows = pd.DataFrame([dict(r) for r in result]) if result else None
+        rows = frame_of_dicts(result) if result else None
     elif isinstance(
         result, str | bytes | numbers.Number | np.generic | pd.Timestamp | pd.Timedelta
     ) or pd.api.types.is_scalar(result):
@@ -151,7 +150,7 @@ def part_of(result: object, name: str) -> Part | None:
     >>> part_of({"n": 3}, "count"), part_of(3, "count")
     ({'n': 3}, {'count': 3})
     """
-    if isinstance(result, dict) and result and not any(_is_column(v) or _is_pandas(v) for v in result.values()):
+    if isinstance(result, dict) and result and not any(is_column(v) or _is_pandas(v) for v in result.values()):
         return dict(result)
     if isinstance(result, numbers.Number | str):
         return {name: result}
@@ -167,7 +166,7 @@ def joined(parts: Sequence[Part]) -> pd.DataFrame | None:
     frames: list[pd.DataFrame] = []
     for kind, group in itertools.groupby(parts, type):
         held: list[Any] = list(group)
-        frames += [pd.DataFrame(held)] if kind is dict else held
+        frames += [frame_of_dicts(held)] if kind is dict else held
     if len(frames) < 2:
         return frames[0] if frames else None
     return pd.concat(frames, ignore_index=True)

@@ -1,22 +1,35 @@
 """What a user's function may return as rows: a frame, an Arrow table, a list of dicts, a dict of columns.
 
-returned value -> [rows] -> poll
+returned value -> [rows] -> poll, steps
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
+import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
 
 from mblab.errors import SourceError, shown
 from mblab.tables.arrow import as_pandas, said
-from mblab.tables.base import tidy_frame
+from mblab.tables.base import EXACT, tidy_frame
 
-__all__ = ["ArrowStream", "as_frame", "frame_of_any", "has_unnamed_times"]
+__all__ = [
+    "ArrowStream",
+    "as_frame",
+    "frame_of_any",
+    "frame_of_columns",
+    "frame_of_dicts",
+    "has_unnamed_times",
+    "is_column",
+    "plain_column",
+]
 
-ARROW_WAYS = ("__arrow_c_stream__", "__arrow_c_array__")
+ARROW_WAYS: Final = ("__arrow_c_stream__", "__arrow_c_array__")
+SINGLE: Final = frozenset({int, float, str, bool, type(None), bytes, pd.Timestamp, pd.Timedelta, dt.datetime, dt.date})
 
 
 def frame_of_any(value: object) -> pd.DataFrame | None:
@@ -89,16 +102,100 @@ def as_frame(value: object, who: str, *, unnamed_times: bool = False) -> pd.Data
     rule = f"{who}() must return rows: a DataFrame, an Arrow table, a list of dicts, a dict of columns, or None"
     if isinstance(value, Mapping):
         columns = {str(name): part for name, part in value.items()}
-        single = [not isinstance(part, list | tuple) and not hasattr(part, "__array__") for part in columns.values()]
-        if any(single) or not columns:
+        if not columns:
+            return pd.DataFrame()
+        if not all(map(is_column, columns.values())):
             whole = [name for name, part in columns.items() if isinstance(part, pd.DataFrame | pd.Series | pd.Index)]
             if whole:
                 raise SourceError(f"{rule}, but the dict has a column in {whole[0]!r} beside single values.")
-            return pd.DataFrame([columns]) if columns else pd.DataFrame()
+            return frame_of_dicts([columns])
         try:
-            return tidy_frame(pd.DataFrame(columns))
-        except (ValueError, TypeError) as error:
-            raise SourceError(f"{rule}, but the dict's columns make no frame: {error}.") from None
+            made = frame_of_columns(columns)
+        except (ValueError, TypeError, SourceError) as error:
+            raise SourceError(f"{rule}, but the dict's columns make no frame: {said(error)}.") from None
+        series = [part for part in columns.values() if isinstance(part, pd.Series)]
+        if series and all(part.index.equals(series[0].index) for part in series) and len(series[0]) == len(made):
+            return as_frame(made.set_axis(series[0].index), who, unnamed_times=unnamed_times)
+        return made
     if isinstance(value, list | tuple) and all(isinstance(row, Mapping) for row in value):
-        return pd.DataFrame(list(value))
+        return frame_of_dicts(value)
     raise SourceError(f"{rule}, got {shown(value)} ({type(value).__name__}).")
+
+
+def is_column(value: object) -> bool:
+    """Return whether a value in a dict is a column: a list, an array or series of any library; not one of 0 dimensions.
+
+    >>> is_column([1]), is_column(np.array([1])), is_column(np.float64(1)), is_column("text"), is_column({"a": 1})
+    (True, True, False, False, False)
+    """
+    if type(value) in SINGLE or isinstance(value, np.generic | Mapping | pd.DataFrame):
+        return False
+    if isinstance(value, list | tuple | pd.Series | pd.Index | ExtensionArray):
+        return True
+    if hasattr(value, "__array__"):
+        return int(np.ndim(value)) > 0
+    return not isinstance(value, type) and any(hasattr(value, way) for way in ARROW_WAYS)
+
+
+def frame_of_columns(columns: Mapping[Any, Any]) -> pd.DataFrame:
+    """Return columns as a frame, by place and not by index; a null leaves large whole numbers as they are.
+
+    Raises:
+        ValueError: They differ in length, or one has more than one dimension.
+        SourceError: pandas cannot hold one.
+    """
+    held = {name: plain_column(part) for name, part in columns.items()}
+    return _whole(pd.DataFrame(held), lambda name: held[name])
+
+
+def frame_of_dicts(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
+    """Return rows as a frame; what one lacks is null, which leaves large whole numbers as they are.
+
+    >>> frame_of_dicts([{"id": 2**60 + 1}, {"v": 1}])["id"].tolist()
+    [1152921504606846977, <NA>]
+    """
+    if len(rows) == 1:  # as most steps give: looking at its values takes a hundredth of looking at the frame
+        return pd.DataFrame([{k: v.item() if _is_point(v) else v for k, v in rows[0].items()}])
+    return _whole(pd.DataFrame(list(rows)), lambda name: [row.get(name) for row in rows])
+
+
+def _is_point(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 0
+
+
+def plain_column(part: Any) -> Any:
+    """Return a column of any library as one that pandas takes by place."""
+    if isinstance(part, pd.Series):
+        return part.array
+    if isinstance(part, list | tuple | np.ndarray | pd.Index | ExtensionArray):
+        return part
+    if any(hasattr(part, way) for way in ARROW_WAYS):
+        import pyarrow as pa
+
+        as_arrow = pa.chunked_array(part) if hasattr(part, "__arrow_c_stream__") else pa.array(part)
+        return as_pandas(pa.table([as_arrow], names=["column"]))["column"].array
+    return np.asarray(part)
+
+
+def _whole(frame: pd.DataFrame, values_of: Callable[[Any], Any]) -> pd.DataFrame:
+    """Return a frame with whole numbers beyond 2**53 that are no floats for a null beside them, and without points."""
+    for name, dtype in frame.dtypes.items():
+        if dtype == np.float64:
+            column = frame[name].to_numpy()
+            if (np.abs(column) >= EXACT).any() and (kept := _kept(values_of(name))) is not None:
+                frame[name] = kept
+        elif isinstance(dtype, np.dtype) and dtype.kind == "O" and any(map(_is_point, frame[name])):
+            frame[name] = [v.item() if _is_point(v) else v for v in frame[name]]
+    return frame
+
+
+def _kept(values: Any) -> pd.Series | None:
+    """Return whole numbers beside nulls in a type that holds them; None when they are something else."""
+    if not isinstance(values, list | tuple):
+        return None
+    plain = [None if value is pd.NA else value for value in values]
+    known = [value for value in plain if value is not None]
+    if not all(type(value) is int for value in known):
+        return None
+    kind = "Int64" if max(map(abs, known)) < 2**63 else "UInt64" if 0 <= min(known) <= max(known) < 2**64 else "object"
+    return pd.Series(plain, dtype=kind)
