@@ -72,7 +72,7 @@ def file(folder, name, content):
         ("rows.csv", b"t\tv\n1\t2\n", "sep='\\t'"),
         ("rows.csv", b"t,v,v\n1,2,3\n", "more than once; rename them"),
         ("rows.csv", b"t,v\n1,2,\n", "line 2, must have 2 values like the header, got 3"),
-        ("rows.csv", b"# by hand\nt,v\n1,2\n", "line 2, must have 1 values like the header, got 2"),
+        ("rows.csv", b"# by hand\nt,v\n1,2\n", "line 2 seems to be the header; replay pd.read_csv(path, skiprows=1)"),
         ("rows.csv", b"t,v\n10:00:00,1\n", "add the day first"),
         ("rows.csv", b"t,v\n2026-01-01T00:00:00Z,1\n2026-01-01T00:00:01,2\n", "parse it first"),
     ],

@@ -14,11 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mblab.errors import SettingError, SettingTypeError, SourceError, shown
+from mblab.tables.sniffing import line_that_reads, seems
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["COMMAS", "HEAD_BYTES", "PACKED", "UTF8", "Dialect", "Opening", "checked", "looked_at", "opened", "unpacked"]
+__all__ = [
+    "COMMAS",
+    "HEAD_BYTES",
+    "PACKED",
+    "UTF8",
+    "Dialect",
+    "Opening",
+    "checked",
+    "first_lines",
+    "looked_at",
+    "opened",
+    "unpacked",
+]
 
 PACKED: Final = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}  # ending to Arrow's name of how it is packed
 HEAD_BYTES: Final = 1 << 16
@@ -127,9 +140,31 @@ def looked_at(path: Path, dialect: Dialect) -> Opening:
             f"{_way(note[1], _decimal(whole[1:], note[1]))}, or pd.read_csv(path, sep={note[1]!r}, skiprows=1)."
         )
     rows = _rows(whole[1:] if note else whole, dialect.sep)
+    widths = {len(row) for row in rows}
+    if not note and whole and (widths != {max(widths, default=2)} or widths == {1} or whole[0].startswith("#")):
+        _refuse_notes(path, whole, dialect)
     _refuse_other_separator(path, whole[1:] if note else whole, rows, dialect)
     _refuse_headerless(path, rows)
     return Opening(encoding, 1 if note else 0)
+
+
+def first_lines(path: Path) -> list[str]:
+    """Return the first lines of a text file in UTF-8; none when it is no text."""
+    with opened(path) as file:
+        head = file.read(HEAD_BYTES)
+    text = codecs.getincrementaldecoder("utf-8-sig")("replace").decode(head)
+    lines = text.splitlines()
+    return [] if "\0" in text else lines if len(head) < HEAD_BYTES else lines[:-1]
+
+
+def _refuse_notes(path: Path, lines: list[str], dialect: Dialect) -> None:
+    """Raise when lines stand before the header that are no rows."""
+    found = seems([line.rstrip("\r\n") for line in lines])
+    if found and found.notes and dialect.sep in (",", found.sep):
+        raise SourceError(
+            f"{path}, line 1, must be a header, but {shown(lines[0].strip())} is a note, and line {found.notes + 1} "
+            f"seems to be the header; replay {line_that_reads(found)}."
+        )
 
 
 def _rows(lines: list[str], sep: str) -> list[list[str]]:

@@ -19,12 +19,13 @@ import pandas as pd
 from mblab.errors import SourceError, did_you_mean, shown
 from mblab.tables.base import ArrowTable, FileTable, each_once, recut, sample_of
 from mblab.tables.csv import KEPT_BYTES, CsvTable
-from mblab.tables.dialects import COMMAS, PACKED, Dialect, unpacked
+from mblab.tables.dialects import COMMAS, PACKED, Dialect, first_lines, unpacked
 from mblab.tables.folders import fixed_part, key_column, keys_of
 from mblab.tables.given import Given
 from mblab.tables.inference import Column
 from mblab.tables.jsonl import JsonlTable
 from mblab.tables.parquet import ParquetTable
+from mblab.tables.sniffing import line_that_reads, seems
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +41,10 @@ KINDS: Final[dict[str, type[FileTable]]] = {
     **{ending + packed: kind for ending, kind in TEXTS.items() for packed in PACKED},
 }
 # Spark writes lines of JSON into .json; much else is in such files, so they are read only where a path ends so
-NAMED: Final[dict[str, type[FileTable]]] = {**KINDS, ".json": JsonlTable}
+NAMED: Final[dict[str, type[FileTable]]] = {
+    **KINDS,
+    **{".json" + packed: JsonlTable for packed in ("", *PACKED)},
+}
 PARTED: Final = {".csv", ".tsv", ".txt", ".dat"}  # that are read in a folder where a dialect is named
 ENDINGS: Final = ".parquet, .csv, .jsonl or .ndjson"  # and the last three with .gz, .zst or .bz2 behind
 HEADS: Final = {  # how files begin that are not what their ending says, and what to do with them
@@ -61,10 +65,8 @@ WAYS: Final = {  # what to do with files of other endings
     ".xz": "replay pd.read_csv(path), or unpack it first",
     ".feather": "replay pd.read_feather(path)",
     ".arrow": "replay pd.read_feather(path)",
-    ".txt": "if values are parted in it, say how, mblab.sources.csv(path, sep='\\t')",
-    ".dat": "if values are parted in it, say how, mblab.sources.csv(path, sep='\\t')",
-    ".tsv": "say how values are parted in it, mblab.sources.csv(path, sep='\\t')",
 }
+PARTED_TEXT: Final = "if values are parted in it, say how, mblab.sources.csv(path, sep='\\t')"
 OTHERWISE: Final = "read other files yourself and replay the frame"
 
 
@@ -331,12 +333,23 @@ def open_table(
         raise SourceError(f"{path} does not exist{where}{hint}")
     kind = CsvTable if dialect else kind_of(path)
     if kind is None:
-        raise SourceError(f"{path} must end in {ENDINGS}; {WAYS.get(path.suffix.lower(), OTHERWISE)}.")
+        raise SourceError(f"{path} must end in {ENDINGS}; {WAYS.get(path.suffix.lower()) or _way_to_read(path)}.")
     _check_content(path, kind)
     given = dict(types or {})
     if kind is CsvTable:
         return CsvTable(path, given, dialect or COMMAS, KEPT_BYTES // among)
     return kind(path, given, flatten=flatten) if issubclass(kind, JsonlTable | ParquetTable) else kind(path, given)
+
+
+def _way_to_read(path: Path) -> str:
+    """Return what to do with a file whose ending says nothing, by how it begins."""
+    lines = first_lines(path)
+    if lines and lines[0].startswith("{"):
+        return "it seems to hold JSON, so let its name end in .jsonl, or replay pd.read_json(path, lines=True)"
+    found = seems(lines)
+    if found:
+        return f"replay {line_that_reads(found)}"
+    return PARTED_TEXT if unpacked(path) in PARTED else OTHERWISE
 
 
 def kind_of(path: Path) -> type[FileTable] | None:

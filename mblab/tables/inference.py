@@ -255,6 +255,9 @@ def _of_numbers(text: pa.Array, values: pa.Array, known: Column, decimal: str) -
             rounded = rounded or is_rounded(number)
         plus = pc.any(pc.starts_with(text, "+")).as_py()
         return Column(pa.float64(), least=least, most=most, plus=plus, rounded=rounded)
+    beyond = text.filter(pc.is_inf(values))
+    if len(beyond) and pc.any(pc.match_substring_regex(beyond, r"\d")).as_py():  # such as the id 46E85123
+        return Column(pa.string())
     at, looked_at = _long(text, known.looked_at)
     long = text.take(at)
     other = pc.not_equal(long, values.take(at).cast(pa.string()))
