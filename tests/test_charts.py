@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import inspect
 import io
 import json
 import os
@@ -17,10 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mblab
 from mblab import charts
 from mblab.charts import frames, style
 from mblab.errors import ColumnError, MissingExtra, SettingError, SettingTypeError
 from mblab.metrics import BATCH_COLUMNS
+from mblab.testing import rows_at
 
 from .laws import examples
 
@@ -396,6 +399,57 @@ def test_a_fragment_runs_no_script_and_shares_a_page():
         assert not re.search(r'(?:href|src)="', figure)
         assert wanted <= own
     assert not ids[0] & ids[1]
+
+
+HOSTILE = "x</script><script>alert(1)</script>"
+
+
+def hostile_run(tmp_path):
+    """A saved run whose name would do harm."""
+    lab = mblab.Lab(rows_at([0.5, 1.5]), interval="1s", name=HOSTILE)
+    lab.batch(lambda batch: batch, name="same")
+    return mblab.load_run(lab.run(clock="virtual", cost=0.1).save(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("kind", ["run", "compared"])
+def test_a_chart_shows_itself_offline_and_runs_nothing(kind, tmp_path):
+    """B12: its own bundle, without a page that fetches Altair's library; and no text opens or ends a script."""
+    run = hostile_run(tmp_path)
+    chart = run.plot() if kind == "run" else mblab.compare(run, run).plot()
+    bundle = chart._repr_mimebundle_()
+
+    assert set(bundle) == {V5_MIME, "image/png", "text/plain"}
+    assert [text for text in strings(bundle[V5_MIME]) if "://" in text] == [charts.render.SCHEMA]
+    assert "</script" not in json.dumps(bundle[V5_MIME]) + bundle["text/plain"]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [charts.run_chart, charts.curve_chart, charts.overlay_chart, charts.spectrum_chart, charts.waterfall_chart]
+    + [charts.cost_chart, charts.decisions_chart, charts.ribbon_chart],
+)
+def test_every_chart_is_made_to_show_itself_offline(draw):
+    """B12's siblings: all of them are dressed in the same place, where that is seen to."""
+    assert "return dressed(" in inspect.getsource(draw)
+    assert isinstance(style.dressed(alt.Chart().mark_point(), "x"), type(style.dressed(alt.Chart(), None)))
+    assert (
+        style.dressed(alt.Chart().mark_point(), HOSTILE).copy()._repr_mimebundle_.__module__ == "mblab.charts.offline"
+    )
+
+
+def test_a_page_that_altair_makes_of_a_chart_runs_nothing(tmp_path):
+    """B12's siblings: to_html and save, of titles and of values in the data; what they say stays the same."""
+    rows = alt.InlineData([{"x": HOSTILE}])
+    chart = style.dressed(alt.Chart(rows).mark_point().encode(x="x:N"), HOSTILE)
+    chart.save(tmp_path / "chart.html")
+    chart.save(tmp_path / "chart.json")
+    pages = [chart.to_html(), chart.to_html(json_kwds={"indent": 1}), (tmp_path / "chart.html").read_text()]
+    embedded, _ = json.JSONDecoder().raw_decode(pages[0][pages[0].index('{"config"') :])
+
+    assert not any("<script>alert" in page for page in pages)
+    assert embedded == json.loads((tmp_path / "chart.json").read_text()) == chart.to_dict()
+    assert [*embedded["datasets"].values()] == [[{"x": HOSTILE}]]
+    assert embedded["description"] == "x‹/script>‹script>alert(1)‹/script>"
 
 
 def test_enabled_the_renderer_serves_users_own_charts():

@@ -37,7 +37,8 @@ HOUSE = {
     ),
     "metrics": "quantiles summary waits batches log",
     "charts": (
-        "frames markup quick style live over_cost over_interval over_runs over_size over_time vega render display waterfall"
+        "frames markup quick vega render offline style live over_cost over_interval over_runs over_size over_time display "
+        "waterfall"
     ),
     "runs": "page provenance slowest view live run_page stored shape saved run comparison",
     "checks": "cuts equality trial rerun inspection shadow verdict recut",

@@ -8,6 +8,7 @@ Plain frames in, plain frames out; nothing here knows Altair.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -20,7 +21,17 @@ from mblab.metrics import COLUMNS
 from mblab.support.arguments import whole
 from mblab.timing.durations import format_s
 
-__all__ = ["MARK_COLUMNS", "MARK_KINDS", "checked_frame", "csv_text", "largest", "marks_of", "placed", "thinned"]
+__all__ = [
+    "MARK_COLUMNS",
+    "MARK_KINDS",
+    "checked_frame",
+    "csv_text",
+    "harmless",
+    "largest",
+    "marks_of",
+    "placed",
+    "thinned",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,6 +44,8 @@ TEXTS: Final = (
 )  # fmt: skip
 COUNTS: Final = tuple(name for name, column in COLUMNS.items() if column.kind == "whole")
 TIMES: Final = ("due_s", "start_s", "end_s")
+
+OPENS: Final = re.compile(r"<(?=[A-Za-z/!?])")  # what a page may take for markup
 
 MIN_POINTS = 10
 DETAIL_CHARACTERS = 120
@@ -50,8 +63,17 @@ def _first_line(value: object) -> str:
     """Return a text's first line, cut to what a tooltip holds; empty for a missing value."""
     if not isinstance(value, str):
         return ""
-    line = value.strip().partition("\n")[0]
+    line = harmless(value.strip().partition("\n")[0])
     return line if len(line) <= DETAIL_CHARACTERS else line[: DETAIL_CHARACTERS - 1] + "…"
+
+
+def harmless(text: str) -> str:
+    """Return a text for a chart that no page takes for markup, whoever puts it there.
+
+    >>> harmless("x</script><script>"), harmless("p95 < 2 s")
+    ('x‹/script>‹script>', 'p95 < 2 s')
+    """
+    return OPENS.sub("‹", text)
 
 
 def checked_frame(frame: object, knob: str, needed: str, columns: Iterable[str]) -> pd.DataFrame:

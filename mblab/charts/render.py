@@ -88,5 +88,5 @@ def html_fragment(chart: ChartType) -> str:
     svg = vega.svg(spec)
     own = f"c{zlib.crc32(svg.encode()):08x}"
     inline = SVG_IDS.sub(rf"\g<1>{own}-\g<2>", svg)
-    named = spec.get("description", "chart")
+    named = spec.get("description", "chart").replace("‹", "<")  # here it is escaped, so it may say what it is
     return f'<figure class="mblab-chart" role="img" aria-label="{html.escape(named)}">{inline}</figure>'

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from mblab.charts.frames import TEXTS, csv_text
+from mblab.charts.frames import TEXTS, csv_text, harmless
+from mblab.charts.offline import offline
 from mblab.charts.quick import alt
 
 __all__ = [
@@ -164,15 +165,16 @@ def stacked(panels: Sequence[alt.LayerChart], frame: pd.DataFrame) -> alt.VConca
 
 
 def dressed(chart: TopLevel, title: str | None, note: str = "") -> TopLevel:
-    """Return the chart with the house's title, greys and transparent background."""
+    """Return the chart with the house's title, greys and transparent background, which shows itself offline."""
+    title, note = harmless(title or ""), harmless(note)
     if title:
         chart = chart.properties(description=title)
     if title or note:
-        lines = textwrap.wrap(title or "", TITLE_CHARACTERS) or [""]
+        lines = textwrap.wrap(title, TITLE_CHARACTERS) or [""]
         chart = chart.properties(title=alt.TitleParams(lines, subtitle=note, fontSize=14, offset=10))
     words: dict[str, Any] = {"labelColor": GREY, "titleColor": GREY, "labelFontSize": 11, "titleFontSize": 11}
     rules: dict[str, Any] = {"tickColor": GREY, "domainColor": GREY, "gridColor": GREY, "gridOpacity": 0.18}
-    return chart.configure(
+    chart = chart.configure(
         aria=False,  # thousands of marks read out one by one help nobody; the description stays
         background="transparent",
         padding=6,
@@ -181,3 +183,4 @@ def dressed(chart: TopLevel, title: str | None, note: str = "") -> TopLevel:
         legend=alt.LegendConfig(**words, offset=10, labelLimit=GUTTER),
         title=alt.TitleConfig(color=GREY, subtitleColor=GREY, anchor="start", frame="group", fontSize=12, limit=760),
     )
+    return offline(chart)
