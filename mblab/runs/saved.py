@@ -20,7 +20,7 @@ import pandas as pd
 from mblab.engine.records import RunStatus
 from mblab.errors import SettingError
 from mblab.metrics import BATCH_COLUMNS, Totals
-from mblab.runs.shape import wrong_about, wrong_frame
+from mblab.runs.shape import wrong_about, wrong_frame, wrong_together
 from mblab.runs.stored import read_frame, write_frame
 from mblab.runs.view import HowFar, Measured, RunView, Standing
 from mblab.support import jupyter
@@ -77,6 +77,8 @@ class SavedRun:
         self.run_id, self.name, self.status = about["run_id"], about["name"], about["status"]
         self._about, self._pilot = about, None
         self._frames = {name: _read(folder, name) for name in OF_RUN}
+        if wrong := wrong_together(about, self._frames):
+            raise SettingError(f"the run in {str(folder)!r} cannot be read: {wrong}.")
         if about.get("pilot") is not None:
             self._pilot = SavedPilot(_read(folder, "decisions"), about["pilot"]["latency_s"])
         self._state = _states_of(about["state"], folder)
@@ -159,12 +161,13 @@ def write_run(view: RunView, pilot: Pilot | None, target: Path) -> Path:
         target: A new folder, or one with an earlier run; what else stands in that one stays.
 
     Raises:
-        SettingError: The folder holds something else, cannot be written, or a column holds what Parquet cannot.
+        SettingError: The folder holds something else, cannot be written, or a column holds what no file can give back.
     """
     if target.exists() and not _holds_a_run(target):
         raise SettingError(
             f"save needs a new folder or one with an earlier run, but {str(target)!r} holds something else."
         )
+    about = json.dumps(_about(view, pilot), indent=1, default=_plain).encode()  # first: a run that is on goes on
     frames = {"batches": view.batches(), "records": view.records(), "output": view.output()}
     frames |= {"attempts": view.attempts(), "waiting": pd.DataFrame({"arrival_s": view.waiting()})}
     frames |= {} if pilot is None else {"decisions": pilot.decisions}
@@ -173,7 +176,7 @@ def write_run(view: RunView, pilot: Pilot | None, target: Path) -> Path:
         aside.mkdir(parents=True)
         for name, frame in frames.items():
             write_frame(name, frame, aside / f"{name}.parquet")
-        write_whole(aside / "run.json", json.dumps(_about(view, pilot), indent=1, default=_plain).encode())
+        write_whole(aside / "run.json", about)
         _put_in_place(aside, target)
     except OSError as error:
         raise SettingError(f"{str(target)!r} cannot be written: {error.strerror}; choose another folder.") from None

@@ -12,12 +12,13 @@ from typing import Any, Final, get_args
 import numpy as np
 import pandas as pd
 
-from mblab.engine.records import RunStatus
+from mblab.engine.records import ENDED, RunStatus
 from mblab.metrics import RECORD_COLUMNS, Totals, summarise
 from mblab.metrics.batches import batch_frame
 from mblab.runs.live import ATTEMPT_TYPES
+from mblab.timing.durations import NS
 
-__all__ = ["wrong_about", "wrong_frame"]
+__all__ = ["wrong_about", "wrong_frame", "wrong_together"]
 
 Check = Callable[[Any], bool]
 
@@ -28,6 +29,10 @@ def _is_number(value: Any) -> bool:
 
 def _is_figure(value: Any) -> bool:
     return value is None or _is_number(value)  # None stands for NaN
+
+
+def _is_length(value: Any) -> bool:
+    return _is_number(value) and 0 <= value * NS < 2**63
 
 
 def _is_count(value: Any) -> bool:
@@ -61,7 +66,7 @@ def _is_code(value: Any) -> bool:
 
 
 TEXTS: Final = ("run_id", "regime", "quantiles")  # in a summary
-ALWAYS: Final = ("rows", "batches", "batches_empty", "duration_s", "load", "backlog_rows", "failures")  # never NaN
+COUNTS: Final = ("rows", "batches", "batches_empty", "triggers_missed", "backlog_rows", "failures")
 
 
 @cache
@@ -76,9 +81,12 @@ def _parts() -> dict[str, Check]:
         "status": lambda value: isinstance(value, str) and value in get_args(RunStatus),
         "state": lambda value: isinstance(value, dict),
         "controls": _table_of(_table_of(_is_plain)),
-        "summary": _has({**figures, **dict.fromkeys(TEXTS, _is_text), **dict.fromkeys(ALWAYS, _is_number)}),
+        "summary": _has({
+            **figures, **dict.fromkeys(TEXTS, _is_text), "duration_s": _is_length, "load": _is_number,
+            **dict.fromkeys(COUNTS, _is_count),
+        }),
         "standing": _has({
-            "horizon_s": _is_number, "triggers_missed": _is_count, "backlog_rows": _is_count,
+            "horizon_s": _is_length, "triggers_missed": _is_count, "backlog_rows": _is_count,
             "oldest_backlog_age_s": _is_figure, "drained": lambda value: isinstance(value, bool),
         }),
         "provenance": _has({
@@ -110,9 +118,22 @@ def wrong_about(about: Mapping[str, Any]) -> str | None:
             return f"its run.json has no {part}"
         if not check(about[part]):
             return f"the {part} in its run.json is not of the form that save writes"
-    pilot = about.get("pilot")
+    summary, pilot = about["summary"], about.get("pilot")
+    if summary["rows"] and not all(_is_number(v) for name, v in summary.items() if name.startswith("latency_")):
+        return f"the summary in its run.json lacks a latency, but tells of {summary['rows']} rows"
     if pilot is not None and not _has({"latency_s": _is_figure})(pilot):
         return "the pilot in its run.json is not of the form that save writes"
+    return None
+
+
+def wrong_together(about: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) -> str | None:
+    """Return what the summary says otherwise than the frames, or None; of a long run these hold the newest part."""
+    if about["status"] not in ENDED:  # the frames of one that went on are older than its summary
+        return None
+    for figure, name in (("batches", "batches"), ("rows", "records")):
+        said, held = about["summary"][figure], len(frames[name])
+        if held > said or (said and not held):
+            return f"the summary in its run.json tells of {said} {figure}, but its {name}.parquet holds {held}"
     return None
 
 

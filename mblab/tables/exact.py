@@ -127,6 +127,9 @@ def column_code(values: pd.Series[Any] | pd.Index) -> tuple[Any, Sequence[Any]]:
     if isinstance(dtype, pd.StringDtype):
         known = [None if missing else text for text, missing in zip(values, pd.isna(values), strict=True)]
         return {"text": dtype.storage, "na": dtype.na_value is pd.NA}, known
+    if isinstance(dtype, pd.SparseDtype):
+        about = {"sparse": str(dtype.subtype), "fill": encode(dtype.fill_value)}
+        return about, [encode(value) for value in np.asarray(values).tolist()]
     if isinstance(dtype, np.dtype) and dtype.kind in "biuf" and dtype.itemsize <= 8:
         return str(dtype), [encode(value) for value in values.to_numpy().tolist()]
     if isinstance(dtype, np.dtype) and dtype.kind in "mM":
@@ -139,6 +142,9 @@ def column_of(dtype: Any, codes: Sequence[Any]) -> Any:
     if isinstance(dtype, dict) and "text" in dtype:
         kind: Any = pd.StringDtype(dtype["text"], na_value=pd.NA if dtype["na"] else np.nan)
         return pd.array(list(codes), dtype=kind)
+    if isinstance(dtype, dict) and "sparse" in dtype:
+        dense = np.array([decode(code) for code in codes], dtype=np.dtype(dtype["sparse"]))
+        return pd.arrays.SparseArray(dense, dtype=pd.SparseDtype(dense.dtype, decode(dtype["fill"])))
     if isinstance(dtype, dict):
         return pd.Categorical.from_codes(list(codes), decode(dtype["categories"]), ordered=dtype["ordered"])
     kind = pd.api.types.pandas_dtype(dtype)
