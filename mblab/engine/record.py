@@ -88,7 +88,6 @@ def record(source: Source, path: str | Path, duration: Duration | None = None) -
             writer.drop()
             raise SourceError(str(error)) from None
         if not writer.rows:
-            writer.drop()
             raise
         writer.finish()
         raise SourceError(f"{error} What came before, {writer.rows:,} row(s), is recorded in {target}.") from error
