@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -280,6 +281,7 @@ def test_what_is_remembered_is_weighed_in_an_empty_batch_too():
 
     assert run.batches.status.tolist() == ["empty", "ok"]
     assert run.batches.state_bytes.notna().tolist() == [True, False]
+    assert run.batches.processing_time_s[0] == 0
 
 
 class Pieces(RowsAt):
@@ -507,6 +509,49 @@ def test_a_keyed_step_by_another_key_starts_fresh_and_says_so(capsys):
 
 
 # -- sinks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("later", [["v", "w"], ["w"], ["v", "x", "w"]], ids=str)
+def test_a_csv_does_not_leave_out_a_column_that_a_later_batch_brings(later, tmp_path):
+    """Its header stands already; JSON lines and a table have a place for it."""
+    lab = Lab(rows_at([0.1, 1.1]), interval="1s", name="unseen")
+    lab.batch(lambda batch, state, ctx: pd.DataFrame({name: [1] for name in (later if ctx.batch_id else "v")}))
+    lab.to(csv(tmp_path / "out.csv"))
+
+    with pytest.raises(SinkError, match="adds .*'w'"):
+        lab.run(clock="virtual", cost=0)
+
+
+def test_rows_in_memory_that_were_taken_back_count_no_longer():
+    """Else rows would be let go of before the limit is reached."""
+    sink = mblab.sinks.memory(limit=5)
+    sink.open("0" * 12)
+    sink.deliver(pd.DataFrame({"v": [0, 1]}), Delivery("0" * 12, 0))
+    mark = sink.savepoint()
+    for _ in range(2):
+        sink.deliver(pd.DataFrame({"v": [2, 3]}), Delivery("0" * 12, 1))
+        sink.rollback(mark)
+    sink.deliver(pd.DataFrame({"v": [2, 3]}), Delivery("0" * 12, 1))
+
+    assert sink.dropped == 0
+    assert sink.frame()["v"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "sqlite"])
+def test_a_folder_is_no_file_to_write_to(kind, tmp_path):
+    """The sentence says so, and what would be a path."""
+    with pytest.raises(SinkError, match=f"is a folder; {kind} needs the path of a file, such as rows"):
+        getattr(mblab.sinks, kind)(tmp_path).open("0" * 12)
+
+
+def test_times_without_a_zone_are_one_kind_however_pandas_holds_them(tmp_path):
+    """A column of datetimes goes on where one of datetime64 has begun."""
+    at = datetime(2026, 1, 2, 3, 4, 5)
+    lab = Lab(rows_at([0.1, 1.1]), interval="1s", name="unseen")
+    lab.batch(lambda batch, state, ctx: pd.DataFrame({"at": pd.Series([at], dtype=object if ctx.batch_id else None)}))
+    lab.to(mblab.sinks.sqlite(tmp_path / "out.db", table="rows"))
+
+    assert lab.run(clock="virtual", cost=0).status == "finished"
 
 
 def test_a_csv_that_was_replaced_by_another_of_the_same_length_is_refused(tmp_path):

@@ -195,7 +195,7 @@ def checked_controls(controls: object, settings: Settings) -> tuple[Control, ...
     return tuple(checked)
 
 
-def clock_of(clock: str | Clock, *, measures: bool = True) -> Clock:
+def clock_of(clock: str | Clock, *, measures: bool) -> Clock:
     """Return the clock that `wall`, `virtual` or an object stands for.
 
     Args:

@@ -26,18 +26,22 @@ RESULTS = ROOT / "tests" / "benchmarks" / "results"
 UNSEEN = Path(__file__).with_name("unseen.json")
 DEFAULT = ["mblab/engine", "mblab/steps", "mblab/sinks"]
 
-# The tests that are about a module, the quickest first; the longest prefix that fits counts.
+# The tests that are about a module; of those only the ones that get to the changed lines are run. The longest prefix counts.
 TESTS = {
     "mblab/timing": ["test_durations", "test_reference", "test_schedule", "test_engine", "test_hands_unseen"],
     "mblab/engine": [
         "test_reference", "test_hands_unseen", "test_run", "test_engine", "test_schedule", "test_lab", "test_sink_contract",
-        "test_checks", "test_hands", "test_hands_faults",
+        "test_checks", "test_hands", "test_hands_faults", "test_live", "test_silence", "test_rollbacks", "test_nothing_lost",
+        "test_times", "test_everyday", "test_arguments", "test_progress", "test_record", "test_disorder",
     ],
-    "mblab/engine/record.py": ["test_record"],
-    "mblab/engine/feed.py": ["test_reference", "test_hands_unseen", "test_engine", "test_live", "test_lab", "test_checks"],
-    "mblab/steps": ["test_steps", "test_state", "test_hands_unseen", "test_engine", "test_lab", "test_magics", "test_checks"],
-    "mblab/sinks": ["test_hands_unseen", "test_sink_contract", "test_sinks", "test_sqlite", "test_export"],
-    "mblab/sinks/sqlite.py": ["test_sqlite", "test_sink_contract", "test_export"],
+    "mblab/steps": [
+        "test_steps", "test_state", "test_hands_unseen", "test_engine", "test_lab", "test_magics", "test_checks",
+        "test_arrow_frames", "test_nested",
+    ],
+    "mblab/sinks": [
+        "test_hands_unseen", "test_sink_contract", "test_sinks", "test_sqlite", "test_export", "test_rollbacks",
+        "test_nothing_lost", "test_round_trip", "test_arrow_frames",
+    ],
 }  # fmt: skip
 
 
@@ -83,7 +87,7 @@ def main() -> int:
     known = _read(notes)
     todo = [c for c in changes if c.name not in known or (given.again and known[c.name]["outcome"] == "survived")]
     by_name = {change.name: change for change in todo}
-    jobs = [Job(c.name, c.file, c.after, tuple(given.tests or ()) or tests_of(c.file)) for c in todo]
+    jobs = [Job(c.name, c.file, c.lines, c.after, tuple(given.tests or ()) or tests_of(c.file)) for c in todo]
     workshop = Workshop(ROOT, given.workers)
     try:
         for done, verdict in enumerate(workshop.verdicts(jobs), 1):

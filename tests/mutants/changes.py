@@ -54,6 +54,18 @@ class Change:
     after: str
 
     @property
+    def lines(self) -> range:
+        """The lines of the innermost statement around it; of a compound one those of its head."""
+        found = range(self.line, self.line + 1)
+        for node in ast.walk(ast.parse(self.before)):
+            if isinstance(node, ast.stmt) and node.lineno <= self.line <= (node.end_lineno or node.lineno):
+                body = getattr(node, "body", None)
+                end = max(body[0].lineno, node.lineno + 1) if body else (node.end_lineno or node.lineno) + 1
+                if self.line < end:
+                    found = range(node.lineno, end)
+        return found
+
+    @property
     def diff(self) -> str:
         """The lines that differ."""
         lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), lineterm="", n=0)

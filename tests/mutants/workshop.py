@@ -6,6 +6,7 @@ changes -> [workshop]: copy, change, fork, pytest -x -> verdicts
 from __future__ import annotations
 
 import compileall
+import hashlib
 import importlib
 import os
 import py_compile
@@ -19,18 +20,22 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from .watch import Seen, Watch
 
 COPIED = ("mblab", "tests", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "uv.lock")
 MOST_BYTES = 4 << 30
 EXAMPLES = 40  # of each law
+NOT_ASKED = (4, 5)  # pytest's exit codes for tests that are not there
 LINKED = ("datasets", "notebooks")
 FIRST_LIMIT_S, LEAST_LIMIT_S, SLOWER = (
     3600.0,
     60.0,
     5.0,
 )  # a try may take so many times what the unchanged package takes
+STILL_S = 120.0  # longer than any test takes on a busy machine: a try that says nothing for so long hangs
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,14 @@ class Job:
     Attributes:
         name: What it is known by.
         file: The module that is another, relative to the root; empty for none.
+        lines: Of the module as it was, what its change is about.
         text: What stands in it instead.
-        tests: Test files, the quickest first.
+        tests: Test files, the quickest first; once the unchanged package was watched, those tests that get there.
     """
 
     name: str
     file: str
+    lines: range
     text: str
     tests: tuple[str, ...]
 
@@ -77,6 +84,7 @@ class Workshop:
         self.root = root
         self.folder = Path(tempfile.mkdtemp(prefix="mutants-"))
         self._limits: dict[tuple[str, ...], float] = {}
+        self._seen: dict[tuple[str, ...], Seen] = {}
         self._free = [self._bench(i) for i in range(workers)]
         warm()
 
@@ -108,13 +116,16 @@ class Workshop:
             RuntimeError: The unchanged package does not pass the tests.
         """
         jobs = list(jobs)
-        usual = [Job("unchanged", "", "", tests) for tests in {job.tests for job in jobs} - self._limits.keys()]
+        usual = [
+            Job("unchanged", "", range(0), "", tests) for tests in {job.tests for job in jobs} - self._limits.keys()
+        ]
         for verdict in self._results(usual):
             tests = verdict.job.tests
             if verdict.outcome != "survived":
                 raise RuntimeError(f"the unchanged package does not pass {' '.join(tests)}: {verdict.by}")
             self._limits[tests] = max(LEAST_LIMIT_S, SLOWER * verdict.seconds)
-        yield from self._results(jobs)
+            self._seen[tests] = Seen.read(self.folder / f"{_key(tests)}.json")
+        yield from self._results([replace(job, tests=self._seen[job.tests].by(job)) for job in jobs])
 
     def _results(self, jobs: list[Job]) -> Iterator[Verdict]:
         running: list[_Try] = []
@@ -125,7 +136,9 @@ class Workshop:
                     running.append(self._begin(waiting.pop()))
                 time.sleep(0.01)
                 for each in list(running):
-                    verdict = self._look(each, self._limits.get(each.job.tests, FIRST_LIMIT_S))
+                    verdict = self._look(
+                        each, max(self._limits.values(), default=FIRST_LIMIT_S) if each.job.file else FIRST_LIMIT_S
+                    )
                     if verdict is not None:
                         running.remove(each)
                         yield verdict
@@ -139,12 +152,15 @@ class Workshop:
             usual = (bench / job.file).read_text("utf-8")
             _put(bench, job.file, job.text)
         log = self.folder / f"{bench.name}.log"
+        log.write_bytes(b"")
         since, pid = time.monotonic(), os.fork()
         if pid == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             code = 70
             try:
-                code = _in_the_fork(bench, log, job.tests)
+                code = _in_the_fork(
+                    bench, log, job.tests, None if job.file else self.folder / f"{_key(job.tests)}.json"
+                )
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -156,15 +172,18 @@ class Workshop:
     def _look(self, each: _Try, limit_s: float) -> Verdict | None:
         pid, status = os.waitpid(each.pid, os.WNOHANG)
         took = time.monotonic() - each.since
-        if pid == 0 and took < limit_s:
+        still = time.time() - each.log.stat().st_mtime
+        if pid == 0 and took < limit_s and still < STILL_S:
             return None
         if pid == 0:
             self._end(each)
-            return Verdict(each.job, "hangs", f"longer than {limit_s:.0f} s", took)
+            return Verdict(each.job, "hangs", f"no test ended for {still:.0f} s of {took:.0f}", took)
         _kill_group(each.pid)  # what its tests may have left behind
         code = os.waitstatus_to_exitcode(status)
         self._tidy(each)
         by = _failed_in(each.log.read_text(errors="replace"))
+        if code in NOT_ASKED:
+            raise RuntimeError(f"{each.job.name}: pytest did not run its tests: {by}")
         return Verdict(each.job, "survived" if code == 0 else "killed", by if code else "", took)
 
     def _end(self, each: _Try) -> None:
@@ -196,12 +215,16 @@ def warm() -> None:
         importlib.import_module(name)
 
 
+def _key(tests: tuple[str, ...]) -> str:
+    return hashlib.sha256("\n".join(tests).encode()).hexdigest()[:12]
+
+
 def _put(bench: Path, file: str, text: str) -> None:
     (bench / file).write_text(text, "utf-8")
     py_compile.compile(str(bench / file), quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
 
-def _in_the_fork(bench: Path, log: Path, tests: tuple[str, ...]) -> int:
+def _in_the_fork(bench: Path, log: Path, tests: tuple[str, ...], seen: Path | None) -> int:
     os.setsid()
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))  # a loop without end may take all there is
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -216,7 +239,6 @@ def _in_the_fork(bench: Path, log: Path, tests: tuple[str, ...]) -> int:
     _with_fewer_examples()
     import pytest
 
-    there = [test for test in tests if Path(test.partition("::")[0]).exists()]
     options = [
         "-x",
         "-q",
@@ -229,7 +251,11 @@ def _in_the_fork(bench: Path, log: Path, tests: tuple[str, ...]) -> int:
         "--hypothesis-seed=0",
     ]
     options += ["-o", "filterwarnings=error\nignore::pytest.PytestAssertRewriteWarning"]  # warm is imported before
-    return int(pytest.main([*options, "-c", "pyproject.toml", "--rootdir", str(bench), *there]))
+    return int(
+        pytest.main(
+            [*options, "-c", "pyproject.toml", "--rootdir", str(bench), *tests], [] if seen is None else [Watch(seen)]
+        )
+    )
 
 
 def _with_fewer_examples() -> None:
