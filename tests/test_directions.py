@@ -19,8 +19,8 @@ HOUSE = {
     "support": "arguments files frames jupyter progress",
     "arrivals": "",
     "tables": (
-        "arrow given base flat folders inference sniffing dialects csv jsonl parquet files rows time_forms repeated_hour "
-        "timestamps sorting values same exact"
+        "arrow given base flat folders inference sniffing dialects csv json_rows jsonl parquet files rows time_forms "
+        "repeated_hour timestamps sorting values same exact"
     ),
     "datasets": "",
     "steps": "results step chain state",

@@ -18,7 +18,7 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,9 +27,9 @@ import pandas as pd
 
 from mblab.errors import SourceError, shown
 from mblab.tables.arrow import as_pandas, is_json, json_kind
-from mblab.tables.base import FileTable, cast, has_wide, is_rounded, reading, recut
+from mblab.tables.base import FileTable, cast, has_wide, reading, recut
 from mblab.tables.dialects import opened
-from mblab.tables.flat import leaves
+from mblab.tables.json_rows import Digits, kind_of_type, rows_in, too_large
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["JsonlTable"]
 
 BLOCK_BYTES = 1 << 23  # that are parsed at a time
-MOST_DIGITS = 400  # of a whole number; float64 ends at 309
-NESTED = "lists or objects"
-ARRAY_WAY = "; read an array of them with pandas, and replay pd.read_json(path)"
 MOST_DEEP = 200  # brackets on a line; Arrow parses nested values by recursion and may not come back
 MOST_BYTES = (1 << 31) - (1 << 16)  # Arrow's largest block; a line must fit
 
@@ -84,20 +81,6 @@ class _Survey:
     rows: int = 0
     unseen: bool = False  # whether a line is such that Arrow must not see it, or cannot even pass over it
     flattened: bool = False  # whether there are objects that became columns
-
-
-class _Flat(NamedTuple):
-    """Lines without nested values.
-
-    Attributes:
-        lines: Objects of single values; blank lines are kept.
-        cells: Columns that hold the JSON text of nested values.
-        faults: Why a column cannot be read.
-    """
-
-    lines: _Lines
-    cells: set[str]
-    faults: dict[str, SourceError]
 
 
 @dataclass(frozen=True)
@@ -180,7 +163,7 @@ class JsonlTable(FileTable):
 
         def batches() -> Iterator[pa.RecordBatch]:
             for lines in self._blocks(BLOCK_BYTES, offset, line):
-                table = self._parse(lines, kinds, others="ignore") if plain else self._without_nested(lines, kinds)
+                table = self._parse(lines, kinds, others="ignore") if plain else self._nested(lines, kinds)
                 if table is not None:
                     yield from cast(table, wanted, self.path).to_batches()
 
@@ -242,11 +225,15 @@ class JsonlTable(FileTable):
         if self._is_noted(found, lines, known):
             return
         found.unseen = found.unseen or self.flatten or not self._is_parsed(lines)
-        flat = self._by_line(lines, known)
-        for name, fault in flat.faults.items():
+        words = {name: kind_of_type(kind) for name, kind in known.items()}
+        rows = rows_in(self.path, lines.text, lines.line, words, flatten=self.flatten)
+        for name, fault in rows.faults.items():
             column = found.columns.setdefault(name, _Column(pa.null(), found.rows > 0, False, ()))
             column.fault = column.fault or fault
-        self._note_flat(found, flat, known)
+        table = rows.table()
+        kept = {name: kind for name, kind in known.items() if name not in rows.faults}
+        self._note(found, lines, table, _all_merged(kept, table), [*rows.columns])
+        found.flattened = found.flattened or self.flatten
 
     def _is_noted(self, found: _Survey, lines: _Lines, known: dict[str, pa.DataType]) -> bool:
         """Add lines to a survey as Arrow takes them; return whether it does."""
@@ -259,7 +246,7 @@ class JsonlTable(FileTable):
                 return False
             table = self._inferred(lines, known)
             if table is not None:
-                self._note(found, lines, table, _all_merged(known, table))
+                self._note(found, lines, table, _all_merged(known, table), _as_written(table.schema.names, lines.text))
         except (pa.ArrowException, UnicodeDecodeError, TypeError):
             return False
         return True
@@ -275,20 +262,6 @@ class JsonlTable(FileTable):
         except pa.ArrowException:
             return False
         return True
-
-    def _note_flat(self, found: _Survey, flat: _Flat, known: dict[str, pa.DataType]) -> None:
-        """Add lines without nested values to a survey."""
-        import pyarrow as pa
-
-        try:
-            table = self._inferred(flat.lines, {**known, **dict.fromkeys(flat.cells, pa.string())})
-            if table is not None:
-                table = _as_cells(table, flat.cells)
-                self._note(found, flat.lines, table, _all_merged(known, table))
-        except (pa.ArrowException, TypeError) as error:
-            said = str(error).rstrip(".")
-            raise SourceError(f"{self.path} cannot be read near line {flat.lines.line}: {said}.") from None
-        found.flattened = found.flattened or self.flatten
 
     def _inferred(self, lines: _Lines, known: dict[str, pa.DataType]) -> pa.Table | None:
         """Return lines as an Arrow table in the types that Arrow finds, but for times: all of the file decides.
@@ -308,13 +281,15 @@ class JsonlTable(FileTable):
             raise TypeError("objects")
         return table
 
-    def _note(self, found: _Survey, lines: _Lines, table: pa.Table, merged: dict[str, pa.DataType]) -> None:
-        """Add parsed lines to a survey; `merged` are the types that fit them and all lines before."""
+    def _note(
+        self, found: _Survey, lines: _Lines, table: pa.Table, merged: dict[str, pa.DataType], names: Sequence[str]
+    ) -> None:
+        """Add parsed lines to a survey; `merged` are the types that fit them and all before, `names` their order."""
         import pyarrow as pa
 
         begun = found.rows > 0
         known = found.columns.keys() - set(table.schema.names)
-        for name in _as_written(merged, lines.text):
+        for name in names:
             kind, values = merged[name], table.column(name)
             column = found.columns.setdefault(name, _Column(kind, begun, False, _times()))
             column.kind = kind
@@ -333,61 +308,18 @@ class JsonlTable(FileTable):
         found.begins.append((found.rows, lines.offset, lines.line))
         found.rows += table.num_rows
 
-    def _by_line(self, lines: _Lines, known: Mapping[str, pa.DataType], only: Container[str] | None = None) -> _Flat:
-        """Return lines that Arrow can take: values of one kind a column, and the text of nested ones.
-
-        Args:
-            lines: As they are in the file.
-            known: Types of columns that are known.
-            only: Columns that are wanted; None means all.
-
-        Raises:
-            SourceError: A line is no row; the message names it.
-        """
-        kinds = {name: _kind_of_type(kind) for name, kind in known.items()}
-        cells: set[str] = set()
-        faults: dict[str, SourceError] = {}
-        texts = []
-        for number, raw in enumerate(lines.text.split(b"\n"), lines.line):
-            if not raw.strip():
-                texts.append("")
-                continue
-            row: dict[str, object] = {}
-            where = f"{self.path}, line {number},"
-            given = _row(where, raw)
-            for name, value in leaves(given) if self.flatten else given.items():
-                if name in faults or (only is not None and name not in only):
-                    continue
-                kind = _kind_of(value)
-                said = _why_not(name, value, kind, kinds.get(name), twice=name in row)
-                if said:
-                    faults[name] = SourceError(f"{where} {said}")
-                    continue
-                kinds[name] = kind or kinds.get(name)
-                if kind == NESTED:
-                    cells.add(name)
-                row[name] = json.dumps(value) if kind == NESTED else value
-            texts.append(json.dumps(row))
-        return _Flat(lines._replace(text="\n".join(texts).encode()), cells, faults)
-
-    def _without_nested(self, lines: _Lines, kinds: pa.Schema) -> pa.Table | None:
-        """Return wanted columns of lines as an Arrow table that has nested values as text."""
-        import pyarrow as pa
-
-        flat = self._by_line(lines, {f.name: f.type for f in kinds}, set(kinds.names))
-        cells = {f.name for f in kinds if is_json(f.type)}
-        as_text = pa.schema([(f.name, pa.string() if f.name in cells else f.type) for f in kinds])
-        table = self._parse(flat.lines, as_text, others="ignore")
-        return None if table is None else _as_cells(table, cells)
+    def _nested(self, lines: _Lines, kinds: pa.Schema) -> pa.Table | None:
+        """Return wanted columns of lines as an Arrow table that has nested values as JSON text; None for no rows."""
+        words = {f.name: kind_of_type(f.type) for f in kinds}
+        rows = rows_in(self.path, lines.text, lines.line, words, flatten=self.flatten, only={*kinds.names})
+        return rows.table({f.name: f.type for f in kinds}) if rows.num_rows else None
 
     def _rounded(self, lines: _Lines, name: str) -> SourceError | None:
         """Return the error that names the first whole number of a column that float64 would change."""
         for number, raw in enumerate(lines.text.split(b"\n"), lines.line):
             if re.search(rb"\d{16}", raw) and raw.strip():
-                value = json.loads(raw, parse_int=_Digits).get(name)
-                if isinstance(value, _Digits) and (
-                    len(value) > MOST_DIGITS or (abs(int(value)) >= 2**63 and is_rounded(value))
-                ):
+                value = json.loads(raw, parse_int=Digits).get(name)
+                if isinstance(value, Digits) and too_large(value):
                     return SourceError(
                         f"{self.path}, line {number}, has {shown(value)} in column {name!r}, which neither int64 nor "
                         "float64 holds; write such numbers as text."
@@ -404,27 +336,6 @@ def _skip(file: pa.NativeFile, size: int) -> None:
         size -= len(file.read(min(BLOCK_BYTES, size)))
 
 
-class _Digits(str):
-    """A whole number as it is written."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-class _Twice(Exception):
-    """A name that is twice in one object."""
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Twice(next(name for name in names if names.count(name) > 1))
-    return row
-
-
 def _times() -> tuple[pa.DataType, ...]:
     """Return the types that text may be a time of: nanoseconds, and microseconds where those do not reach."""
     import pyarrow as pa
@@ -432,85 +343,10 @@ def _times() -> tuple[pa.DataType, ...]:
     return tuple(pa.timestamp(unit, tz) for unit in ("ns", "us") for tz in (None, "UTC"))
 
 
-def _row(where: str, raw: bytes) -> dict[str, object]:
-    """Return the object on a line.
-
-    Raises:
-        SourceError: There is none; `where` says which line it is.
-    """
-    try:
-        row = _loaded(raw.decode())
-    except _Twice as twice:
-        raise SourceError(f"{where} has column {twice.args[0]!r} twice; name each once.") from None
-    except UnicodeDecodeError:
-        raise SourceError(f"{where} must be UTF-8 text, but is not; save the file as UTF-8.") from None
-    except RecursionError:
-        raise SourceError(f"{where} holds values that are nested too deeply; flatten them.") from None
-    except ValueError as said:
-        text = raw.decode(errors="replace").strip()
-        way = {"[": ARRAY_WAY, "{": "; an object must stand on one line"}.get(text[:1], "")
-        raise SourceError(f"{where} is no JSON ({said}): {shown(text)}{way}.") from None
-    if not isinstance(row, dict):
-        way = ARRAY_WAY if isinstance(row, list) else ""
-        raise SourceError(f"{where} must be one JSON object, got {shown(row)}{way}.")
-    return row
-
-
-def _loaded(text: str) -> object:
-    """Return what JSON says; a whole number with more digits than Python takes, as its digits."""
-    try:
-        return json.loads(text, object_pairs_hook=_once)
-    except json.JSONDecodeError:
-        raise
-    except ValueError:  # sys.get_int_max_str_digits()
-        return json.loads(
-            text, object_pairs_hook=_once, parse_int=lambda d: int(d) if len(d) < MOST_DIGITS else _Digits(d)
-        )
-
-
-def _why_not(name: str, value: object, kind: str | None, before: str | None, *, twice: bool) -> str:
-    """Return why a value cannot be in its column, which holds a kind before; empty when it can."""
-    if twice:
-        return f"has {name!r} twice, as a name and as a path of names; leave flatten=True out."
-    if isinstance(value, _Digits):
-        return (
-            f"has {shown(value)} in column {name!r}, which neither int64 nor float64 holds; write such numbers as text."
-        )
-    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-        return f"has text in column {name!r} that is no Unicode: {shown(value)}."
-    if kind is None or before in (kind, None):
-        return ""
-    if kind == NESTED:
-        way = "with flatten=True" if isinstance(value, dict) else "before it is written"
-        return (
-            f"has a nested value in column {name!r}: {shown(value)}; flatten it {way}, for the column holds {before} "
-            "before."
-        )
-    return (
-        f"has {kind} in column {name!r}, which holds {before} before: {shown(value)}; a column must hold one kind of "
-        "value, so make it one, or leave it out with columns=[…]."
-    )
-
-
-def _as_cells(table: pa.Table, names: Container[str]) -> pa.Table:
-    """Return a table whose columns of JSON text are marked as such."""
-    import pyarrow as pa
-
-    columns = [
-        pa.chunked_array(
-            [pa.ExtensionArray.from_storage(json_kind(), c.cast(pa.string())) for c in column.chunks], json_kind()
-        )
-        if name in names
-        else column
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    ]
-    return pa.table(columns, names=table.column_names)
-
-
 def _as_written(names: Iterable[str], text: bytes) -> list[str]:
     """Return names in the order of the first object, which Arrow does not keep; what it lacks comes behind."""
     first = next(line for line in text.split(b"\n") if line.strip())
-    order = [name for name in json.loads(first, parse_int=_Digits) if name in names]
+    order = [name for name in json.loads(first, parse_int=Digits) if name in names]
     return [*order, *(name for name in names if name not in order)]
 
 
@@ -581,25 +417,3 @@ def _are_times(values: pa.ChunkedArray, kind: pa.DataType) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
-
-
-def _kind_of(value: object) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int | float | _Digits):
-        return "numbers"
-    return "text" if isinstance(value, str) else NESTED
-
-
-def _kind_of_type(kind: pa.DataType) -> str | None:
-    import pyarrow as pa
-
-    if pa.types.is_null(kind):
-        return None
-    if pa.types.is_boolean(kind):
-        return "true or false"
-    if is_json(kind):
-        return NESTED
-    return "text" if pa.types.is_string(kind) else "numbers"
