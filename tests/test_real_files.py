@@ -248,6 +248,35 @@ def gtfs_stop_times():
     return BOM + csv(header, rows, end="\r\n"), due
 
 
+@form(
+    "airline-passengers.csv",
+    "Month",
+    dtypes={"Passengers": "int64"},
+    keeps={"Passengers": 112},
+    said=["format='%Y-%m'"],
+)
+def airline_passengers():
+    """jbrownlee/Datasets: months without a day, names and months in quotes, CRLF."""
+    seen = times("1949-01-01", "MS")
+    return csv('"Month","Passengers"', [f'"{t:%Y-%m}",{112 + i}' for i, t in enumerate(seen)], end="\r\n"), seen
+
+
+@form(
+    "stocks.csv",
+    "date",
+    dtypes={"symbol": "str", "price": "float64"},
+    keeps={"symbol": "MSFT", "price": 39.81},
+    said=["format='%b %d %Y'", "sort=True"],
+)
+def vega_stocks():
+    """vega-datasets: months by name, one symbol after the other, so that time steps back once."""
+    months = times("2000-01-01", "MS", N // 2)
+    rows = [
+        f"{symbol},{t:%b} {t.day} {t.year},{39.81 + i:.2f}" for symbol in ("MSFT", "AMZN") for i, t in enumerate(months)
+    ]
+    return csv("symbol,date,price", rows), months.append(months)
+
+
 # -- weather and sensors, CSV -----------------------------------------------------------------------------------------
 
 

@@ -282,9 +282,9 @@ class Run(Shown):
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the run into a folder (Parquet and JSON, nothing pickled) that `mblab.load_run` reads.
 
-        What comes back is what there was: names, dtypes, every value with its type; a column that Parquet would give back
-        otherwise stands in its file as JSON text. A step's state that holds what JSON cannot give back, such as an
-        object of a class of your own, is left out, and a line says so.
+        What comes back is what there was: names, dtypes, every value with its type; a column that Parquet would give
+        back otherwise stands in its file as JSON text. A step's state that holds what JSON cannot give back, such as
+        an object of a class of your own, is left out, and a line says so.
 
         Raises:
             SettingError: The folder holds something else, or the output a value that no file can give back; nothing is
