@@ -239,6 +239,16 @@ def test_a_column_of_json_may_be_nested_in_one_file_and_missing_in_the_next(tmp_
     assert len(first(replay(tmp_path / "*.jsonl", arrival="ts", columns=["ts"]))) == 3
 
 
+def test_an_object_may_be_missing_from_all_of_a_file_with_flatten(tmp_path):
+    """It leaves no column behind that is always null."""
+    lines(tmp_path, {"ts": 1, "d": None}, name="a.jsonl")
+    lines(tmp_path, {"ts": 2, "d": {"x": 5}}, name="b.jsonl")
+    found = first(replay(tmp_path / "*.jsonl", arrival="ts", flatten=True))
+
+    assert list(found.columns) == ["ts", "d.x"]
+    assert cells(found["d.x"]) == [None, 5]
+
+
 def test_a_column_is_asked_for_by_its_flat_name(tmp_path):
     """As arrival, in columns, and with a hint where it is missing."""
     path = lines(tmp_path, {"at": {"s": 1}, "v": 1}, {"at": {"s": 3}, "v": 2})
@@ -247,3 +257,25 @@ def test_a_column_is_asked_for_by_its_flat_name(tmp_path):
     assert next(source.open()).arrival_ns.tolist() == [0, 2_000_000_000]
     with pytest.raises(ColumnError, match=r"at\.s"):
         replay(path, arrival="at.t", flatten=True)
+
+
+RECORDED = {
+    "names that differ": [{"a": 1}, {"b": 2}, None],
+    "kinds that differ": [[1, "x"], [], None],
+    "objects in lists": [[{"a": 1}, {"b": [None]}], [{"a": "x"}], None],
+    "one form": [{"a": [1]}, {"a": []}, None],
+    "numbers": [[2**53 + 1, None], [1], None],
+}
+
+
+@pytest.mark.parametrize("kind", RECORDED)
+@pytest.mark.parametrize("live", [False, True])
+def test_a_recording_gives_nested_values_again_as_they_were(live, kind, tmp_path):
+    """Also where Arrow would give every dict the names of all, or take no list of numbers and texts."""
+    cells = RECORDED[kind]
+    answers = iter([[{"t": i, "v": cell} for i, cell in enumerate(cells)]])
+    frame = pd.DataFrame({"t": range(3), "v": pd.Series(cells, dtype=object)})
+    source = mblab.poll(lambda: next(answers), every="1ms") if live else replay(frame, arrival="t")
+    found = first(replay(mblab.record(source, tmp_path / "kept.parquet")))
+
+    assert found["v"].tolist() == cells

@@ -12,12 +12,13 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 
 from mblab.engine.paths import is_read_by
 from mblab.errors import MblabError, SettingError, SettingTypeError, SourceError, shown
@@ -26,11 +27,11 @@ from mblab.sources.live.base import Live
 from mblab.sources.recording import ARRIVAL, MARK, Recording, recording_in
 from mblab.support.arguments import user_path
 from mblab.support.files import make_beside, move_into_place
-from mblab.tables.arrow import as_arrow
+from mblab.tables.arrow import as_arrow, json_columns
 from mblab.tables.base import DECODE_ROWS, each_once
 from mblab.timing.clock import WallClock
 from mblab.timing.durations import NS, Duration, duration_ns, format_s
-from mblab.timing.times import scale_ns
+from mblab.timing.times import Times, scale_ns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -163,7 +164,8 @@ class _Writer:
         self._beside = False  # whether event times stand beside the rows
         self._source, self._target = source, target
         self._temporary: Path | None = None
-        self._held: list[Any] = []
+        self._held: list[tuple[pd.DataFrame, Times]] = []
+        self._as_json: frozenset[str] = frozenset()  # columns of lists and dicts that Arrow would change
         self._held_rows = 0
         self._since_s = time.monotonic()
         self._file: Any = None
@@ -171,8 +173,6 @@ class _Writer:
 
     def add(self, block: Block) -> None:
         """Take in rows, their arrivals, and their event times where these stand beside them."""
-        import pyarrow as pa
-
         rows, arrival_ns = block.rows, block.arrival_ns
         if not len(rows):
             return
@@ -182,14 +182,7 @@ class _Writer:
         if block.event_times is not None:
             self._beside = True
             rows = rows.assign(**{str(self._source.event_time): block.event_times.array})
-        try:
-            table = as_arrow(rows)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            said = "; ".join(str(part).rstrip(".") for part in error.args)
-            raise _Unwritable(
-                f"the rows of {self._source.name} cannot be recorded: {said}; a column must hold one kind of value."
-            ) from None
-        self._held.append(table.append_column(ARRIVAL, pa.array(np.asarray(arrival_ns, np.int64))))
+        self._held.append((rows, np.asarray(arrival_ns, np.int64)))
         self._held_rows += len(rows)
         self.rows += len(rows)
         if self._held_rows >= DECODE_ROWS or (self._file and time.monotonic() - self._since_s > KEEP_S):
@@ -200,14 +193,17 @@ class _Writer:
         import pyarrow.parquet as pq
 
         if self._schema is None:
-            self._schema = self._noted(self._unified())
+            self._as_json = json_columns([rows for rows, _ in self._held])
+        tables = [self._table(rows, arrival_ns) for rows, arrival_ns in self._held]
+        if self._schema is None:
+            self._schema = self._noted(tables)
             try:
                 self._temporary = make_beside(self._target)
                 self._file = pq.ParquetWriter(self._temporary, self._schema)
             except OSError as error:
                 raise self._no_place(error) from None
         try:
-            parts = [t.select(self._schema.names).replace_schema_metadata(None) for t in self._held]
+            parts = [t.select(self._schema.names).replace_schema_metadata(None) for t in tables]
             plain = self._schema.remove_metadata()
             whole = pa.concat_tables([part.cast(plain) for part in parts])
         except (pa.ArrowException, KeyError, ValueError) as error:
@@ -226,18 +222,29 @@ class _Writer:
         reason = os.strerror(error.errno) if error.errno else str(error)
         return _Unwritable(f"{self._target} cannot be written: {reason}; make room or choose another path.")
 
-    def _unified(self) -> Any:
+    def _table(self, rows: pd.DataFrame, arrival_ns: Times) -> pa.Table:
         import pyarrow as pa
 
         try:
-            return pa.unify_schemas([t.schema for t in self._held], promote_options="permissive")
-        except pa.ArrowException:
-            return self._held[0].schema  # the write says which column it is
+            table = as_arrow(rows, as_json=self._as_json)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            said = "; ".join(str(part).rstrip(".") for part in error.args)
+            raise _Unwritable(
+                f"the rows of {self._source.name} cannot be recorded: {said}; a column must hold one kind of value."
+            ) from None
+        return table.append_column(ARRIVAL, pa.array(arrival_ns))
 
-    def _noted(self, schema: pa.Schema) -> pa.Schema:
+    def _noted(self, tables: Sequence[pa.Table]) -> pa.Schema:
+        """Return the schema of the first tables, with what a recording says of itself."""
+        import pyarrow as pa
+
         source = self._source
+        try:
+            schema = pa.unify_schemas([t.schema for t in tables], promote_options="permissive")
+        except pa.ArrowException:
+            schema = tables[0].schema  # the write says which column it is
         facts = asdict(Recording(ARRIVAL, source.event_time, source.describe(), self._beside))
-        return schema.with_metadata({**(self._held[0].schema.metadata or {}), MARK: json.dumps(facts).encode()})
+        return schema.with_metadata({**(tables[0].schema.metadata or {}), MARK: json.dumps(facts).encode()})
 
     def finish(self) -> Path:
         """Put the file in place."""

@@ -10,6 +10,7 @@ array, which holds it as it is in an eighth of the room, and a map is a list of 
 from __future__ import annotations
 
 import json
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +19,9 @@ import pandas as pd
 from mblab.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import pyarrow as pa
 
-__all__ = ["as_arrow", "as_pandas", "is_json", "json_kind", "pandas_notes", "said"]
+__all__ = ["as_arrow", "as_pandas", "is_json", "json_columns", "json_kind", "pandas_notes", "said"]
 
 
 def as_pandas(table: pa.Table | pa.RecordBatch, *, dates_as_times: bool = True) -> pd.DataFrame:
@@ -53,18 +52,26 @@ def as_pandas(table: pa.Table | pa.RecordBatch, *, dates_as_times: bool = True) 
         raise SourceError(f"the rows make no frame: {said(error)}.") from None
 
 
-def as_arrow(rows: pd.DataFrame) -> pa.Table:
+def as_arrow(rows: pd.DataFrame, *, as_json: Container[str] = ()) -> pa.Table:
     """Return a frame as an Arrow table without its index; lists of pairs that begin with texts are maps.
+
+    Args:
+        rows: The frame.
+        as_json: Columns of lists and dicts that become JSON text, which `as_pandas` gives back as lists and dicts.
 
     Raises:
         ArrowException: A column holds what no one type of Arrow's holds.
+        TypeError: JSON has no word for what a column holds.
     """
     import pyarrow as pa
 
     maps: dict[Any, pa.Array] = {}
     for name, column in rows.items():
         cells: list[Any] = column.tolist() if column.dtype == object else []
-        if any(_holds_pairs(cell) for cell in cells):
+        if str(name) in as_json:
+            texts = [json.dumps(cell) if isinstance(cell, list | dict) else None for cell in column]
+            maps[name] = pa.ExtensionArray.from_storage(json_kind(), pa.array(texts, pa.string()))
+        elif any(_holds_pairs(cell) for cell in cells):
             maps[name] = pa.array(cells, _kind_of(cells))
     if not maps:
         return pa.Table.from_pandas(rows, preserve_index=False)
@@ -75,6 +82,39 @@ def as_arrow(rows: pd.DataFrame) -> pa.Table:
     for name, values in maps.items():
         table = table.set_column(rows.columns.get_loc(name), str(name), values)
     return table
+
+
+def json_columns(frames: Sequence[pd.DataFrame]) -> frozenset[str]:
+    """Return the columns of lists and dicts that Arrow's types would change, or do not take, and JSON does not.
+
+    Arrow has one type for all dicts of a column: each would have the names of all, and every list one kind of values.
+    """
+    return frozenset(
+        str(name)
+        for name, column in frames[0].items()
+        if any(name in frame and frame[name].dtype == object for frame in frames)
+        and _is_better_in_json([cell for frame in frames if name in frame for cell in frame[name]])
+    )
+
+
+def _is_better_in_json(cells: list[Any]) -> bool:
+    import pyarrow as pa
+
+    nested = [cell for cell in cells if isinstance(cell, list | dict)]
+    if not nested or any(not isinstance(cell, list | dict) and not pd.api.types.is_scalar(cell) for cell in cells):
+        return False
+    if any(not isinstance(cell, list | dict) and not pd.isna(cell) for cell in cells):
+        return False
+    failures = (pa.ArrowException, TypeError, ValueError, OverflowError, SourceError)
+    try:
+        if as_pandas(as_arrow(pd.DataFrame({"cells": pd.Series(nested, dtype=object)})))["cells"].tolist() == nested:
+            return False
+    except failures:
+        pass
+    try:
+        return bool(json.loads(json.dumps(nested)) == nested)
+    except failures:
+        return False
 
 
 def _holds_pairs(cell: Any) -> bool:

@@ -137,6 +137,9 @@ class FilesTable(ArrowTable):
                     types[found.name] = self._type(found.name, types.get(found.name, pa.null()), found.type, part)
                 except SourceError as error:
                     faults.setdefault(found.name, error)
+        inside = {name[:at] for name in types for at in range(len(name)) if name[at] == "."}
+        if getattr(self.parts[0], "flatten", False):  # what says only that there is no object to flatten
+            types = {name: kind for name, kind in types.items() if not (pa.types.is_null(kind) and name in inside)}
         types |= {name: column.type for name, column in self.keys.items()}
         return pa.schema(types.items(), self.full[0].schema.metadata), faults
 
