@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 
 import altair as alt
@@ -420,7 +421,10 @@ def test_a_chart_shows_itself_offline_and_runs_nothing(kind, tmp_path):
 
     assert set(bundle) == {V5_MIME, "image/png", "text/plain"}
     assert [text for text in strings(bundle[V5_MIME]) if "://" in text] == [charts.render.SCHEMA]
-    assert "</script" not in json.dumps(bundle[V5_MIME]) + bundle["text/plain"]
+    spec = bundle[V5_MIME]
+    titles = [part["title"]["text"] for part in (spec, *spec["vconcat"]) if "title" in part]
+    assert "</script" not in json.dumps(titles) + spec["description"] + bundle["text/plain"]
+    assert kind == "compared" or "‹/script>" in spec["description"]
 
 
 @pytest.mark.parametrize(
@@ -492,3 +496,22 @@ print(check("http://ö.example"), check("ö"))
     )  # fmt: skip
 
     assert done.stdout.split() == ["drawn", "compiled", "True", "False"], done.stderr
+
+
+def test_millions_of_batches_are_drawn_as_few():
+    """B18: the texts of all of them are not looked at one by one, and the chart says how many it shows."""
+    count = 300_000
+    texts = {"status": ["ok", "failed"], "error": ["", "no\nroom"], "policy": ["asap", "asap"]}
+    frame = pd.DataFrame(
+        {"batch_id": np.arange(count), "start_s": np.arange(count) / 10, "latency_p99_s": np.arange(count) % 977}
+        | {name: pd.Series(values * (count // 2), dtype="str") for name, values in texts.items()}
+    )
+    began = time.process_time()
+    drawn, total = frames.drawn_rows(frame, "batches", "start_s", BATCH_COLUMNS, 500)
+    took = time.process_time() - began
+
+    assert took < 1.5
+    assert (len(drawn), total) == (500, count)
+    assert drawn["latency_p99_s"].max() == 976
+    assert set(drawn["error"]) == {"", "no"}
+    assert drawn["batch_id"].iloc[-1] == count - 1

@@ -14,7 +14,8 @@ import pytest
 
 import mblab
 from mblab import Lab, SettingError
-from mblab.runs.page import script_json, table_of
+from mblab.runs.page import Page, script_json, table_of
+from mblab.runs.run_page import _state_text, _tidy
 from mblab.testing import rows_at
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -274,3 +275,44 @@ def test_any_value_of_a_frame_becomes_json():
         [str(2**60), "inf", "2026-01-01 00:00:00+00:00", "{'x': 2}", None],
     ]
     assert "<" not in script_json({"</script>": "<!--"})
+
+
+def test_of_many_columns_and_long_texts_the_first_are_shown():
+    """B18: 5 000 columns are not a page of 62 MB, and the page says what it leaves out."""
+    page = Page("wide")
+    frame = pd.DataFrame(np.zeros((30, 5_000)), columns=[f"c{i}" for i in range(5_000)]).assign(c1="x" * 5_000)
+    page.rows(frame[["c0", "c1", *[f"c{i}" for i in range(2, 5_000)]]])
+    text = page.text()
+
+    assert "The first 100 of 5,000 columns." in text
+    assert len(text) < 300_000
+    assert "c99" in text
+    assert '"c100"' not in text
+    assert f"{'x' * 1_000}… (5,000 letters)".replace("…", "\\u2026") in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "said"),
+    [
+        (20_001, 2, "The newest 20,000 of 20,001 rows."),
+        (12_000, 101, "The newest 10,000 of 12,000 rows and the first 100 of 101 columns."),
+        (20_000, 50, None),
+    ],
+)
+def test_a_table_in_a_page_is_bounded_and_says_so(rows, columns, said, monkeypatch):
+    """B18: by rows, by columns and by values."""
+    monkeypatch.setattr("mblab.runs.page.table_of", lambda frame: {"columns": [], "rows": [], "shape": frame.shape})
+    page = Page("bounded")
+    page.rows(pd.DataFrame(np.zeros((rows, columns), np.int8)))
+    text = page.text()
+
+    assert (said in text) if said else ("The newest" not in text and "The first" not in text)
+
+
+def test_of_a_large_state_the_first_entries_are_shown():
+    """B18's sibling: a million keys are not written out to be cut off."""
+    text = _state_text({"seen": dict.fromkeys(range(1_000_000), 1), "list": [*range(5_000)]})
+
+    assert "and 999,000 more" in _tidy(dict.fromkeys(range(1000000), 1))["…"]
+    assert _tidy([*range(5_000)])[-1] == "… and 4,000 more"
+    assert len(text) < 21_000

@@ -7,6 +7,7 @@ Plain frames in, plain frames out; nothing here knows Altair.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ __all__ = [
     "MARK_KINDS",
     "checked_frame",
     "csv_text",
+    "drawn_rows",
     "harmless",
     "largest",
     "marks_of",
@@ -59,16 +61,25 @@ def _numbers(values: pd.Series[Any]) -> Floats:
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
+def _first_lines(values: pd.Series[Any]) -> npt.NDArray[Any]:
+    """Return texts as `_first_line` has them, each different one looked at once: of millions, few differ."""
+    try:
+        codes, different = pd.factorize(values)
+    except TypeError:  # something that cannot be told apart by its hash
+        return np.array([_first_line(v) for v in values], dtype=object)
+    return np.array([*map(_first_line, different), ""], dtype=object)[codes]
+
+
 def _first_line(value: object) -> str:
     """Return a text's first line, cut to what a tooltip holds; empty for a missing value."""
     if not isinstance(value, str):
         return ""
-    line = harmless(value.strip().partition("\n")[0])
+    line = value.strip().partition("\n")[0]
     return line if len(line) <= DETAIL_CHARACTERS else line[: DETAIL_CHARACTERS - 1] + "…"
 
 
 def harmless(text: str) -> str:
-    """Return a text for a chart that no page takes for markup, whoever puts it there.
+    """Return a title that no page takes for markup, whoever puts it there.
 
     >>> harmless("x</script><script>"), harmless("p95 < 2 s")
     ('x‹/script>‹script>', 'p95 < 2 s')
@@ -95,9 +106,7 @@ def checked_frame(frame: object, knob: str, needed: str, columns: Iterable[str])
         raise missing_column(knob, needed, frame.columns)
     have = set(frame.columns)
     clean = {
-        name: [_first_line(v) for v in frame[name]] if name in TEXTS else _numbers(frame[name])
-        for name in columns
-        if name in have
+        name: _first_lines(frame[name]) if name in TEXTS else _numbers(frame[name]) for name in columns if name in have
     }
     whole = pd.DataFrame(clean, index=pd.RangeIndex(len(frame))).reindex(columns=list(columns))
     return whole[whole[needed].notna()].reset_index(drop=True)
@@ -219,17 +228,37 @@ def thinned(batches: pd.DataFrame, max_points: int) -> pd.DataFrame:
     count = len(batches)
     if count <= max_points:
         return batches
-    bins = np.arange(count) * ((max_points - 1) // (len(PEAKS) + 1)) // count
-    keep = [np.flatnonzero(np.diff(bins, prepend=-1)), np.array([count - 1])]
-    closes = np.flatnonzero(np.diff(bins, append=-1))  # where the bins end, also after sorting within them
+    bins = (max_points - 1) // (len(PEAKS) + 1)
+    edges = [-(-k * count // bins) for k in range(bins + 1)]
+    kept = np.zeros(count, np.bool_)
+    kept[[*edges[:-1], count - 1]] = True
     for name in PEAKS:
         if name in batches.columns:
             heights = np.nan_to_num(_numbers(batches[name]), nan=-np.inf)
-            keep.append(np.lexsort((heights, bins))[closes])
-    kept = np.unique(np.concatenate(keep))
-    rest = np.setdiff1d(np.arange(count), kept)
-    spare = rest[np.linspace(0, len(rest) - 1, max_points - len(kept)).astype(np.int64)]
-    return batches.iloc[np.union1d(kept, spare)]
+            for low, high in itertools.pairwise(edges):
+                kept[high - 1 - int(heights[low:high][::-1].argmax())] = True  # the newest of equals
+    rest = np.flatnonzero(~kept)
+    kept[rest[np.linspace(0, len(rest) - 1, max_points - int(kept.sum())).astype(np.int64)]] = True
+    return batches.iloc[np.flatnonzero(kept)]
+
+
+def drawn_rows(
+    frame: pd.DataFrame, knob: str, needed: str, columns: Iterable[str], most: int
+) -> tuple[pd.DataFrame, int]:
+    """Return what `checked_frame` and `thinned` make of a frame, and how many rows it has.
+
+    Raises:
+        SettingTypeError: Not a DataFrame, or `most` is no whole number.
+        ColumnError: The needed column is not there.
+        SettingError: `most` is below 10.
+    """
+    most = whole(most, "max_points", least=MIN_POINTS)
+    if isinstance(frame, pd.DataFrame) and needed in frame.columns and len(frame) > most:
+        placed = np.isfinite(_numbers(frame[needed]))
+        some = thinned(frame if placed.all() else frame[placed], most)
+        return checked_frame(some, knob, needed, columns), int(placed.sum())
+    checked = checked_frame(frame, knob, needed, columns)
+    return thinned(checked, most), len(checked)
 
 
 def csv_text(frame: pd.DataFrame) -> str:

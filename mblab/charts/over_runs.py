@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from mblab.charts.frames import checked_frame, harmless, largest, thinned
+from mblab.charts.frames import drawn_rows, largest
 from mblab.charts.quick import alt
 from mblab.charts.style import BLUE, PLAIN, VERMILION, data, dressed, height_axis, panel, time_unit
 from mblab.metrics import BATCH_COLUMNS
@@ -33,14 +33,14 @@ def overlay_chart(runs: Mapping[str, pd.DataFrame], *, title: str | None = None)
     """
     parts = []
     for label, batches in runs.items():
-        frame = checked_frame(batches, "batches", "start_s", BATCH_COLUMNS)
-        parts.append(thinned(frame, POINTS).assign(label=harmless(label)))
+        frame, _ = drawn_rows(batches, "batches", "start_s", BATCH_COLUMNS, POINTS)
+        parts.append(frame.assign(label=label))
     both = pd.concat(parts, ignore_index=True)
     last = max(1.0, largest(both, ["start_s"], 1.0))
     scale = alt.Scale(domain=[0, last * 1.02], nice=False)
     x = alt.X("start_s:Q", scale=scale, axis=alt.Axis(labels=False, ticks=False, title=None, tickCount=8))
     x_named = alt.X("start_s:Q", scale=scale, axis=alt.Axis(labelExpr=PLAIN, title=TIME, tickCount=8))
-    names = [harmless(name) for name in runs]
+    names = list(runs)
     legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolSize=400, labelLimit=600, columns=1)
     colour = alt.Color("label:N", legend=legend, scale=alt.Scale(domain=names, range=[BLUE, VERMILION]))
     dash = alt.StrokeDash("label:N", legend=legend, scale=alt.Scale(domain=names, range=[[1, 0], [6, 3]]))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mblab.charts.frames import MARK_COLUMNS, MARK_KINDS, checked_frame, largest, marks_of, placed, thinned
+from mblab.charts.frames import MARK_COLUMNS, MARK_KINDS, checked_frame, drawn_rows, largest, marks_of, placed
 from mblab.charts.quick import alt
 from mblab.charts.style import (
     BLUE,
@@ -76,9 +76,8 @@ def run_chart(
         SettingError: `max_points` is below 10.
     """
     found = marks_of(batches) if marks is None else checked_frame(marks, "marks", "start_s", MARK_COLUMNS)
-    whole = checked_frame(batches, "batches", "start_s", BATCH_COLUMNS)
-    frame = thinned(whole, max_points)
-    scale = _time_scale(whole)
+    frame, total = drawn_rows(batches, "batches", "start_s", BATCH_COLUMNS, max_points)
+    scale = _time_scale(frame)
     at = _scaled(found[found["kind"].isin(MARK_KINDS)], scale)
     bare = alt.X("start_s:Q", scale=scale)
     x = alt.X("start_s:Q", scale=scale, axis=alt.Axis(labels=False, ticks=False, title=None, tickCount=8))
@@ -93,7 +92,7 @@ def run_chart(
         panel("Load: batch duration / interval, where 1 is full", 90, [*_load(frame, x_named), *across]),
     ]
     names = [strip(at, bare.axis(None))] if len(at) else []
-    return dressed(stacked([*names, *panels], frame), title, _note(len(frame), len(whole)))
+    return dressed(stacked([*names, *panels], frame), title, _note(len(frame), total))
 
 
 def _note(drawn: int, total: int) -> str:

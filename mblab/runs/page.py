@@ -31,6 +31,9 @@ __all__ = ["Page", "figure_text", "plain", "script_json", "table_of"]
 
 HERE: Final = Path(__file__).parent
 ROWS_SHOWN: Final = 20_000
+COLUMNS_SHOWN: Final = 100
+CELLS_SHOWN: Final = 1_000_000
+LETTERS_SHOWN: Final = 1_000  # of a text in a cell
 
 
 class Page:
@@ -80,10 +83,19 @@ class Page:
         self.card(f'<div data-chart="{self._embed("chart", chart.to_dict())}"></div>')
 
     def rows(self, frame: pd.DataFrame) -> None:
-        """Add a table to sort, search and save; of more than 20 000 rows the newest, with a line that says so."""
-        name = self._embed("rows", table_of(frame.iloc[-ROWS_SHOWN:]))
-        if len(frame) > ROWS_SHOWN:
-            self.paragraph(f"The newest {ROWS_SHOWN:,} of {len(frame):,} rows.")
+        """Add a table to sort, search and save.
+
+        Of more than 20 000 rows, or a million values, the newest rows are there, of more than 100 columns the first
+        ones, with a line that says so; of a longer text a thousand letters.
+        """
+        count, width = frame.shape
+        shown = frame.iloc[-min(ROWS_SHOWN, CELLS_SHOWN // max(1, min(width, COLUMNS_SHOWN))) :, :COLUMNS_SHOWN]
+        name = self._embed("rows", table_of(shown))
+        left = [f"the newest {len(shown):,} of {count:,} rows"] if len(shown) < count else []
+        left += [f"the first {COLUMNS_SHOWN:,} of {width:,} columns"] if width > COLUMNS_SHOWN else []
+        if left:
+            said = " and ".join(left)
+            self.paragraph(f"{said[0].upper()}{said[1:]}.")
         self._body.append(f'<div class="card rows" data-rows="{name}"></div>')
 
     def _embed(self, kind: str, value: Mapping[str, Any]) -> str:
@@ -146,11 +158,20 @@ def plain(value: object) -> bool | float | str | None:
         return None
     if isinstance(value, float):
         return value if math.isfinite(value) else None if math.isnan(value) else str(value)
-    if isinstance(value, bool | str):
+    if isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return _cut(value)
     if isinstance(value, int):
         return value if abs(value) < 2**53 else str(value)
-    return value.isoformat(sep=" ") if isinstance(value, dt.datetime) else str(value)
+    return value.isoformat(sep=" ") if isinstance(value, dt.datetime) else _cut(str(value))
+
+
+def _cut(text: str) -> str:
+    """Return a text as far as a cell shows it, and how long it is where that is not all."""
+    if len(text) <= LETTERS_SHOWN:
+        return text
+    return f"{text[:LETTERS_SHOWN]}… ({len(text):,} letters)"
 
 
 def figure_text(value: object) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ __all__ = ["run_page", "write_page"]
 
 GENERATOR: Final = '<meta name="generator" content="mblab run">'
 STATE_CHARACTERS: Final = 20_000
+ENTRIES: Final = 1_000  # of a state, or of a part of it
 
 
 def write_page(view: RunView, chart: ChartType, path: Path) -> Path:
@@ -113,5 +115,10 @@ def _state_text(state: Mapping[Any, Any]) -> str:
 
 
 def _tidy(state: object) -> object:
-    """Return a state with keys that JSON can hold."""
-    return {str(key): _tidy(value) for key, value in state.items()} if isinstance(state, Mapping) else state
+    """Return a state with keys that JSON can hold; of many entries the first ones, and how many more there are."""
+    if isinstance(state, Mapping):
+        first = {str(key): _tidy(value) for key, value in islice(state.items(), ENTRIES)}
+        return first | ({"…": f"and {len(state) - ENTRIES:,} more"} if len(state) > ENTRIES else {})
+    if isinstance(state, list | tuple) and len(state) > ENTRIES:
+        return [*state[:ENTRIES], f"… and {len(state) - ENTRIES:,} more"]
+    return state
