@@ -154,6 +154,13 @@ CHANGED = {
     "a method beside": ("class A:\n    pass", "def go(self): return 1\nA.__call__ = go", "@lab.batch\ndef f(b): return A()()", "'__call__'"),
     "a method's default": ("class A:\n    def go(self, acc=[]):\n        acc.append(1)\n        return len(acc)", "A().go()",
                            "@lab.batch\ndef f(b): return A().go()", "go is a function whose default acc is [1]"),
+    "a property": ("class P:\n    @property\n    def x(self): return 1", "P.x = property(lambda self: 2)",
+                   "@lab.batch\ndef f(b): return P().x", "whose x was replaced"),
+    "a class in a class": ("class P:\n    class Q:\n        z = 1", "P.Q.z = 2", "@lab.batch\ndef f(b): return P.Q.z",
+                           "in which Q is a class whose z is 2 now"),
+    "a member of an enum": ("class E(enum.Enum):\n    A = 1", "E.A.more = 3", "@lab.batch\ndef f(b): return E.A.more", "attribute 'more'"),
+    "below a metaclass": ("class Meta(type):\n    y = 1\nclass A(metaclass=Meta): pass", "A.z = 3", "@lab.batch\ndef f(b): return A.z", "'z'"),
+    "a base's attribute": ("class A:\n    x = 1\nclass B(A): pass", "A.x = 2", "@lab.batch\ndef f(b): return B.x", "whose x is 2 now"),
     "a field": (DATA_CLASS, "D.n = 4", "@lab.batch\ndef f(b): return D.n", "whose n is 4 now"),
     "registered": ("@functools.singledispatch\ndef g(x): return 'any'", "@g.register\ndef _(x: int): return 'int'",
                    "@lab.batch\ndef f(b): return g(3)", "others are registered (int)"),
@@ -184,6 +191,9 @@ UNCHANGED = {
                   "@lab.batch\ndef f(b): return P().x + P().y",
     "one made in a loop": "class L:\n    for i in range(3):\n        x = i\n    y = x + 1\n@lab.batch\ndef f(b): return L.y",
     "a decorator that sets attributes": "def tag(f):\n    f.k = 4\n    return f\n@tag\ndef h(): return h.k\n@lab.batch\ndef f(b): return h()",
+    "a method below a decorator": "def plus(f):\n    def w(self): return f(self) + 1\n    return w\nclass A:\n    @plus\n    def go(self): return 1\n"
+                                  "@lab.batch\ndef f(b): return A().go()",
+    "a named tuple": "from typing import NamedTuple\nclass N(NamedTuple):\n    x: int = 1\n@lab.batch\ndef f(b): return N().x",
     "a cached function": "@functools.lru_cache(8)\ndef h(x): return x\nh(1)\n@lab.batch\ndef f(b): return h(1)",
     "single dispatch of methods": "class V:\n    @functools.singledispatchmethod\n    def of(self, x): return 'any'\n    @of.register\n    def _(self, x: int): return 'int'\n"
                                   "@lab.batch\ndef f(b): return V().of(3)",
@@ -216,6 +226,25 @@ def test_what_its_text_gives_is_written(kind, notebook, tmp_path):
 def test_functions_of_python_and_bound_methods_are_written(made, read, notebook, tmp_path):
     """B08: under the user's name, alone and in a container."""
     equal(notebook, tmp_path, made, f"@lab.batch\ndef f(b): return {{'r': {read}}}")
+
+
+@pytest.mark.parametrize(
+    ("made", "put", "read"),
+    [
+        ("A = []\nB = A", "A.append(1)", "len(B)"),
+        ("A = {}\nset_in = A.setdefault", "set_in('k', 1)", "len(A)"),
+        ("A = pd.DataFrame({'a': [1]})\nB = A", "A.loc[0, 'a'] = 5", "int(B['a'].iloc[0])"),
+    ],
+)
+def test_what_has_two_names_has_them_in_the_script(made, put, read, notebook, tmp_path):
+    """B07's sibling: what a function does to one of them is seen in the other."""
+    cells = f"def put():\n    {put}\n    return {read}", "@lab.batch\ndef f(b): return {'n': put()}"
+    for text in (made, *cells):
+        run_cell(text, vars(notebook))
+    path = notebook.lab.export(tmp_path / "p.py")
+    script = next(v for v in runpy.run_path(str(path)).values() if isinstance(v, Lab))
+
+    pd.testing.assert_frame_equal(output_of(script), output_of(notebook.lab))
 
 
 # -- magics and decorators --------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ not, for it may take long or do something.
 
 from __future__ import annotations
 
+import abc
 import ast
 import builtins
 import datetime as dt
@@ -40,6 +41,7 @@ MAKERS: Final = (
     dt.date, dt.datetime, dt.time, dt.timedelta, Decimal, Fraction, pd.Timestamp, pd.Timedelta, np.array, np.float64,
     np.int64,
 )  # fmt: skip
+USUAL: Final = (staticmethod, classmethod, property, functools.cached_property, functools.cache, abc.abstractmethod)
 MISSING: Final = object()
 Arguments = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -141,20 +143,49 @@ def _evaluated(expression: ast.expr, world: Mapping[str, Any]) -> Any:
 def _altered_class(cls: type, made: ast.ClassDef, world: Mapping[str, Any]) -> str | None:
     own, written = vars(cls), dict(_written(made))
     world = ChainMap(dict(own), world)  # type: ignore[arg-type]
-    codes = _codes_in(made, cls)
-    plain = all(_is_dataclass(d, world) for d in made.decorator_list) and type(cls) in (type, enum.EnumMeta, _ABC)
+    codes, plain = _codes_in(made, cls), _makes_nothing_else(cls, made, world)
     for name, node in written.items():
         value = own.get(name, MISSING)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            if said := _altered_method(name, value, node, codes.get(name), world):
-                return said
-        elif plain and isinstance(node, ast.expr) and not isinstance(value, MemberDescriptorType | enum.Enum):
-            if value is MISSING:
-                return None if _evaluated(node, world) is MISSING else f"whose {name} is gone"
-            if said := _otherwise(node, value, world):
-                return f"whose {name} {said}"
+            said = _altered_method(name, value, node, codes.get(name), world)
+        elif isinstance(node, ast.ClassDef):
+            inner = _altered_class(value, node, world) if isinstance(value, type) else None
+            said = inner and f"in which {name} is a class {inner}"
+        else:
+            said = _altered_value(name, value, node, world, plain=plain)
+        if said:
+            return said
     more = [name for name in own if plain and name not in written and _is_added(name, own[name], cls)]
+    if plain and issubclass(cls, enum.Enum):
+        more += [name for member in cls for name in _given_to(member)]
     return f"with the attribute {more[0]!r}, which its text does not set" if more else None
+
+
+def _makes_nothing_else(cls: type, made: ast.ClassDef, world: Mapping[str, Any]) -> bool:
+    """Return whether no decorator, metaclass or base can have added to a class what its body does not say."""
+    for kind in type(cls).__mro__:
+        if kind not in (type, object, enum.EnumMeta, _ABC) and not vars(kind).keys().isdisjoint(
+            ("__new__", "__init__")
+        ):
+            return False
+    return not issubclass(cls, tuple) and all(_is_dataclass(d, world) for d in made.decorator_list)
+
+
+def _altered_value(name: str, value: Any, node: ast.AST, world: Mapping[str, Any], *, plain: bool) -> str | None:
+    if not isinstance(node, ast.expr) or hasattr(type(value), "__get__") or isinstance(value, enum.Enum):
+        return None
+    if value is MISSING:
+        return f"whose {name} is gone" if plain and _evaluated(node, world) is not MISSING else None
+    said = _otherwise(node, value, world)
+    return said and f"whose {name} {said}"
+
+
+def _given_to(member: enum.Enum) -> list[str]:
+    """Return what somebody set on a member, unless its class does when it makes one."""
+    makes = any(
+        "__init__" in vars(kind) for kind in type(member).__mro__ if kind is not object and kind is not enum.Enum
+    )
+    return [] if makes else [name for name in vars(member) if not name.startswith("_")]
 
 
 _ABC: Final = type(Mapping)
@@ -211,17 +242,13 @@ def _altered_method(
     if value is MISSING:
         return f"whose {name} is gone"
     function = _function_in(value)
-    of_property = isinstance(value, property) and any(isinstance(d, ast.Attribute) for d in node.decorator_list)
-    if function is None or of_property:  # a setter, of which the getter has the name as well
+    usual = all(_evaluated(d, world) in USUAL for d in node.decorator_list)
+    if function is None or code is None or not usual:  # such as a setter, of which the getter has the name as well
         return None
     rewritten = any(n.startswith("@py") for n in function.__code__.co_names)  # by pytest, which changes assertions
-    if code is not None and not rewritten and not does_the_same(function.__code__, code):
-        return None if node.decorator_list and not _is_bare(value) else f"whose {name} was replaced"
-    return None if code is None else _altered_default_of(name, function, node, world)
-
-
-def _is_bare(value: Any) -> bool:
-    return isinstance(value, FunctionType | staticmethod | classmethod)
+    if not rewritten and not does_the_same(function.__code__, code):
+        return f"whose {name} was replaced"
+    return _altered_default_of(name, function, node, world)
 
 
 def _altered_default_of(
@@ -233,7 +260,7 @@ def _altered_default_of(
 
 def _is_added(name: str, value: Any, cls: type) -> bool:
     """Return whether nobody but the user can have put this into a class."""
-    if issubclass(cls, enum.Enum | tuple) or isinstance(value, GetSetDescriptorType | MemberDescriptorType):
+    if issubclass(cls, enum.Enum) or isinstance(value, GetSetDescriptorType | MemberDescriptorType):
         return False
     if name.startswith("__") and name.endswith("__"):
         function = _function_in(value)

@@ -34,6 +34,7 @@ __all__ = ["MAX_TABLE_BYTES", "Capture", "Reader", "Table", "refuse_altered", "t
 MAX_TABLE_BYTES = 50_000_000
 MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__builtins__", "__spec__", "__package__", "__loader__"})
 USUAL_NAMES = {"pandas": "pd", "numpy": "np"}
+MUTABLE = (list, dict, set, bytearray, pd.DataFrame, pd.Series, np.ndarray)
 Table = pd.DataFrame | pd.Series | np.ndarray
 
 
@@ -257,7 +258,10 @@ class Capture:
         """Decide what a name becomes: an import, a definition, a table or, later, a value."""
         if _is_builtin(value) and name == value.__name__:
             return
-        if isinstance(value, ModuleType):
+        other = next((n for n, b in self.bound.items() if b is value and n != name), None)
+        if other is not None and isinstance(value, MUTABLE):  # what is done to one of them is seen in the other
+            self.constants[name] = Node(f"{name} = {other}", frozenset({other}), frozenset({other}))
+        elif isinstance(value, ModuleType):
             self._import(name, value.__name__, None, where)
         elif type(value) in (pd.DataFrame, pd.Series, np.ndarray) and not is_short_array(value):
             self._take_table(name, value, where)
@@ -321,7 +325,8 @@ class Capture:
         if origin := self._origin(value, name):
             return f"{self.module(origin[0])}.{origin[1]}"
         if is_method(value):
-            return None
+            held = next((n for n, b in self.bound.items() if b is value.__self__ and isinstance(b, MUTABLE)), None)
+            return None if held is None else f"{held}.{name}"
         if owner := class_of(value):
             return f"{self.expression(owner, world, where)}.{name}"
         if not _is_definition(value) or not name.isidentifier():
