@@ -163,7 +163,7 @@ def _altered_class(cls: type, made: ast.ClassDef, world: Mapping[str, Any]) -> s
 
 def _makes_nothing_else(cls: type, made: ast.ClassDef, world: Mapping[str, Any]) -> bool:
     """Return whether no decorator, metaclass or base can have added to a class what its body does not say."""
-    for kind in type(cls).__mro__:
+    for kind in inspect.getmro(type(cls)):
         if kind not in (type, object, enum.EnumMeta, _ABC) and not vars(kind).keys().isdisjoint(
             ("__new__", "__init__")
         ):
