@@ -437,3 +437,22 @@ def test_columns_with_an_index_of_times_are_not_stripped_of_it_where_they_are_po
         polled({"price": QUOTES["price"]})
 
     assert list(polled({"price": QUOTES.rename_axis("time")["price"]}).columns) == ["time", "price"]
+
+
+@pytest.mark.parametrize("second", [{"id": None}, {"v": 1}, [{"id": 1}, {"id": None}]])
+def test_large_numbers_are_kept_where_a_later_batch_has_none(second):
+    """S09's sibling: in a run's output, and in a batch of the rows of several polls."""
+    lab = Lab(replay(pd.DataFrame({"i": [0, 1]}), rate=1), interval="1s", name="later")
+    lab.batch(lambda batch: {"id": BIG} if batch.i.iloc[0] == 0 else second, name="give")
+
+    assert lab.run(clock="virtual", cost=0).output["id"].tolist()[0] == BIG
+
+
+def test_large_numbers_of_one_poll_are_kept_beside_the_nulls_of_the_next():
+    """In one batch."""
+    answers = iter([[{"id": BIG}], [{"id": 1}, {"id": None}]])
+    lab = Lab(mblab.poll(lambda: next(answers), every="1ms"), interval="300ms", name="polls")
+    lab.batch(lambda batch: batch, name="same")
+    run = lab.run("1s")
+
+    assert run.output["id"].tolist() == [BIG, 1, pd.NA]

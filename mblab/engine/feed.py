@@ -25,6 +25,7 @@ from mblab.errors import MblabError
 from mblab.sources.base import Block, Source, SourceWarning
 from mblab.sources.live.base import ROWS_AHEAD, Collector, Live, refuse_ahead
 from mblab.support.frames import cut
+from mblab.tables.rows import stacked
 from mblab.tables.timestamps import dates_as_numbers, plain_times
 from mblab.timing.times import Times, scale_ns
 
@@ -83,7 +84,7 @@ class Cut(NamedTuple):
         if len(self.pieces) == 1:
             frame, low, high, _ = self.pieces[0]
             return cut(frame, low, high)
-        return pd.concat([frame.iloc[low:high] for frame, low, high, _ in self.pieces], ignore_index=True)
+        return stacked([frame.iloc[low:high] for frame, low, high, _ in self.pieces])
 
     def event_times(self) -> pd.Series | None:
         """Return when the rows happened, None where nobody knows."""

@@ -20,6 +20,7 @@ from mblab.sinks.base import Delivery, Mode, Savepoint
 from mblab.sinks.deliveries import is_held
 from mblab.steps.results import tidy
 from mblab.support.arguments import whole
+from mblab.tables.rows import stacked
 
 __all__ = ["MemorySink", "memory"]
 
@@ -169,7 +170,7 @@ class MemorySink:
         held = list(self._held)  # one C call: no delivery can come between
         if not held:
             return pd.DataFrame({"batch_id": np.empty(0, np.int64)})
-        rows = pd.concat([tidy(h.rows) for h in held], ignore_index=True)
+        rows = stacked([tidy(h.rows) for h in held])
         if "batch_id" in rows.columns:
             rows = rows.rename(columns={"batch_id": "batch_id.1"})
         ids = np.concatenate([h.batch_ids for h in held])

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mblab.errors import SourceError, StepError, shown
 from mblab.support.frames import shallow
-from mblab.tables.rows import frame_of_any, frame_of_columns, frame_of_dicts, is_column, plain_column
+from mblab.tables.rows import frame_of_any, frame_of_columns, frame_of_dicts, is_column, plain_column, stacked
 
 __all__ = ["Part", "as_rows", "joined", "part_of", "tidy"]
 
@@ -169,4 +169,4 @@ def joined(parts: Sequence[Part]) -> pd.DataFrame | None:
         frames += [frame_of_dicts(held)] if kind is dict else held
     if len(frames) < 2:
         return frames[0] if frames else None
-    return pd.concat(frames, ignore_index=True)
+    return stacked(frames)

@@ -26,9 +26,11 @@ __all__ = [
     "has_unnamed_times",
     "is_column",
     "plain_column",
+    "stacked",
 ]
 
 ARROW_WAYS: Final = ("__arrow_c_stream__", "__arrow_c_array__")
+FLOATS: Final = (np.dtype(np.float64), pd.Float64Dtype())
 SINGLE: Final = frozenset({int, float, str, bool, type(None), bytes, pd.Timestamp, pd.Timedelta, dt.datetime, dt.date})
 
 
@@ -181,12 +183,42 @@ def _whole(frame: pd.DataFrame, values_of: Callable[[Any], Any]) -> pd.DataFrame
     """Return a frame with whole numbers beyond 2**53 that are no floats for a null beside them, and without points."""
     for name, dtype in frame.dtypes.items():
         if dtype == np.float64:
-            column = frame[name].to_numpy()
-            if (np.abs(column) >= EXACT).any() and (kept := _kept(values_of(name))) is not None:
+            if _is_wide(frame[name]) and (kept := _kept(values_of(name))) is not None:
                 frame[name] = kept
         elif isinstance(dtype, np.dtype) and dtype.kind == "O" and any(map(_is_point, frame[name])):
             frame[name] = [v.item() if _is_point(v) else v for v in frame[name]]
     return frame
+
+
+def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return frames one below the other, with a RangeIndex; what one lacks is null.
+
+    Whole numbers beyond 2**53 that meet nulls, or other whole numbers that are held as floats for a null beside them,
+    are Int64 and no floats.
+
+    >>> stacked([pd.DataFrame({"id": [2**60 + 1]}), pd.DataFrame({"v": [1]})])["id"].tolist()
+    [1152921504606846977, <NA>]
+    """
+    whole = pd.concat(frames, ignore_index=True)
+    for at, dtype in enumerate(whole.dtypes):
+        if dtype not in FLOATS or not _is_wide(whole.iloc[:, at]):
+            continue
+        name = whole.columns[at]
+        parts = [frame[name] if name in frame else pd.Series(pd.NA, frame.index, "Int64") for frame in frames]
+        if any(part.ndim > 1 for part in parts) or not any(
+            part.dtype.kind in "iu" and _is_wide(part) for part in parts
+        ):
+            continue
+        try:
+            whole[name] = pd.concat([part.astype("Int64") for part in parts], ignore_index=True)
+        except (TypeError, ValueError, OverflowError):  # fractions, or beyond int64: they are measurements
+            continue
+    return whole
+
+
+def _is_wide(column: pd.Series) -> bool:
+    """Return whether a column of numbers holds one from which on float64 rounds whole numbers."""
+    return bool((np.abs(column.to_numpy(np.float64, na_value=np.nan)) >= EXACT).any())
 
 
 def _kept(values: Any) -> pd.Series | None:
