@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import mblab
 from mblab import Lab, replay
 from mblab.engine import engine
 from mblab.engine.changes import Changes
 from mblab.metrics import RunLog
 from mblab.testing import rows_at
+from mblab.tuning import simulate
 from mblab.tuning.cost import CostModel
 
 from .test_reference import assert_agree
@@ -238,3 +240,36 @@ def test_a_silence_is_passed_over_where_time_is_measured_too(monkeypatch):
     assert batches.num_input_rows[batches.num_input_rows > 0].index.tolist() == [0, 600]
     assert (batches.end_s[batches.status == "empty"] == batches.start_s[batches.status == "empty"]).all()
     assert sum(noted) > 800
+
+
+@pytest.mark.parametrize("policy", ["asap", "skip", "queue"])
+def test_what_would_have_been_passes_over_a_silence_too(policy, monkeypatch):
+    """predict and run.what_if look at the batches with rows, and count the others."""
+    times = [0.01, 0.02, 0.35, 300.03, 300.04, 450.0]
+    trace = mblab.arrivals.trace(times)
+
+    def predicted():
+        return mblab.predict(trace, ["100ms", "170ms"], cost=0.25, duration="500s", policy=policy).table
+
+    passed = predicted()
+    ran = quiet_lab(times, policy=policy).run("500s", clock="virtual", cost=0.25).summary()
+    monkeypatch.setattr(simulate, "LONG", 10**9)
+
+    pd.testing.assert_frame_equal(passed, predicted())
+    assert passed.load.iloc[0] == pytest.approx(ran.load)
+    assert passed.latency_p95_s.iloc[0] == pytest.approx(ran.latency_p95_s)
+
+
+def test_a_month_of_silence_is_predicted_in_a_moment():
+    """As it is run in a moment."""
+    source = replay(pd.DataFrame({"t": pd.to_datetime(["2026-01-01", "2026-02-01"])}), arrival="t")
+    lab = Lab(source, interval="100ms", name="silence")
+    lab.batch(lambda batch: {"n": len(batch)})
+    began = time.process_time()
+    run = lab.run(clock="virtual", cost=0.01)
+    table = mblab.predict(source, ["100ms", "1s"], cost=0.01, duration="31d").table
+    said = run.what_if("100ms").table
+
+    assert time.process_time() - began < 3
+    assert table.load.iloc[0] == pytest.approx(0.01 / (31 * DAY), rel=0.01)
+    assert said.load.iloc[0] == pytest.approx(run.summary().load, rel=0.01)

@@ -28,6 +28,7 @@ CostOfRuns = Callable[[Ints, Ints, Ints, Bools], Ints]  # (run, rows, rows befor
 QUANTILES: Final = (0.5, 0.95, 0.99)
 CHUNK: Final = 2_000_000  # sampled rows that are held at once
 NEVER: Final = np.iinfo(np.int64).max
+LONG: Final = 1000  # batches without rows, of a silence that is passed over
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Batches:
         high: Rows taken up to and with this batch.
         rows: Rows of the batch.
         backlog: Rows that were available and left waiting.
+        passed: Of each run, how many batches of long silences are not among them: without rows, on time and at no cost.
     """
 
     edges: Ints
@@ -49,6 +51,7 @@ class Batches:
     high: Ints
     rows: Ints
     backlog: Ints
+    passed: Ints
 
     @property
     def run(self) -> Ints:
@@ -123,6 +126,7 @@ def _step_all(
     run = np.arange(len(intervals))
     due, taken = intervals.copy(), np.zeros(len(intervals), np.int64)
     start, queue, step = due.copy(), RULES[policy].every_trigger, intervals
+    passed, until = np.zeros(len(intervals), np.int64), np.append(arrivals, NEVER)
     steps: list[tuple[Ints, ...]] = []
     while True:
         going = taken < len(arrivals) if drain else (due if queue else start) <= horizon
@@ -137,14 +141,21 @@ def _step_all(
         end = start + cost(run, rows, taken, start > due)
         backlog = (arrivals.searchsorted(start) if queue else available) - high
         steps.append((run, start, end, high, rows, backlog))
+        idle = (rows == 0) & (end == start)
         due, start = follow(policy, due, start, end, step)
         taken = high
-    return _by_run(steps, len(intervals))
+        if idle.any():
+            upto: Ints = until[taken] if drain else np.minimum(until[taken], horizon)
+            silence: Ints = np.where(idle & (start == due), (upto - due) // step + 1, 0)
+            silence[silence < LONG] = 0
+            passed[run] += silence
+            due, start = due + silence * step, start + silence * step
+    return _by_run(steps, passed)
 
 
-def _by_run(steps: list[tuple[Ints, ...]], runs: int) -> Batches:
+def _by_run(steps: list[tuple[Ints, ...]], passed: Ints) -> Batches:
     """Put what was found step by step into the order of runs: the k-th step of a run is its k-th batch."""
-    empty = np.empty(0, np.int64)
+    empty, runs = np.empty(0, np.int64), len(passed)
     run = np.concatenate([s[0] for s in steps] or [empty])
     edges = np.concatenate([[0], np.cumsum(np.bincount(run, minlength=runs))])
     place = np.concatenate([edges[s[0]] + k for k, s in enumerate(steps)] or [empty])
@@ -153,7 +164,8 @@ def _by_run(steps: list[tuple[Ints, ...]], runs: int) -> Batches:
         column = np.empty(len(run), np.int64)
         column[place] = np.concatenate([s[i] for s in steps] or [empty])
         found.append(column)
-    return Batches(edges, *found)
+    start, end, high, rows, backlog = found
+    return Batches(edges, start, end, high, rows, backlog, passed)
 
 
 def _latency_quantiles(arrivals: Ints, batches: Batches, done: Ints, sample: int) -> Floats:
@@ -226,7 +238,7 @@ def simulate_runs(
     b = _step_all(arrivals, intervals, horizon, policy, max_rows_per_batch, cost, drain=drain)
     if drain:
         horizon = b.largest(b.end)
-    count = np.diff(b.edges)
+    count = np.diff(b.edges) + b.passed
     done = b.largest(b.high)
     busy = b.sum((b.end - b.start) / NS)
     full = b.sum(b.rows > 0)
