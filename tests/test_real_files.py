@@ -198,7 +198,7 @@ def chicago_crimes():
     "DATE",
     dtypes={"ENTRIES": "str", "SCP": "str"},
     keeps={"ENTRIES": "0004800073", "SCP": "02-00-00"},
-    said=["format='%m/%d/%Y'"],
+    said=["mblab.sources.csv(path)", "format='%m/%d/%Y'"],
 )
 def mta_turnstile():
     """MTA turnstiles: the last name of the header is padded with blanks, counters with leading zeros, day and time
@@ -236,7 +236,7 @@ def online_retail():
     "departure_time",
     dtypes={"trip_id": "str", "stop_sequence": "int64", "stop_headsign": "str"},
     keeps={"trip_id": "00123", "stop_headsign": "São João"},
-    said=["pd.to_timedelta("],
+    said=["mblab.sources.csv(path)", "pd.to_timedelta("],
 )
 def gtfs_stop_times():
     """GTFS: a byte order mark, CRLF, times of a service day that go on past 24:00:00, ids with leading zeros."""
@@ -312,12 +312,13 @@ def jena_climate():
 @form(
     "household_power_consumption.txt",
     "Date",
-    dtypes={"Global_active_power": "float64"},
-    keeps={"Global_active_power": 4.216},
+    dtypes={"Global_active_power": "str", "Sub_metering_3": "object"},
+    keeps={"Global_active_power": "4.216"},
     said=["sep=';'", "format='%d/%m/%Y'"],
 )
 def household_power():
-    """UCI household power: semicolons, ? for null, day and time apart, dates without leading zeros."""
+    """UCI household power: semicolons, day and time apart, dates without leading zeros, and ? for null, which nobody
+    can know: a column with one stays text."""
     seen = times("2006-12-30 17:24:00", "6h")
     rows = [
         f"{t.day}/{t.month}/{t.year};{t:%H:%M:%S};{'?;?' if i == 7 else f'{4.216 + i:.3f};0.418'};"
