@@ -19,13 +19,13 @@ HOUSE = {
     "support": "arguments files frames jupyter progress",
     "arrivals": "",
     "tables": (
-        "arrow given base flat folders inference sniffing dialects csv json_rows jsonl parquet files rows time_forms "
+        "arrow given base flat folders inference fitting sniffing dialects csv json_rows jsonl parquet files rows time_forms "
         "repeated_hour timestamps sorting values same exact"
     ),
     "datasets": "",
     "steps": "results step chain state",
     "sources": (
-        "base live.base live.poll live.watch looping modifiers.draws modifiers.modifier modifiers.gaps "
+        "base csv live.base live.poll live.watch looping modifiers.draws modifiers.modifier modifiers.gaps "
         "modifiers.poison modifiers.timing modifiers.modified mending recording replay shapes simulate"
     ),
     "sinks": (

@@ -3,14 +3,19 @@
 import bz2
 import gzip
 import math
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from mblab.errors import SettingError, SourceError
+import mblab
+from mblab.errors import ColumnError, SettingError, SourceError
 from mblab.sources import replay
+from mblab.sources.replay import Replay
 from mblab.tables import base, csv, jsonl
 from mblab.tables.files import open_path
 from mblab.tables.given import given_types
@@ -22,8 +27,9 @@ def written(folder, text, name="rows.csv"):
     return path
 
 
-def read(path, **knobs):
-    return pd.concat([block.rows for block in replay(path, **({"rate": 1} | knobs)).open()], ignore_index=True)
+def read(data, **knobs):
+    source = data if isinstance(data, Replay) else replay(data, **({"rate": 1} | knobs))
+    return pd.concat([block.rows for block in source.open()], ignore_index=True)
 
 
 def values_of(folder, values):
@@ -253,3 +259,275 @@ def test_a_packed_file_that_breaks_off_is_refused_in_a_sentence(kind, ending, tm
     path = written(tmp_path, data[: len(data) * 2 // 3], f"rows.{kind}{ending}")
     with pytest.raises(SourceError, match=r"rows.\w+.\w+ cannot be read"):
         read(path)
+
+
+# -- dialects ---------------------------------------------------------------------------------------------------------------
+
+GERMAN = "Zeit;Wert\n2026-01-01 00:00:00;1,5\n2026-01-01 00:00:01;2,5\n"
+
+
+def way_in(error):
+    """What the sentence says to call, for the path at fault."""
+    return re.search(r"mblab\.sources\.csv\(path[^)]*\)", str(error))[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "ways", "expected"),
+    [
+        (GERMAN, "sep=';', decimal=','", [1.5, 2.5]),
+        ("Zeit;Wert, in kW\n2026-01-01;1,5\n2026-01-02;2,5\n", "sep=';', decimal=','", [1.5, 2.5]),
+        ("t;v\n1;2\n", "sep=';'", [2]),
+        ("t\tv\n1\t2.5\n2\t3\n", "sep='\\t'", [2.5, 3]),
+        ("t|v\n1|a, b\n", "sep='|'", ["a, b"]),
+        ("sep=;\nt;v\n1;2\n2;3\n", "sep=';'", [2, 3]),
+        ('"sep=;"\nt;v\n1;2,5\n', "sep=';', decimal=','", [2.5]),
+        ("sep=\t\nt\tv\n1\t2\n", "sep='\\t'", [2]),
+    ],
+)
+def test_another_separator_is_named_with_the_lines_that_read_the_file(text, ways, expected, tmp_path):
+    """S23, B03: pandas' line and ours, and both work."""
+    path = written(tmp_path, text)
+    with pytest.raises(SourceError, match="seems to use|Excel's note") as caught:
+        replay(path, rate=1)
+    rows = read(eval(way_in(caught.value), {"mblab": mblab, "path": path}))
+    line = re.search(r"pd\.read_csv\(path[^)]*\)", str(caught.value))[0]
+
+    assert ways in way_in(caught.value)
+    assert rows.iloc[:, 1].tolist() == expected
+    assert eval(line, {"pd": pd, "path": path}).shape == rows.shape
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1", "cp1252"])
+@pytest.mark.parametrize("packing", ["", ".gz"])
+def test_a_file_of_any_encoding_is_read_when_it_is_named_or_marked(encoding, packing, tmp_path):
+    """UTF-8 and byte order marks are found, others are said."""
+    data = "t;ä\n1;ü\n".encode(encoding)
+    path = written(tmp_path, gzip.compress(data) if packing else data, f"rows.txt{packing}")
+    named = encoding if encoding in ("utf-16-le", "latin-1", "cp1252") else None
+    rows = read(mblab.sources.csv(path, sep=";", encoding=named))
+
+    assert rows.to_dict("list") == {"t": [1], "ä": ["ü"]}
+    if named:
+        with pytest.raises(SourceError, match=r"mblab.sources.csv\(path, encoding="):
+            read(mblab.sources.csv(path, sep=";"))
+    if encoding == "latin-1":
+        with pytest.raises(SourceError, match="must be text in utf-16, but is not; name another encoding="):
+            read(mblab.sources.csv(path, sep=";", encoding="utf-16"))
+
+
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [
+        ({"sep": ";;"}, "sep must be one character"),
+        ({"sep": ""}, "sep must be one character"),
+        ({"sep": None}, "sep must be one character"),
+        ({"sep": '"'}, "sep must be one character"),
+        ({"decimal": "1"}, "decimal must be one character"),
+        ({"decimal": ","}, "sep and decimal must differ"),
+        ({"encoding": "klingon"}, "encoding must be one that Python knows"),
+        ({"encoding": "base64"}, "encoding must be one that Python knows"),
+        ({"encoding": 8}, "encoding must be the name of one"),
+        ({"types": ["a"]}, "types must be a dict"),
+    ],
+)
+def test_a_dialect_that_is_none_is_refused(knobs, said):
+    """One sentence, at once."""
+    with pytest.raises(SettingError, match=said):
+        mblab.sources.csv("rows.csv", **knobs)
+
+
+def test_a_csv_table_is_data_for_replay_watch_and_record(tmp_path):
+    """Of one file, wildcards or a folder; and written as code."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in (1, 2):
+        written(folder, GERMAN.replace("2026", f"202{number}"), f"{number}.txt")
+    written(tmp_path, "no table", "README.md")
+    for data in (folder, folder / "*.txt"):
+        table = mblab.sources.csv(data, sep=";", decimal=",", types={"Wert": "float32"})
+        source = replay(table, arrival="Zeit")
+        live = mblab.watch(table, settle=0)
+        recorded = replay(mblab.record(table, tmp_path / "rows.parquet"), arrival="Zeit")
+        again = eval(source.code("data"), {"mblab": mblab, "data": data})
+
+        assert again == source
+        assert eval(live.code("data"), {"mblab": mblab, "data": data}).form == source.data == table
+        for rows in (read(source, rate=None), read(recorded, rate=None), pd.concat(b.rows for b in live.open())):
+            assert rows["Wert"].tolist() == [1.5, 2.5, 1.5, 2.5]
+            assert str(rows["Wert"].dtype) == "float32"
+    with pytest.raises(ColumnError, match="types='wert' is no column of the data.*did you mean 'Wert'"):
+        replay(mblab.sources.csv(folder, sep=";", types={"wert": "str"}), rate=1)
+
+
+@pytest.mark.slow
+def test_a_script_reads_the_dialect_that_the_lab_read(tmp_path):
+    """`--input` is the path, how it is written stays."""
+    path = written(tmp_path, GERMAN)
+    lab = mblab.Lab(replay(mblab.sources.csv(path, sep=";", decimal=","), arrival="Zeit"), name="german")
+    lab.batch(total)
+    lab.to(mblab.sinks.jsonl(tmp_path / "out.jsonl"))
+    script = lab.export(tmp_path / "job.py")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    assert (
+        '"total": 4.0' in (tmp_path / "out.jsonl").read_text() or '"total": 1.5' in (tmp_path / "out.jsonl").read_text()
+    )
+
+
+def total(batch):
+    return {"total": batch["Wert"].sum()}
+
+
+# -- a header -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1001,2026-01-01 00:00:00,5.5\n1002,2026-01-01 00:00:01,5.6\n",
+        "AAPL,2026-01-01,5.5\nMSFT,2026-01-01,7\n".replace("7\n", "7.5\n"),
+        "AAPL,189.5,100\nMSFT,5.25,7\n",
+        "10:00:00,a\n10:00:01,b\n",
+        "5\n6\n7\n",
+        "5,7\n8,9\n",
+        "0.25,0.5,0.125\n0.5,1.5,2.5\n",
+    ],
+)
+def test_a_file_without_a_header_is_refused_with_the_way_on(text, tmp_path):
+    """B01: no header names look like that."""
+    path = written(tmp_path, text)
+    with pytest.raises(SourceError, match=r"line 1, must be a header, but .* are values like those below") as caught:
+        read(path)
+
+    assert "pd.read_csv(path, header=None, names=[…])" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "country,2019,2020,2021\nDE,1,2,3\n",
+        "0,1,2\n5,6,7\n",
+        ",0,1\n0,5,6\n",
+        "model,0.05,0.5,0.95\na,1.5,2.5,3.5\n",
+        "2019,2020\n1,2\n",
+        "Country,1/22/20,1/23/20\nDE,0,1\n",
+        "2026-01-01,2026-01-02\n1,2\n",
+        "t,v\n2026-01-01,1\n",
+        "name\nvalue\n",
+        "t,v\n",
+    ],
+)
+def test_numbers_that_name_columns_are_names(text, tmp_path):
+    """Years, quantiles, and what pandas calls columns without names."""
+    assert open_path(written(tmp_path, text)).names == text.splitlines()[0].split(",")
+
+
+# -- watched files ---------------------------------------------------------------------------------------------------------------
+
+
+def watched(folder, *files, **knobs):
+    """The rows of files that come one after the other."""
+    poller = mblab.watch(folder / "*", settle=0, **knobs).poller()
+    found = []
+    for name, text in files:
+        if isinstance(text, pd.DataFrame):
+            text.to_parquet(folder / name)
+        else:
+            written(folder, text, name)
+        for arrival in poller.poll():
+            found += [rows for rows, _ in poller.read(arrival)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        (("a.csv", "id,v\n001,1\n"), ("b.csv", "id,v\n002,3\n003,007\n"), "b.csv, line 3, has '007' in column 'v', which must be int64 as before"),
+        (("a.csv", "v\n7\n"), ("b.csv", "v\n8\nX02\n"), r"b.csv, line 3, has 'X02' in column 'v'.*types=\{'v': 'str'\}"),
+        (("a.csv", "v\ntrue\n"), ("b.csv", "v\nmaybe\n"), "b.csv, line 2, has 'maybe'"),
+        (("a.csv", "v\n2026-01-01\n"), ("b.csv", "v\nsoon\n"), "b.csv, line 2, has 'soon'"),
+        (("a.csv", "v\n1.5\n"), ("b.csv", "v\n2\n+49\n1225717802.1679841607\n"), "b.csv, line 4, has '1225717802.1679841607'"),
+        (("a.jsonl", '{"v": 1}\n'), ("b.jsonl", '{"v": "1.5"}\n'), "b.jsonl has '1.5' in column 'v', which must be int64 as before"),
+        (("a.jsonl", '{"v": "x"}\n'), ("b.jsonl", '{"v": 5}\n'), "b.jsonl has 5 in column 'v', which must be string as before"),
+        (("a.parquet", pd.DataFrame({"v": [1]})), ("b.parquet", pd.DataFrame({"v": [True]})), "b.parquet has True in column 'v'"),
+        (("a.parquet", pd.DataFrame({"v": [1]})), ("b.parquet", pd.DataFrame({"v": ["007"]})), "b.parquet has '007' in column 'v'"),
+        (("a.csv", "v\n1\n"), ("b.jsonl", '{"v": "001"}\n'), "b.jsonl has '001' in column 'v', which must be int64 as before"),
+        (("a.jsonl", '{"v": 1}\n'), ("b.csv", "v\nX\n"), "b.csv, line 2, has 'X' in column 'v'"),
+        (("a.parquet", pd.DataFrame({"v": [1]})), ("b.csv", "v\n0.5\n0,5\n".replace(",", "/")), "b.csv, line 3, has '0/5' in column 'v'"),
+    ],
+)  # fmt: skip
+def test_the_first_file_settles_the_types_of_a_watched_folder(one, other, said, tmp_path):
+    """S06: of any formats; a later file that does not fit is named, with the way on."""
+    with pytest.raises(SourceError, match=said):
+        watched(tmp_path, one, other)
+
+
+@pytest.mark.parametrize(
+    ("files", "dtype", "expected"),
+    [
+        ([("a.csv", "v\n001\n"), ("b.csv", "v\n7\n")], "str", ["001", "7"]),
+        ([("a.csv", "v\n1.5\n"), ("b.csv", "v\n2\n")], "float64", [1.5, 2]),
+        ([("a.csv", "v\n1\n"), ("b.csv", "v\n2.5\n"), ("c.csv", "v\n3\n")], None, [1, 2.5, 3]),
+        ([("a.parquet", pd.DataFrame({"v": [1]})), ("b.parquet", pd.DataFrame({"v": [2.5]}))], None, [1, 2.5]),
+        ([("a.parquet", pd.DataFrame({"v": np.float32([0.5])})), ("b.parquet", pd.DataFrame({"v": [0.1]}))], None, [0.5, 0.1]),
+        ([("a.jsonl", '{"v": 1}\n'), ("b.jsonl", '{"v": 2.5}\n')], None, [1, 2.5]),
+        ([("a.csv", "v,w\n,1\n"), ("b.csv", "v,w\nx,1\n"), ("c.csv", "v,w\n7,1\n")], None, [None, "x", "7"]),
+        ([("a.csv", "v\n"), ("b.csv", "v\nx\n"), ("c.csv", "v\n7\n")], "str", ["x", "7"]),
+        ([("a.csv", "v,w\n1,1\n"), ("b.csv", "v,w\n,1\n")], None, [1, None]),
+        ([("a.csv", "v\n2026-01-01\n"), ("b.csv", "v\n2026-01-01 10:00:00.5\n"), ("c.csv", "v\n2026-01-02\n")], None, [pd.Timestamp("2026-01-01"), pd.Timestamp("2026-01-01 10:00:00.5"), pd.Timestamp("2026-01-02")]),
+        ([("a.csv", "v\n9999-12-31\n"), ("b.csv", "v\n2026-01-01\n")], None, None),
+        ([("a.parquet", pd.DataFrame({"v": [1.5]})), ("b.csv", "v\n2\n"), ("c.jsonl", '{"v": 3}\n')], "float64", [1.5, 2, 3]),
+        ([("a.jsonl", '{"v": "2026-01-01T00:00:00"}\n'), ("b.csv", "v\n2026-01-02\n")], "datetime64[ns]", None),
+    ],
+)  # fmt: skip
+def test_a_later_file_that_fits_has_the_types_of_the_first(files, dtype, expected, tmp_path):
+    """S06: text stays text, whole numbers are floats, a column without a value settles nothing."""
+    found = watched(tmp_path, *files)
+    values = [value for rows in found for value in rows["v"].astype(object).where(rows["v"].notna(), None)]
+
+    assert dtype is None or {str(rows["v"].dtype) for rows in found} == {dtype}
+    assert expected is None or values == expected
+
+
+def test_types_are_named_for_a_watched_folder(tmp_path):
+    """For those who know; also as code."""
+    files = [("a.csv", "v,t\n1,2026-01-01\n"), ("b.csv", "v,t\nX02,2026-01-02\n")]
+    found = watched(tmp_path, *files, types={"v": "str", "t": "datetime64[s]"})
+
+    assert [rows["v"].tolist() for rows in found] == [["1"], ["X02"]]
+    assert {str(rows["t"].dtype) for rows in found} == {"datetime64[s]"}
+    assert "types={'v': 'str'}" in mblab.watch(tmp_path / "*.csv", types={"v": "str"}).code("input")
+    with pytest.raises(ColumnError, match="types='w' is no column of the data"):
+        watched(tmp_path, ("c.csv", "v,t\n1,2026-01-01\n"), types={"w": "str"})
+    with pytest.raises(SettingError, match="types must be given once"):
+        mblab.watch(mblab.sources.csv(tmp_path / "*.csv", types={"v": "str"}), types={"v": "str"})
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst", ".bz2"])
+def test_a_packed_file_is_watched_until_it_is_complete(ending, tmp_path):
+    """Half of it is not read."""
+    data = packed(("v\n" + "1\n" * 5000).encode(), ending)
+    poller = mblab.watch(tmp_path / f"*.csv{ending}", settle=0).poller()
+    path = written(tmp_path, data[:-12], f"a.csv{ending}")
+
+    assert poller.poll() == []
+    path.write_bytes(data)
+    assert [len(rows) for arrival in poller.poll() for rows, _ in poller.read(arrival)] == [5000]
+
+
+# -- cost ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [2, 40])
+def test_a_file_is_gone_through_once_however_many_columns_move(columns, tmp_path, monkeypatch):
+    """S22: half of the values of the last row make floats of all columns."""
+    rows = "0," * (columns - 1) + "0\n"
+    path = written(tmp_path, ",".join(f"s{i}" for i in range(columns)) + "\n" + rows * 400 + rows.replace("0", "0.5"))
+    monkeypatch.setattr(csv, "PARSE_BYTES", 4096)
+    opened, usual = [], csv.CsvTable._open
+    monkeypatch.setattr(csv.CsvTable, "_open", lambda *given: opened.append(given[2]) or usual(*given))
+    found = read(path)
+
+    assert set(found.dtypes.astype(str)) == {"float64"}
+    assert opened.count(4096) == 1

@@ -23,8 +23,10 @@ import pandas as pd
 from mblab.engine.paths import is_read_by
 from mblab.errors import MblabError, SettingError, SettingTypeError, SourceError, shown
 from mblab.sources.base import Block, Source
+from mblab.sources.csv import CsvFiles
 from mblab.sources.live.base import Live
 from mblab.sources.recording import ARRIVAL, MARK, Recording, recording_in
+from mblab.sources.replay import replay
 from mblab.support.arguments import user_path
 from mblab.support.files import make_beside, move_into_place
 from mblab.tables.arrow import as_arrow, json_columns
@@ -42,7 +44,7 @@ LOOK_S: Final = 0.02
 KEEP_S: Final = 10.0  # rows of a slow stream are written at least this often
 
 
-def record(source: Source, path: str | Path, duration: Duration | None = None) -> Path:
+def record(source: Source | CsvFiles, path: str | Path, duration: Duration | None = None) -> Path:
     """Write a source's rows and their arrivals into a Parquet file, which `replay(path)` gives again; return its path.
 
     A live source is listened to for that long; any other is read as fast as it can be. Arrivals are written as on the
@@ -50,7 +52,7 @@ def record(source: Source, path: str | Path, duration: Duration | None = None) -
     earlier recording is replaced, any other file never.
 
     Args:
-        source: What to record.
+        source: What to record. Of `mblab.sources.csv(…)`, which tells of no arrivals, rows arrive 1 ns apart, in order.
         path: A file ending in .parquet.
         duration: How long, on the run's clock; None until the source ends, which a live one does on Ctrl-C.
 
@@ -65,6 +67,8 @@ def record(source: Source, path: str | Path, duration: Duration | None = None) -
     >>> recorded.event_time, len(next(recorded.open()).rows)
     ('event_time', 1057)
     """
+    if isinstance(source, CsvFiles):
+        source = replay(source, rate=NS)
     if not isinstance(source, Source):
         raise SettingTypeError(f"source must be a source of rows such as mblab.watch(…), got {shown(source, 40)}.")
     target = _checked_target(path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mblab.sources import live
 from mblab.sources.base import Block, Exportable, Source
+from mblab.sources.csv import csv
 from mblab.sources.live.base import Live
 from mblab.sources.replay import SourceWarning, replay
 from mblab.sources.simulate import simulate
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # what editors and type checkers know without running this
     from mblab.sources.live.watch import watch as watch
 
 KINDS = sorted(file.name for file in pkgutil.iter_modules(live.__path__) if file.name != "base")
-__all__ = ["Block", "Exportable", "Live", "Source", "SourceWarning", "replay", "simulate", *KINDS]  # noqa: PLE0604 - names are strings
+__all__ = ["Block", "Exportable", "Live", "Source", "SourceWarning", "csv", "replay", "simulate", *KINDS]  # noqa: PLE0604 - names are strings
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ import pandas as pd
 
 from mblab.errors import SettingError, SettingTypeError, SourceError, missing_column, shown
 from mblab.sources.base import Block, Position, SourceWarning
+from mblab.sources.csv import CsvFiles
 from mblab.sources.looping import Extent, Measure, moved
 from mblab.sources.mending import read_first, rows_read_first
 from mblab.sources.modifiers.modified import Modifiable
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from mblab.tables.rows import ArrowStream
 
-    Data: TypeAlias = str | os.PathLike[str] | pd.DataFrame | pa.RecordBatch | ArrowStream
+    Data: TypeAlias = CsvFiles | str | os.PathLike[str] | pd.DataFrame | pa.RecordBatch | ArrowStream
 
 __all__ = ["Replay", "SourceWarning", "replay"]
 
@@ -55,7 +56,7 @@ class Replay(Modifiable):
     """Rows of a frame or a file with the times they arrived; made by `replay`.
 
     Attributes:
-        data: The file, or the frame in arrival order with all its columns.
+        data: The file, also as `csv` gives it, or the frame in arrival order with all its columns.
         arrival: Column with the arrival times; None: `event_time` serves, or `rate` does.
         event_time: Column with the time things happened; it is in the rows unless `columns` leaves it out.
         speedup: Source seconds that pass in one second of a run.
@@ -70,7 +71,7 @@ class Replay(Modifiable):
         ambiguous: What becomes of arrival times that come twice where clocks are set back.
     """
 
-    data: Path | pd.DataFrame = field(compare=False)
+    data: Path | CsvFiles | pd.DataFrame = field(compare=False)
     arrival: str | None = None
     event_time: str | None = None
     speedup: float = 1.0
@@ -88,20 +89,23 @@ class Replay(Modifiable):
     same: object = field(init=False)  # two replays are equal when they read the same file, or share one frame
 
     def __post_init__(self) -> None:
-        table = (
-            FrameTable(self.data) if isinstance(self.data, pd.DataFrame) else open_path(self.data, flatten=self.flatten)
-        )
+        if isinstance(self.data, pd.DataFrame):
+            table: Table = FrameTable(self.data)
+        elif isinstance(self.data, CsvFiles):
+            table = open_path(self.data.path, self.data.types, self.data.dialect)
+        else:
+            table = open_path(self.data, flatten=self.flatten)
         found = recording_in(table.schema) if isinstance(table, ParquetTable) else None
         object.__setattr__(self, "table", table)
         object.__setattr__(self, "recording", found)
         if found is not None and self.event_time is None:
             object.__setattr__(self, "event_time", found.event_time)
-        object.__setattr__(self, "same", self.data if isinstance(self.data, Path) else id(self.data))
+        object.__setattr__(self, "same", self.data if self.frame is None else id(self.data))
 
     @property
     def name(self) -> str:
         """The file's name, or `DataFrame`."""
-        return self.data.name if isinstance(self.data, Path) else "DataFrame"
+        return self.input_path.name if self.input_path is not None else "DataFrame"
 
     @property
     def endless(self) -> bool:
@@ -111,6 +115,8 @@ class Replay(Modifiable):
     @property
     def input_path(self) -> Path | None:
         """The file the rows come from, or None."""
+        if isinstance(self.data, CsvFiles):
+            return self.data.path
         return self.data if isinstance(self.data, Path) else None
 
     @property
@@ -184,7 +190,11 @@ class Replay(Modifiable):
 
     def __repr__(self) -> str:
         """Return the call that made it, with a frame in short."""
-        rows = f"<DataFrame, {len(self.data):,} rows>" if isinstance(self.data, pd.DataFrame) else repr(str(self.data))
+        rows = (
+            f"<DataFrame, {len(self.data):,} rows>"
+            if isinstance(self.data, pd.DataFrame)
+            else repr(str(self.input_path))
+        )
         return self._call(rows)
 
     def _call(self, data: str) -> str:
@@ -202,7 +212,8 @@ class Replay(Modifiable):
             "flatten": self.flatten or None,
             "ambiguous": None if self.ambiguous == "raise" else repr(self.ambiguous),
         }
-        return f"replay({', '.join([data, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
+        table = self.data.code(data) if isinstance(self.data, CsvFiles) else data
+        return f"replay({', '.join([table, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
 
     def _blocks(self, turn: int, start: int) -> Iterator[Block]:
         table, columns, beside = self._table, self.kept, self._beside
@@ -258,7 +269,7 @@ class Replay(Modifiable):
 
     def refuse_misfits(self, table: Table, frame: pd.DataFrame) -> None:
         """Name the value that makes a column of times one of text, wherever it stands."""
-        if not isinstance(self.data, Path):
+        if self.frame is not None:
             return
         for name in {self.clock_column, self.event_time} & {*map(str, frame.columns)}:
             if pd.api.types.is_string_dtype(frame[name].dtype):
@@ -363,12 +374,15 @@ def replay(
 
     Args:
         data: DataFrame (pandas, or any that speaks Arrow), Arrow table or record batch, or the path of a .parquet,
-            .csv, .jsonl or .ndjson file (or .json with one object a line). Wildcards take many files, all with the same
-            columns, in order of their first arrivals (with `rate`: by name, part-2 before part-10), and a folder all
-            that are in it and below; keys in the names of folders, such as `region=eu`, are columns too, of the types
-            that `pandas.read_parquet(folder)` gives, unless the files have such a column. Later changes to a frame do
-            not show; of its index, named levels become columns and others are dropped. Of a CSV file, empty values and
-            unquoted NA, NaN and null are null.
+            .csv, .jsonl or .ndjson file (or .json with one object a line), text also packed as .csv.gz, .zst or .bz2;
+            `mblab.sources.csv(path, sep=";")` for CSV that is written otherwise, or to name types. Wildcards take many
+            files, all with the same columns, in order of their first arrivals (with `rate`: by name, part-2 before
+            part-10), and a folder all that are in it and below; keys in the names of folders, such as `region=eu`, are
+            columns too, of the types that `pandas.read_parquet(folder)` gives, unless the files have such a column.
+            Later changes to a frame do not show; of its index, named levels become columns and others are dropped. Of a
+            CSV file, empty values, NA, NaN, null and their like are null, but where they stand in quotes in a column of
+            text. A column has the one type that fits all of it, and is text where a number would not keep the digits:
+            of 081109, a phone number's +49, or an id longer than a float's digits.
         arrival: Column that tells when the lab could first see a row; without it `event_time` serves. The file of
             `mblab.record` needs neither: it has its own.
         event_time: Column that tells when a row happened.
@@ -437,8 +451,10 @@ def replay(
     return replace(source, data=frame)
 
 
-def _data(data: Data, named: bool) -> Path | pd.DataFrame:
+def _data(data: Data, named: bool) -> Path | CsvFiles | pd.DataFrame:
     """Return the path, or the data as a frame of our own; `named` is whether it was said when rows arrive."""
+    if isinstance(data, CsvFiles):
+        return data
     if isinstance(data, str | Path):
         return user_path(data, "data")
     frame = frame_of_any(data)
@@ -479,6 +495,7 @@ def _check_columns(source: Replay) -> None:
         ("arrival", source.arrival),
         ("event_time", source.event_time),
         *(("columns", c) for c in source.columns or ()),
+        *(("types", c) for c in (source.data.types if isinstance(source.data, CsvFiles) else ())),
     ]
     for knob, name in asked:
         if name is not None and name not in sample.columns and name not in source.table.names:

@@ -225,7 +225,7 @@ class FileTable(ArrowTable):
         """Return a schema with the types that are given for columns in the place of those that were found."""
         import pyarrow as pa
 
-        kinds = [f.with_type(self.types[f.name].kind) if f.name in self.types else f for f in schema]
+        kinds = [f.with_type(self.types[f.name].for_own(f.type)) if f.name in self.types else f for f in schema]
         return pa.schema(kinds, schema.metadata) if self.types else schema
 
     def __post_init__(self) -> None:

@@ -24,7 +24,8 @@ from mblab.errors import SourceError, shown
 from mblab.tables.arrow import as_pandas
 from mblab.tables.base import FileTable, reading, recut
 from mblab.tables.dialects import COMMAS, HEAD_BYTES, UTF8, Dialect, Opening, looked_at, opened
-from mblab.tables.inference import Column, first_misfit, given_column, parsed, taken_in
+from mblab.tables.fitting import misfit_error
+from mblab.tables.inference import Column, first_that, given_column, is_parsed, is_text, parsed, taken_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,7 +103,7 @@ class CsvTable(FileTable):
         import pyarrow as pa
 
         names, texts = self._begin
-        known = [Column(pa.null())] * len(names)
+        known = [self._known_of(name) for name in names]
         if texts is not None:
             known = [self._taken_in(c, name, texts.column(name)) for c, name in zip(known, names, strict=True)]
         return as_pandas(pa.schema(zip(names, [c.type for c in known], strict=True)).empty_table())
@@ -196,9 +197,7 @@ class CsvTable(FileTable):
         Raises:
             SourceError: A value does not fit a type that is given, or a quote is opened and not closed.
         """
-        import pyarrow as pa
-
-        known = dict.fromkeys(self.names, Column(pa.null()))
+        known = {name: self._known_of(name) for name in self.names}
         texts: list[pa.RecordBatch] | None = []
         row, size, last = 0, 0, None
         with self._reading():
@@ -218,6 +217,21 @@ class CsvTable(FileTable):
                 )
         return _Survey(known, texts)
 
+    def _known_of(self, name: str) -> Column:
+        """Return what is known of a column before it is read: that it holds numbers, or times, if that is settled."""
+        import pyarrow as pa
+
+        given = self.types.get(name)
+        if given is None or not given.is_loose:
+            return Column(pa.null())
+        if pa.types.is_timestamp(given.kind):
+            return Column(pa.timestamp("s" if given.kind.unit == "s" else "ns", given.kind.tz and "UTC"))
+        if pa.types.is_date(given.kind):
+            return Column(pa.date32())
+        return Column(
+            pa.int64() if pa.types.is_integer(given.kind) else pa.float64(), whole=pa.types.is_integer(given.kind)
+        )
+
     def _taken_in(self, known: Column, name: str, text: pa.Array, row: int = 0) -> Column:
         """Return what is known of a column with more of its texts, the first of them in a row."""
         import pyarrow as pa
@@ -225,14 +239,18 @@ class CsvTable(FileTable):
         given = self.types.get(name)
         if given is None:
             return taken_in(known, text, self.dialect.decimal)
+        if given.is_loose:
+            found = taken_in(known, text, self.dialect.decimal)
+            if not is_text(found.type):
+                return found
+            at = first_that(text, lambda part: is_text(taken_in(known, part, self.dialect.decimal).type))
+            raise misfit_error(f"{self.path}, line {self._line(row + at + 2)},", text[at].as_py(), name, given)
         try:
             return given_column(known, parsed(text, given.kind, self.dialect.decimal))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            at = first_misfit(text, given.kind, self.dialect.decimal)
-            raise SourceError(
-                f"{self.path}, line {self._line(row + at + 2)}, has {shown(text[at].as_py())} in column {name!r}, "
-                f"which must be {given}; mend it, or name a type that fits all, such as types={{{name!r}: 'str'}}."
-            ) from None
+            at = first_that(text, lambda part: not is_parsed(part, given.kind, self.dialect.decimal))
+            where = f"{self.path}, line {self._line(row + at + 2)},"
+            raise misfit_error(where, text[at].as_py(), name, given) from None
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -130,7 +130,10 @@ def looked_at(path: Path, dialect: Dialect) -> Opening:
         raise SourceError(
             f"{path} is UTF-16 or UTF-32 text; say which, for example mblab.sources.csv(path, encoding='utf-16-le')."
         )
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+    try:
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+    except UnicodeError:  # of UTF-16 without a byte order mark
+        raise SourceError(f"{path} must be text in {encoding}, but is not; name another encoding=.") from None
     lines = text.lstrip("\ufeff").splitlines(keepends=True)
     whole = lines if len(head) < HEAD_BYTES else lines[:-1]
     note = re.fullmatch(r'"?sep=(.)"?\s*', lines[0], re.IGNORECASE) if lines else None
@@ -183,14 +186,18 @@ def _rows(lines: list[str], sep: str) -> list[list[str]]:
 def _refuse_other_separator(path: Path, lines: list[str], rows: list[list[str]], dialect: Dialect) -> None:
     """Raise when another separator parts all of the first lines alike, and this one does not."""
     alike = len({len(row) for row in rows}) == 1
-    if not rows or (alike and len(rows[0]) > 1):
+    if not rows or (alike and len(rows[0]) > 1 and dialect.sep != ","):
         return
     header = lines[0].strip() if lines else ""
     for sep in OTHERS:
         others = _rows(lines, sep)
         if sep == dialect.sep or not others or len(others[0]) < 2:
             continue
-        if len(rows[0]) == 1 or len({len(row) for row in others}) == 1:
+        also = len({len(row) for row in others}) == 1 and len(others) > 1
+        # where commas part the lines alike as well, they may stand in decimals and one name
+        if len(rows[0]) == 1 or (
+            also and (not alike or (_decimal(lines, sep) == "," and len(others[0]) >= len(rows[0])))
+        ):
             raise SourceError(
                 f"{path} must part columns by {_said(dialect.sep)}, but its header {shown(header)} seems to use "
                 f"{sep!r}; save it with commas, or replay {_pandas(sep, _decimal(lines, sep))}, or as a file "
@@ -240,7 +247,9 @@ def _may_be_names(names: list[str], kinds: list[str]) -> bool:
     steps = {after - before for before, after in pairwise(numbers)}
     if "number" in kinds:
         return min(steps, default=0) > 0 and len(numbers) + ("text" in kinds) > 2
-    return min(steps) > 0 and len(steps) == 1 if steps else "text" in kinds
+    if not steps:
+        return "text" in kinds
+    return len(steps) == 1 and (steps == {1} or (min(steps) > 0 and len(numbers) > 2))
 
 
 def _kind(value: str) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from mblab.errors import SourceError, did_you_mean, shown
+from mblab.tables.arrow import is_json
 from mblab.tables.base import ArrowTable, FileTable, each_once, recut, sample_of
 from mblab.tables.csv import KEPT_BYTES, CsvTable
 from mblab.tables.dialects import COMMAS, PACKED, Dialect, first_lines, unpacked
@@ -31,7 +32,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
-    "ENDINGS", "KINDS", "NAMED", "FilesTable", "kind_of", "natural", "open_path", "open_table", "schema_difference"
+    "ENDINGS",
+    "KINDS",
+    "NAMED",
+    "PARTED",
+    "FilesTable",
+    "kind_of",
+    "natural",
+    "open_path",
+    "open_table",
+    "schema_difference",
+    "settled"
 ]  # fmt: skip
 
 TEXTS: Final[dict[str, type[FileTable]]] = {".csv": CsvTable, ".jsonl": JsonlTable, ".ndjson": JsonlTable}
@@ -353,6 +364,15 @@ def _way_to_read(path: Path) -> str:
     if found:
         return f"replay {line_that_reads(found)}"
     return PARTED_TEXT if unpacked(path) in PARTED else OTHERWISE
+
+
+def settled(table: FileTable, columns: Sequence[str]) -> dict[str, Given]:
+    """Return the types that a file settles for those that come after it, by its values; nested ones settle nothing."""
+    import pyarrow as pa
+
+    kinds = {f.name: f.type for f in table.schema if f.name in columns} if columns else {}
+    no_hold = (pa.types.is_null, pa.types.is_nested, pa.types.is_dictionary, is_json)
+    return {n: Given(kind, settled=True) for n, kind in kinds.items() if not any(test(kind) for test in no_hold)}
 
 
 def kind_of(path: Path) -> type[FileTable] | None:

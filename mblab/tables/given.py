@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionDtype
 
-from mblab.errors import SettingError, SettingTypeError, shown
+from mblab.errors import ExportError, SettingError, SettingTypeError, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Dtype", "Given", "given_types", "of_schema"]
+__all__ = ["Dtype", "Given", "given_types", "types_code"]
 
 Dtype: TypeAlias = np.dtype[Any] | ExtensionDtype  # of a column
 
@@ -32,10 +32,29 @@ class Given:
     Attributes:
         kind: Arrow type that its values are read as.
         dtype: Its dtype in a frame; None: what pandas makes of the Arrow type, so nulls make whole numbers float64.
+        settled: Whether a file before settled it, and nobody named it: numbers are then numbers of any kind, and times
+            of any unit, but not text.
     """
 
     kind: pa.DataType
     dtype: Dtype | None = None
+    settled: bool = False
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether it is settled only that the column holds numbers, or times."""
+        return self.settled and (_is_number(self.kind) or _is_time(self.kind))
+
+    def for_own(self, own: pa.DataType) -> pa.DataType:
+        """Return the Arrow type of a column that has a type of its own: this one, or one that goes with it."""
+        import pyarrow as pa
+
+        if self.is_loose and _is_time(self.kind) and _is_time(own) and _zoned(self.kind) == _zoned(own):
+            return own
+        if not self.is_loose or not _is_number(self.kind) or not _is_number(own):
+            return self.kind
+        both = [pa.schema([("number", kind)]) for kind in (self.kind, own)]
+        return pa.unify_schemas(both, promote_options="permissive").field(0).type
 
     def __str__(self) -> str:
         """Return its name for a message."""
@@ -64,11 +83,39 @@ def given_types(types: Mapping[str, Any] | None, knob: str = "types") -> dict[st
     return {column: _given(kind, f"{knob}[{column!r}]") for column, kind in types.items()}
 
 
-def of_schema(schema: pa.Schema) -> dict[str, Given]:
-    """Return the types of an Arrow schema as given ones; a column of nulls alone settles nothing."""
+def types_code(types: Mapping[str, Given]) -> str:
+    """Return the Python expression of given types, by their names.
+
+    Raises:
+        ExportError: One has no name that says all of it, such as that of some categories.
+    """
+    names = {column: str(given) for column, given in types.items()}
+    for column, given in types.items():
+        try:
+            same = given_types({column: names[column]})[column] == given
+        except SettingError:
+            same = False
+        if not same:
+            raise ExportError(
+                f"types[{column!r}] must be given by a name to be written as code, such as 'str', got {given}."
+            )
+    return repr(names)
+
+
+def _is_number(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
-    return {field.name: Given(field.type) for field in schema if not pa.types.is_null(field.type)}
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def _zoned(kind: pa.DataType) -> bool:
+    return getattr(kind, "tz", None) is not None
 
 
 def _given(kind: Any, knob: str) -> Given:

@@ -10,6 +10,7 @@ zeros, the plus sign of a whole number, digits beyond those of a float64.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -22,7 +23,7 @@ from mblab.tables.base import EXACT, is_rounded
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["NULLS", "Column", "first_misfit", "given_column", "parsed", "taken_in"]
+__all__ = ["NULLS", "Column", "first_that", "given_column", "is_parsed", "is_text", "parsed", "taken_in"]
 
 NULLS: Final = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
@@ -146,7 +147,7 @@ def parsed(text: pa.Array, kind: pa.DataType, decimal: str = ".") -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if _is_text(kind):
+    if is_text(kind):
         return text.cast(kind)
     if pa.types.is_dictionary(kind):
         return parsed(text, kind.value_type, decimal).dictionary_encode().cast(kind)
@@ -157,19 +158,23 @@ def parsed(text: pa.Array, kind: pa.DataType, decimal: str = ".") -> pa.Array:
         return _cast(pc.if_else(pc.is_in(trimmed, pa.array(NULLS)), None, trimmed), kind, decimal)
 
 
-def first_misfit(text: pa.Array, kind: pa.DataType, decimal: str = ".") -> int:
-    """Return the number of the first text that is no value of a type, where one is known to be."""
+def is_parsed(text: pa.Array, kind: pa.DataType, decimal: str = ".") -> bool:
+    """Return whether all texts are values of a type, or null."""
     import pyarrow as pa
 
-    begin, end = 0, len(text)
+    try:
+        parsed(text, kind, decimal)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    return True
+
+
+def first_that(text: pa.Array, is_odd: Callable[[pa.Array], bool]) -> int:
+    """Return the number of the first text with which texts are odd; all of them together are known to be."""
+    begin, end = 0, len(text)  # up to `begin` they are not, up to `end` they are
     while end - begin > 1:
         middle = (begin + end) // 2
-        try:
-            parsed(text.slice(begin, middle - begin), kind, decimal)
-        except pa.ArrowInvalid:
-            end = middle
-        else:
-            begin = middle
+        begin, end = (begin, middle) if is_odd(text.slice(0, middle)) else (middle, end)
     return begin
 
 
@@ -355,7 +360,8 @@ def _plain(values: pa.Array) -> pa.Array:
     return trimmed.filter(pc.invert(pc.is_in(trimmed, pa.array(NULLS))))
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether an Arrow type is one of text."""
     import pyarrow as pa
 
     types = pa.types

@@ -27,8 +27,9 @@ import pandas as pd
 
 from mblab.errors import SourceError, shown
 from mblab.tables.arrow import as_pandas, is_json, json_kind
-from mblab.tables.base import FileTable, cast, has_wide, reading, recut
+from mblab.tables.base import FileTable, has_wide, reading, recut
 from mblab.tables.dialects import opened
+from mblab.tables.fitting import fitted
 from mblab.tables.json_rows import Digits, kind_of_type, rows_in, too_large
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class JsonlTable(FileTable):
             for lines in self._blocks(BLOCK_BYTES, offset, line):
                 table = self._parse(lines, kinds, others="ignore") if plain else self._nested(lines, kinds)
                 if table is not None:
-                    yield from cast(table, wanted, self.path).to_batches()
+                    yield from fitted(table, wanted, self.types, self.path).to_batches()
 
         with reading(self.path):
             yield from recut(batches(), row, start)

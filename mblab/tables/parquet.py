@@ -18,7 +18,6 @@ from mblab.tables.base import (
     DECODE_ROWS,
     EXACT,
     FileTable,
-    cast,
     has_wide,
     plain_index,
     reading,
@@ -26,6 +25,7 @@ from mblab.tables.base import (
     sample_of,
     unnamed_times,
 )
+from mblab.tables.fitting import fitted
 from mblab.tables.flat import flat_schema, flat_table
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class ParquetTable(FileTable):
                 batches = file.iter_batches(DECODE_ROWS, row_groups=groups, columns=self._tops(columns))
                 for table in recut(batches, int(begins[first]), start):
                     chosen = (flat_table(table) if self.flatten else table).select(list(columns))
-                    yield cast(chosen, wanted, self.path) if types or self.types else chosen
+                    yield fitted(chosen, wanted, self.types, self.path) if types or self.types else chosen
 
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere: from the footer, else by reading it."""

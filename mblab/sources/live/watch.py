@@ -18,21 +18,23 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from mblab.errors import SourceChanged, SourceError, missing_column
+from mblab.errors import SettingError, SourceChanged, SourceError, missing_column
 from mblab.sources.base import Position
+from mblab.sources.csv import CsvFiles
 from mblab.sources.live.base import Arrival, Live
 from mblab.support.arguments import column_name, column_names, flag, plain, user_path
-from mblab.tables.base import each_once
-from mblab.tables.dialects import PACKED, opened
-from mblab.tables.files import KINDS, NAMED, kind_of, natural, open_table, schema_difference
+from mblab.tables.base import FileTable, each_once
+from mblab.tables.dialects import PACKED, opened, unpacked
+from mblab.tables.files import KINDS, NAMED, PARTED, kind_of, natural, open_table, schema_difference, settled
 from mblab.tables.folders import fixed_part, is_whole, keys_of
+from mblab.tables.given import Given, given_types, types_code
 from mblab.tables.jsonl import JsonlTable
 from mblab.timing.durations import Duration, duration_ns, format_s, seconds
 
@@ -86,6 +88,8 @@ class Watch(Live):
         time_column: Column with the time things happened, or None.
         existing: Whether files that are there at the start are read.
         flatten: Whether what stands in objects are columns, such as `device.id`.
+        types: Types that columns shall have, by name.
+        form: How CSV files are written, where that was said.
     """
 
     pattern: Path
@@ -95,6 +99,8 @@ class Watch(Live):
     time_column: str | None = None
     existing: bool = True
     flatten: bool = False
+    types: Mapping[str, Given] = field(default_factory=dict)
+    form: CsvFiles | None = None
 
     @property
     def name(self) -> str:
@@ -145,8 +151,10 @@ class Watch(Live):
             "event_time": self.time_column and repr(self.time_column),
             "existing": None if self.existing else "False",
             "flatten": "True" if self.flatten else None,
+            "types": types_code(self.types) if self.types and self.form is None else None,
         }
-        return f"watch({', '.join([path, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
+        files = path if self.form is None else self.form.code(path)
+        return f"watch({', '.join([files, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
 
 
 _File: TypeAlias = Arrival[tuple[str, _Identity] | None]  # None once it is given up
@@ -169,6 +177,7 @@ class _Folder:
         self._done: list[list[Any]] = []
         self._skip = not source.existing and position is None
         self._names: list[str] | None = None  # columns of the first file
+        self._types: dict[str, Given] = dict(source.types)  # and those that a file has settled
         self._whole: dict[str, bool] = {}  # whether a key in the names of folders holds whole numbers
         self._resume: tuple[list[Any], int] | None = None
         if position is not None:
@@ -238,16 +247,22 @@ class _Folder:
                 known.digest = digest
 
     def _pieces(self, name: str, row: int) -> Iterator[pd.DataFrame]:
-        table = open_table(Path(name), flatten=self._source.flatten)
+        table = self._open(name)
         if table.num_rows == 0:  # it settles nothing
             return
         keys = self._keys(name, table.names)
         columns = self._columns(name, [*table.names, *keys], may_lack=isinstance(table, JsonlTable))
         there = [c for c in columns if c in table.names]
+        self._types |= settled(table, [c for c in there if c not in self._types])
         for rows in table.read(there or table.names[:1], row):
             known = {k: pd.Series(v, rows.index, dtype) for k, (v, dtype) in keys.items() if k in columns}
             whole = rows.assign(**known)
             yield whole if list(whole.columns) == columns else whole.reindex(columns=columns)
+
+    def _open(self, name: str) -> FileTable:
+        """Return the table of a file, with the types that are known; a type of nested values is none to hold on to."""
+        dialect = None if self._source.form is None else self._source.form.dialect
+        return open_table(Path(name), self._types, dialect, flatten=self._source.flatten)
 
     def _keys(self, name: str, names: list[str]) -> dict[str, tuple[str | int | None, str]]:
         """Return what the names of a file's folders say, with its dtype; the first file settles which are numbers."""
@@ -288,15 +303,19 @@ class _Folder:
 
     def _list(self) -> dict[str, _Identity]:
         """Return the files that match, with their identities; a leading dot or underscore is a writer's own."""
-        pattern = self._source.pattern
+        pattern, parted = self._source.pattern, self._source.form is not None
         if glob.has_magic(str(pattern.parent)):
             paths = glob.glob(str(pattern), recursive=True)  # noqa: PTH207  names as text, many and often
-            return {p: identity for p in paths if _is_rows(Path(p).name, pattern) and (identity := _identity(p))}
+            return {
+                p: identity
+                for p in paths
+                if _is_rows(Path(p).name, pattern, parted=parted) and (identity := _identity(p))
+            }
         there = {}
         try:
             with os.scandir(pattern.parent) as entries:
                 for entry in entries:
-                    if _is_rows(entry.name, pattern) and fnmatch.fnmatchcase(entry.name, pattern.name):
+                    if _is_rows(entry.name, pattern, parted=parted) and fnmatch.fnmatchcase(entry.name, pattern.name):
                         identity = _identity(entry.path)
                         if identity is not None:
                             there[entry.path] = identity
@@ -353,6 +372,7 @@ class _Folder:
         """Return the columns to read, checked against those of the first file; a JSONL file may lack some."""
         source = self._source
         asked = [("event_time", source.time_column), *(("columns", c) for c in source.columns or ())]
+        asked += [("types", c) for c in source.types]
         if self._names is None:
             for knob, column in asked:
                 if column is not None and column not in names:
@@ -368,8 +388,13 @@ class _Folder:
         return [*(source.columns or self._names), *beside]
 
 
-def _is_rows(name: str, pattern: Path) -> bool:
-    """Return whether a name is that of a file to read; `.json` is one only where the pattern says so."""
+def _is_rows(name: str, pattern: Path, *, parted: bool) -> bool:
+    """Return whether a name is that of a file to read; `.json` is one only where the pattern says so.
+
+    Where it was said how values are `parted`, the pattern decides, and in a whole folder the ending.
+    """
+    if parted:
+        return not name.startswith((".", "_")) and (pattern.name != "*" or unpacked(Path(name)) in PARTED)
     kinds = NAMED if pattern.suffix.lower() in NAMED else KINDS
     return not name.startswith((".", "_")) and name.lower().endswith(tuple(kinds))
 
@@ -446,7 +471,7 @@ def _last_line_is_whole(name: str, size: int) -> bool:
 
 
 def watch(
-    path: str | Path,
+    path: str | Path | CsvFiles,
     *,
     every: Duration = "500ms",
     settle: Duration = "1s",
@@ -454,14 +479,17 @@ def watch(
     event_time: str | None = None,
     existing: bool = True,
     flatten: bool = False,
+    types: Mapping[str, Any] | None = None,
 ) -> Watch:
     """Return a live source of the files that appear in a folder, each row once.
 
     Args:
         path: Path with wildcards, such as `"in/*.parquet"`; `**` takes folders below too. Parquet, CSV and JSONL are
-            read, told by their endings; names with a leading dot or underscore are left alone, so a writer can use one
-            and rename. Files that become complete between two polls are read in the order of their last change. Keys in
-            the names of folders, such as `region=eu`, are columns too, unless the files have such a column.
+            read, told by their endings (text also packed as .csv.gz, .zst or .bz2; `mblab.sources.csv("in/*.txt",
+            sep=";")` for CSV that is written otherwise); names with a leading dot or underscore are left alone, so a
+            writer can use one and rename. Files that become complete between two polls are read in the order of their
+            last change. Keys in the names of folders, such as `region=eu`, are columns too, unless the files have such
+            a column.
         every: Real time from one poll to the next, at least 1 ms; when one takes long, nine times as long as it.
         settle: How long a CSV or JSONL file must not have been written to before it is read, if its last line is whole
             too; 0 when all writers rename their files into place. Parquet is read as soon as its footer is there.
@@ -469,6 +497,9 @@ def watch(
         event_time: Column that tells when a row happened.
         existing: Whether files that are there at the start are read; they arrive at 0.
         flatten: Make columns such as `device.id` of what stands in objects, as `replay` does.
+        types: Types that columns shall have, {column: dtype}, by a dtype of pandas, NumPy or Arrow or its name. Of
+            other columns the first file that has a value in them decides whether they are text, numbers, times or
+            truth, and a later file that does not fit is a `SourceError`.
 
     All rows of a file arrive when the lab found it complete. Before a batch, files are decoded for a second at most,
     and until a million rows wait in memory; what is left over keeps its arrival and belongs to the next batch. A file
@@ -480,13 +511,18 @@ def watch(
         SettingError: An argument is out of its range.
         SourceError: The folder does not exist, or files of that ending are not read.
     """
-    pattern = user_path(path, "path")
+    form = path if isinstance(path, CsvFiles) else None
+    pattern = user_path(path if form is None else form.path, "path")
+    if form is not None and form.types and types is not None:
+        raise SettingError("types must be given once, to mblab.sources.csv or to watch; leave one out.")
+    if pattern.is_dir() and form is not None:
+        pattern = pattern / "*"
     if pattern.is_dir():
         raise SourceError(f"{pattern} is a folder; say which files in it, such as {str(pattern / '*.parquet')!r}.")
     fixed = fixed_part(pattern)
     if not fixed.is_dir():
         raise SourceError(f"{fixed} is no folder, so nothing can appear in it; create it first.")
-    if pattern.suffix and not glob.has_magic(pattern.suffix) and kind_of(pattern) is None:
+    if form is None and pattern.suffix and not glob.has_magic(pattern.suffix) and kind_of(pattern) is None:
         raise SourceError(f"{pattern} must end in one of {[kind for kind in KINDS if kind.count('.') == 1]}.")
     return Watch(
         pattern,
@@ -496,4 +532,6 @@ def watch(
         column_name(event_time, "event_time"),
         flag(existing, "existing"),
         flag(flatten, "flatten"),
+        given_types(types) if form is None or types is not None else form.types,
+        form,
     )
