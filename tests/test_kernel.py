@@ -178,6 +178,13 @@ def test_a_step_added_before_another_stands_before_it(paused, with_ids):
     assert counts == {"a": 3, "b": 3, "z": 3, "clean": 1}
 
 
+def test_a_step_that_moves_to_another_cell_keeps_its_place(paused):
+    """What stands between the steps of one cell stays between them."""
+    paused.run(two("a", "z"), "last")
+
+    assert chain(paused) == [["a", 2], ["b", 1], ["z", 2]]
+
+
 def test_a_step_deleted_from_its_cell_is_gone(paused, with_ids):
     """What the cell no longer defines is no longer called; without ids nobody can know."""
     paused.run(two("b", ""), "steps")

@@ -137,10 +137,10 @@ class Chain:
 
     @staticmethod
     def version_of(old: Step, fn: Callable[..., Any]) -> Step:
-        """Return a function as the next version of a step: same name, kind and key, and so the same state."""
+        """Return a function in a step's place: same name, kind and key, and so the same state."""
         key = None if old.key is None else list(old.key)
         step = make_step(fn, "map" if old.kind == "map" else "batch", key=key, name=old.name)
-        return replace(step, uid=old.uid, version=old.version + 1)
+        return replace(step, uid=old.uid)
 
     def remove(self, name: str) -> bool:
         """Take a step out by name; return whether it was there."""

@@ -36,7 +36,7 @@ TESTS = {
     ],
     "mblab/steps": [
         "test_steps", "test_state", "test_hands_unseen", "test_engine", "test_lab", "test_magics", "test_checks",
-        "test_arrow_frames", "test_nested",
+        "test_arrow_frames", "test_nested", "test_kernel",
     ],
     "mblab/sinks": [
         "test_hands_unseen", "test_sink_contract", "test_sinks", "test_sqlite", "test_export", "test_rollbacks",
