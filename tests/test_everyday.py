@@ -193,6 +193,27 @@ def test_what_cannot_be_a_key_is_named(value, key):
         lab.run(clock="virtual", cost=0)
 
 
+@pytest.mark.parametrize("key", ["tags", ["v", "tags"]], ids=["one", "two"])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pa.list_(pa.string()), ["a"]),
+        (pa.struct([("a", pa.int64())]), {"a": 1}),
+        (pa.map_(pa.string(), pa.int64()), [("a", 1)]),
+        (None, (1, ["a"])),
+        (None, pd.Series([1])),
+    ],
+    ids=["Arrow's list", "Arrow's struct", "Arrow's map", "tuple with a list", "series"],
+)
+def test_what_cannot_be_a_key_is_named_however_it_is_held(kind, value, key):
+    """B05's siblings: Arrow raises another error, and a tuple can be a key only if all in it can."""
+    tags = [value, value] if kind is None else pd.array([value, value], dtype=pd.ArrowDtype(kind))
+    lab = Lab(replay(pd.DataFrame({"v": [1, 1], "tags": tags}), rate=1), interval="5s", name="everyday")
+    lab.batch(key=key)(lambda batch, state: {"n": len(batch)})
+    with pytest.raises(BatchError, match="column 'tags' holds .* such as .*cannot be keys"):
+        lab.run(clock="virtual", cost=0)
+
+
 def test_files_with_another_arrival_column_are_refused_before_one_is_read(tmp_path):
     """S17: by name, and not by a KeyError."""
     (tmp_path / "2025.csv").write_text("pickup,fare\n1,2\n")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -153,15 +153,24 @@ def _hashable(key: Sequence[str], rows: pd.DataFrame) -> Iterator[None]:
     """Name the column that holds what cannot be a key."""
     try:
         yield
-    except TypeError:
+    except (TypeError, NotImplementedError):  # the latter of Arrow's lists, structs and maps
         for name in key:
             for value in rows[name]:
-                if not isinstance(value, Hashable):
+                if not _has_hash(value):
                     raise StepError(
                         f"column {name!r} holds {type(value).__name__}s such as {shown(value, 40)}, which cannot be "
                         "keys; make texts or tuples of them in a step before, or name another column."
                     ) from None
         raise
+
+
+def _has_hash(value: object) -> bool:
+    """Return whether a value can be a key; a tuple that holds a list cannot, though tuples can."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 class _NoSuchKey(KeyError):
