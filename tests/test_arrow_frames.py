@@ -283,6 +283,18 @@ def test_pandas_notes_that_pandas_cannot_read_stop_nobody(dtype, tmp_path):
     assert first(replay(tmp_path / "x.parquet", rate=1))["v"].notna().tolist() == [True, False]
 
 
+@pytest.mark.parametrize(
+    "notes", [b"{nope", b"[]", b"{}", b'{"columns": [{"name": "t"}], "index_columns": [null]}', b'{"columns": 3}']
+)
+def test_damaged_notes_of_pandas_stop_nobody(notes, tmp_path):
+    """S18's sibling: a file of a writer that got them wrong, and a table in memory."""
+    table = pa.table({"t": [1], "v": [["a"]]}).replace_schema_metadata({b"pandas": notes})
+    pq.write_table(table, tmp_path / "x.parquet")
+
+    assert first(replay(tmp_path / "x.parquet", arrival="t")).to_dict("list") == {"t": [1], "v": [["a"]]}
+    assert first(replay(table, arrival="t")).to_dict("list") == {"t": [1], "v": [["a"]]}
+
+
 @pytest.mark.parametrize("kind", NESTED)
 def test_a_saved_run_with_nested_values_is_loaded_again(kind, tmp_path):
     """S18: what a step returned."""

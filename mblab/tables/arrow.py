@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["as_arrow", "as_pandas", "is_json", "json_columns", "json_kind", "pandas_notes", "said"]
+
+NOTED: Final = {"name", "field_name", "pandas_type", "numpy_type", "metadata"}  # what pandas says of each column
 
 
 def as_pandas(table: pa.Table | pa.RecordBatch, *, dates_as_times: bool = True) -> pd.DataFrame:
@@ -201,9 +203,11 @@ def pandas_notes(schema: pa.Schema) -> dict[str, Any]:
     """Return what pandas noted of the frame that became an Arrow table; nothing where it did not, or is damaged."""
     try:
         noted = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
-    except ValueError:
+        columns = [*noted["columns"]]
+    except (ValueError, KeyError, TypeError):
         return {}
-    return noted if isinstance(noted, dict) else {}
+    whole = all(isinstance(c, dict) and c.keys() >= NOTED for c in columns)
+    return noted if whole and isinstance(noted.get("index_columns"), list) else {}
 
 
 def _is_dtype(name: str) -> bool:

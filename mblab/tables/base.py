@@ -300,7 +300,7 @@ def plain_index(schema: pa.Schema) -> pa.Schema:
     metadata = dict(schema.metadata or {})
     if b"pandas" in metadata:
         noted = pandas_notes(schema)
-        metadata[b"pandas"] = json.dumps({**noted, "index_columns": [], "column_indexes": []}).encode()
+        metadata[b"pandas"] = json.dumps({**noted, "index_columns": [], "column_indexes": []} if noted else {}).encode()
     return pa.schema([f for f in schema if not re.fullmatch(UNNAMED_LEVEL, f.name)], metadata)
 
 
