@@ -130,6 +130,10 @@ def _compact_form(column: pd.Series) -> str | None:
     values = plain.to_numpy()
     if form is None or not bool(((values >= 19 * 10**6) & (values < 22 * 10**12) & (values % 1 == 0)).all()):
         return None
+    days = values // 10 ** (len(str(int(plain.iloc[0]))) - 8)
+    months, of_month = days // 100 % 100, days % 100
+    if not bool(((months >= 1) & (months <= 12) & (of_month >= 1) & (of_month <= 31)).all()):
+        return None  # so that of millions of other numbers none is parsed
     texts = pd.Series(values.astype(np.int64)).astype(str)
     years = texts.str[:4].astype(int)
     dates = pd.to_datetime(texts, format=form, errors="coerce")
