@@ -974,8 +974,6 @@ def followed(sentence, path, data, knobs, names):
     found = next((m for m in (re.search(way, sentence) for way in WAYS) if m), None)
     assert found, f"no way on: {sentence}"
     if "table" in found.groupdict():
-        if found["table"].startswith("mblab"):
-            pytest.importorskip("mblab.sources.csv")
         line = found["table"].replace("[…]", f"{[*names]}")
         return eval(line, {"pd": pd, "mblab": mblab, "path": path}), knobs
     if "rows" in found.groupdict():
@@ -1007,7 +1005,7 @@ def thinned(cases, every, first=0):
     ]
 
 
-MIXED = {"wikimedia": "log_params"}  # lists and objects in one column, which Parquet has no type for
+MIXED = {"wikimedia": "log_params"}  # lists and objects in one column; the Parquet of others has no type for it
 
 
 def one_frame(blocks):
@@ -1090,12 +1088,6 @@ def test_a_form_is_recorded_with_its_times(name, tmp_path):
     source, blocks, _ = replayed(
         tmp_path / FORMS[name].file, FORMS[name].names, arrival=FORMS[name].arrival, speedup=10
     )
-    if name in MIXED:
-        with pytest.raises(
-            mblab.SourceError, match=f"cannot be recorded: .* column {MIXED[name]} .* one kind of value"
-        ):
-            mblab.record(source, tmp_path / "kept.parquet")
-        return
     again = list(replay(mblab.record(source, tmp_path / "kept.parquet")).open())
 
     pd.testing.assert_frame_equal(in_parquet(one_frame(again)), in_parquet(one_frame(blocks)))

@@ -1,5 +1,7 @@
 """How text files seem to be written, in the sentences that refuse them: what they say is done to the letter."""
 
+import bz2
+import gzip
 import re
 
 import numpy as np
@@ -72,7 +74,6 @@ def test_a_file_of_another_ending_is_looked_at(kind, tmp_path):
     with pytest.raises(SourceError, match=re.escape(f"replay {line}.")):
         replay(path, arrival="t")
 
-    pytest.importorskip("mblab.sources.csv")
     rows = next(replay(eval(line, {"pd": pd, "mblab": mblab, "path": path}), arrival="t").open()).rows
     assert rows["v"].tolist() == [2.5, 3.5]
 
@@ -101,3 +102,13 @@ def test_no_line_is_no_table():
     assert seems([]) is None
     assert seems(["a,b"]) is None
     assert seems(["a,b", "1,2"]) == Seems(",", ".", 0)
+
+
+@pytest.mark.parametrize("name", ["day.json", "day.json.gz", "day.json.bz2"])
+def test_json_lines_of_an_archive_are_replayed_and_watched_by_their_name(name, tmp_path):
+    """GH Archive packs lines of JSON as .json.gz: as .json, it is read where a path ends so."""
+    pack = {".gz": gzip.compress, ".bz2": bz2.compress}.get((tmp_path / name).suffix, bytes)
+    (tmp_path / name).write_bytes(pack(b'{"t":1,"id":"007"}\n{"t":2,"id":"008"}\n'))
+    for path in (tmp_path / name, tmp_path / f"*{''.join((tmp_path / name).suffixes)}"):
+        assert next(replay(path, arrival="t").open()).rows["id"].tolist() == ["007", "008"]
+        assert next(mblab.watch(path, every="20ms", settle=0).open()).rows["id"].tolist() == ["007", "008"]

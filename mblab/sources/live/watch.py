@@ -395,7 +395,7 @@ def _is_rows(name: str, pattern: Path, *, parted: bool) -> bool:
     """
     if parted:
         return not name.startswith((".", "_")) and (pattern.name != "*" or unpacked(Path(name)) in PARTED)
-    kinds = NAMED if pattern.suffix.lower() in NAMED else KINDS
+    kinds = NAMED if pattern.name.lower().endswith(tuple(NAMED)) else KINDS
     return not name.startswith((".", "_")) and name.lower().endswith(tuple(kinds))
 
 
