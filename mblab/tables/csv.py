@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CsvTable"]
 
-PARSE_BYTES = 1 << 22  # of a file at a time; a line must fit
+PARSE_BYTES = 1 << 23  # of a file at a time; a line must fit
 KEPT_BYTES: Final = 1 << 26  # of texts, of all files of a table
 
 

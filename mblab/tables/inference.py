@@ -253,7 +253,7 @@ def _of_numbers(text: pa.Array, values: pa.Array, known: Column, decimal: str) -
 
     if _has_zeros(text):
         return Column(pa.string())
-    if known.whole and WHOLE.fullmatch(text[0].as_py()) and _are_whole(text):
+    if known.whole and not pc.any(pc.match_substring(text, decimal)).as_py() and _are_whole(text):
         least, most, rounded = 0, 0, False
         for number in text.filter(pc.match_substring_regex(text, r"^-|\d{16}")).to_pylist():
             least, most = min(least, int(number)), max(most, int(number))
@@ -264,6 +264,8 @@ def _of_numbers(text: pa.Array, values: pa.Array, known: Column, decimal: str) -
     if len(beyond) and pc.any(pc.match_substring_regex(beyond, r"\d")).as_py():  # such as the id 46E85123
         return Column(pa.string())
     at, looked_at = _long(text, known.looked_at)
+    if not len(at):
+        return Column(pa.float64(), whole=False)
     long = text.take(at)
     other = pc.not_equal(long, values.take(at).cast(pa.string()))
     if any(_is_cut(digits.replace(decimal, ".")) for digits in long.filter(other).to_pylist()):
@@ -401,7 +403,7 @@ def _long(text: pa.Array, before: tuple[int, ...]) -> tuple[np.ndarray[Any, Any]
     """Return where the first long numbers of each length stand, and how many those are; some were looked at before."""
     _, lengths, _ = _letters(text)
     found = [np.empty(0, np.int64)]
-    if lengths.max() >= SHORT:
+    if min(before) < LOOKED_AT and lengths.max() >= SHORT:
         over = np.minimum(lengths - SHORT, LENGTHS - 1)
         found = [np.flatnonzero(over == i)[: max(0, LOOKED_AT - seen)] for i, seen in enumerate(before)]
     return np.concatenate(found), tuple(map(len, found)) if len(found) == LENGTHS else (0,) * LENGTHS
