@@ -334,7 +334,7 @@ def test_a_later_file_with_a_name_twice_is_refused(tmp_path):
         ([pd.Timestamp("2026-01-01", tz="UTC"), pd.Timestamp("2026-01-02")], "utc=True"),
         ([pd.Timestamp("2026-01-01", tz="UTC"), "x"], "got 'x' in row 1"),
         ([1, "2"], "got '2' in row 1"),
-        ([dt.date(2026, 1, 1)], "parse it first"),
+        ([dt.time(9, 0), dt.time(10, 0)], "add the day first"),
         ([10**30, 10**31], "beyond 64 bits"),
         ([1 + 0j, 2 + 0j], "must hold times or numbers"),
         (pd.period_range("2026-01", periods=2, freq="M"), "dt.to_timestamp()"),
