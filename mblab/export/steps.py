@@ -78,6 +78,7 @@ def as_written(step: Step, installed: Installed) -> Step:
     What a magic such as %%time ran has its text in the notebook's cells.
     """
     imported = isinstance(step.fn, FunctionType) and installed.holds(step.fn.__module__)
+    imported = imported and not step.fn.__module__.startswith("mblab.")  # what the demo shows is no name to import
     if isinstance(step.fn, MethodType) or class_of(step.fn) or (imported and "<locals>" not in step.fn.__qualname__):
         return replace(step, text=None)
     if step.text is not None or not isinstance(step.fn, FunctionType):
