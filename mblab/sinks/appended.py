@@ -9,13 +9,12 @@ changed is told from ours.
 
 from __future__ import annotations
 
-import json
 import os
 import weakref
 import zlib
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, Final
 
 import pandas as pd
@@ -25,61 +24,12 @@ from mblab.sinks.base import Delivery, Mode, Savepoint
 from mblab.sinks.deliveries import is_held
 from mblab.sinks.files import FileSink, aligned, named, writing
 from mblab.support.files import left_over, write_all, write_whole
+from mblab.tables.markers import Mark, Marker, crc_of, marker_file, read_marker
+from mblab.tables.notes import Notes, is_settled, joined, noted, packed, unpacked
 
 __all__ = ["AppendedFile"]
 
-FORMAT: Final = 1
 PACKED: Final = (".gz", ".bz2", ".zip", ".xz", ".zst", ".tar")
-READ_BYTES: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A point up to which the file is known.
-
-    Attributes:
-        bytes: Its length.
-        crc: CRC-32 of all of them.
-        run_id: The run of the last delivery before it; empty when there is none.
-        batch_id: That delivery's batch.
-        input_hash: That delivery's input hash.
-    """
-
-    bytes: int = 0
-    crc: int = 0
-    run_id: str = ""
-    batch_id: int = -1
-    input_hash: str = ""
-
-    @property
-    def delivery(self) -> Delivery | None:
-        """The last delivery before it."""
-        return Delivery(self.run_id, self.batch_id, self.input_hash) if self.run_id else None
-
-
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """What is kept beside the file.
-
-    Attributes:
-        run_id: The run that wrote last.
-        columns: The header's names; empty before the first batch.
-        begin: Length of the file when that run began.
-        before: Where the file ends without the batch that is being written.
-        after: Where it ends with it; the same as `before` when none is.
-    """
-
-    run_id: str
-    columns: tuple[str, ...] = ()
-    begin: int = 0
-    before: Mark = Mark()
-    after: Mark = Mark()
-
-    def settled(self, size: int) -> Mark | None:
-        """Return the mark that a file of this length has reached, or None when mblab did not leave it like that."""
-        if size == self.after.bytes:
-            return self.after
-        return self.before if self.before.bytes <= size < self.after.bytes else None
 
 
 class AppendedFile(FileSink, ABC):
@@ -87,9 +37,11 @@ class AppendedFile(FileSink, ABC):
 
     Attributes:
         same_columns: Whether every batch must have the columns of the first, in its order.
+        text_holds_all: Whether what any value is written as can stand in a column of text.
     """
 
     same_columns: ClassVar[bool]
+    text_holds_all: ClassVar[bool]
     guarantee = "exactly once as sole writer"
 
     def __init__(self, path: str | os.PathLike[str], mode: Mode | None = None) -> None:
@@ -97,12 +49,13 @@ class AppendedFile(FileSink, ABC):
         self._names_a_file(path, f"add one: out/rows.{self.kind}")
         if (suffix := self.file.suffix).lower() in PACKED:
             raise SettingError(f"{self.kind} writes plain text, got {shown(os.fspath(path))}; leave out {suffix!r}.")
-        self._marker_file = self.file.with_name(f".{self.file.name}.mblab.json")
+        self._marker_file = marker_file(self.file)
         self._descriptor: int | None = None
         self._unlock: weakref.finalize[..., Any] | None = None  # lets go of the lock on the file
         self._inode = 0
         self._marker = Marker("")
         self._at = Mark()
+        self._known = _Known()
         self._writing = b""  # a batch whose bytes may stand there in part
 
     def open(self, run_id: str) -> None:
@@ -132,6 +85,7 @@ class AppendedFile(FileSink, ABC):
         try:
             self._marker = self._begin(descriptor, run_id)
             self._at = self._marker.after
+            self._known = _Known(self._marker.types)
             self.disk.truncate(descriptor, self._at.bytes)
             for left in left_over(self._marker_file, self.disk):
                 self.disk.remove(left)
@@ -168,11 +122,13 @@ class AppendedFile(FileSink, ABC):
             raise SinkError(f"{self.path} {did}, so it is left as it is; move it away or use another path.")
         if begins == "go on":
             return replace(marker, before=mark, after=mark)
-        return Marker(run_id, marker.columns, mark.bytes, mark, mark) if begins == "add" else Marker(run_id)
+        if begins == "anew":
+            return Marker(run_id)
+        return Marker(run_id, marker.columns, mark.bytes, mark, mark, marker.types)
 
     def savepoint(self) -> Savepoint | None:
         """Return the file's length, and what is needed to go on from there."""
-        return asdict(self._at)
+        return {**asdict(self._at), "types": self._marker.types}
 
     def rollback(self, savepoint: Savepoint | None) -> None:
         """Cut off what was delivered since; what others wrote stays, and so does all before it.
@@ -182,7 +138,8 @@ class AppendedFile(FileSink, ABC):
         """
         if savepoint is None:
             return
-        mark, descriptor = Mark(**savepoint), self._opened()
+        types, descriptor = savepoint.get("types"), self._opened()
+        mark = Mark(**{name: kept for name, kept in savepoint.items() if name != "types"})
         size = self.disk.stat(descriptor).st_size
         if size > self._at.bytes and not self._is_ours(descriptor, size):
             if mark == self._at:  # nothing of ours stands behind it
@@ -198,7 +155,8 @@ class AppendedFile(FileSink, ABC):
             self._write_marker(self._marker, durable=True)
             self.disk.truncate(descriptor, mark.bytes)
             self.disk.sync(descriptor)
-        self._at = mark
+        self._at, self._known = mark, _Known(types)
+        self._marker = replace(self._marker, types=types)
 
     def deliver(self, rows: pd.DataFrame, delivery: Delivery) -> None:
         """Append a batch; with a checkpoint, which shows in `input_hash`, it then also survives a power cut.
@@ -207,7 +165,7 @@ class AppendedFile(FileSink, ABC):
             SinkError: Other columns than before, a file that something else has changed, or a full disk.
         """
         descriptor, batch_id = self._opened(), delivery.batch_id
-        if is_held(self._at.delivery, delivery, str(self.path)):
+        if is_held(_delivery_at(self._at), delivery, str(self.path)):
             return
         rows = named(rows, self.path, batch_id)
         first = self._at.bytes == 0
@@ -215,6 +173,7 @@ class AppendedFile(FileSink, ABC):
         if self.same_columns:
             rows = aligned(rows, columns, self.path, batch_id)
         data = self._encoded(rows, batch_id, first=first)
+        types = self._known.types_with(rows, first=first, as_text=self.text_holds_all)
         end, crc = self._at.bytes + len(data), zlib.crc32(data, self._at.crc)
         after = Mark(end, crc, delivery.run_id, batch_id, delivery.input_hash)
         self._refuse_second_writer(self._at.bytes)
@@ -222,7 +181,7 @@ class AppendedFile(FileSink, ABC):
         durable = bool(delivery.input_hash)
         with writing(self.path):
             try:
-                self._marker = replace(self._marker, columns=columns, before=self._at, after=after)
+                self._marker = replace(self._marker, columns=columns, before=self._at, after=after, types=types)
                 self._write_marker(self._marker, durable=durable)
                 write_all(descriptor, data, self._at.bytes, self.disk)
                 self._refuse_second_writer(end)
@@ -274,13 +233,13 @@ class AppendedFile(FileSink, ABC):
     def last(self) -> Delivery | None:
         """Return the newest delivery that stands in the file, or None."""
         if self._descriptor is not None:
-            return self._at.delivery
+            return _delivery_at(self._at)
         marker = self._read_marker()
         try:
             mark = marker.settled(self.disk.stat(self.file).st_size) if marker else None
         except FileNotFoundError:
             return None
-        return mark.delivery if mark else None
+        return _delivery_at(mark) if mark else None
 
     def close(self) -> None:
         """Make the file survive a power cut and let go."""
@@ -301,20 +260,42 @@ class AppendedFile(FileSink, ABC):
         return self._descriptor
 
     def _read_marker(self) -> Marker | None:
-        try:
-            kept = json.loads(self.disk.content(self._marker_file))
-            before, after = Mark(**kept["before"]), Mark(**kept["after"])
-            return Marker(kept["run_id"], tuple(kept["columns"]), kept["begin"], before, after)
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
-            return None  # none of ours, so the file is not either
+        return read_marker(self._marker_file, self.disk)
 
     def _write_marker(self, marker: Marker, *, durable: bool) -> None:
-        kept = {"mblab": FORMAT, **asdict(marker)}
-        write_whole(self._marker_file, json.dumps(kept).encode(), durable=durable, disk=self.disk)
+        write_whole(self._marker_file, marker.text(), durable=durable, disk=self.disk)
 
     def _crc(self, descriptor: int, mark: Mark) -> int:
         """Return the CRC-32 of the file up to a mark."""
-        crc, at = 0, 0
-        while at < mark.bytes and (piece := self.disk.read(descriptor, min(READ_BYTES, mark.bytes - at), at)):
-            crc, at = zlib.crc32(piece, crc), at + len(piece)
-        return crc
+        return crc_of(lambda size, at: self.disk.read(descriptor, size, at), mark.bytes)
+
+
+class _Known:
+    """What is known of the columns of a file, from one batch to the next.
+
+    Args:
+        types: As a marker has it; None when nothing is known of them.
+    """
+
+    def __init__(self, types: str | None = None) -> None:
+        self._types = types
+        self._notes: Notes | None = None if types is None else unpacked(types)
+        self._dtypes: pd.Series[Any] | None = None  # of the last batch, where they alone say what its columns are
+
+    def types_with(self, rows: pd.DataFrame, *, first: bool, as_text: bool) -> str | None:
+        """Return what is known of them with one more batch; of a file that began without notes nothing is."""
+        if self._notes is None and not first:
+            return None
+        if self._notes is not None and not first and self._dtypes is not None and rows.dtypes.equals(self._dtypes):
+            return self._types
+        more = noted(rows, in_json=not as_text)
+        notes = more if first or self._notes is None else joined(self._notes, more, as_text=as_text)
+        if notes != self._notes:
+            self._notes, self._types = notes, packed(notes)
+        self._dtypes = rows.dtypes if is_settled(rows) else None
+        return self._types
+
+
+def _delivery_at(mark: Mark) -> Delivery | None:
+    """Return the last delivery before a mark."""
+    return Delivery(mark.run_id, mark.batch_id, mark.input_hash) if mark.run_id else None

@@ -18,6 +18,7 @@ import pandas as pd
 
 from mblab.sinks.appended import AppendedFile
 from mblab.sinks.base import Mode
+from mblab.tables.texts import plain_times
 from mblab.tables.values import arrow_to_numpy, iso, json_text
 
 __all__ = ["JsonlSink", "jsonl"]
@@ -29,7 +30,8 @@ def jsonl(path: str | os.PathLike[str], mode: Mode | None = None) -> JsonlSink:
     Every line is strict JSON. Floats read back exactly; NaN, None, NaT and the infinities are null; times are ISO 8601,
     those of a time zone in UTC; time spans are ISO 8601 durations; lists and dicts stay what they are; bytes are
     base64. A later batch may have other columns: a line has those of its own batch. A hidden `.<name>.mblab.json`
-    beside the file says that it is mblab's.
+    beside the file says that it is mblab's, and what its columns are: as long as the two stand together and the file is
+    as the sink left it, `mblab.replay` and `mblab.watch` give its rows as they were delivered, the infinities as NaN.
 
     Args:
         path: The file; its folder is made when it is not there.
@@ -55,6 +57,7 @@ class JsonlSink(AppendedFile):
 
     kind = "jsonl"
     same_columns = False
+    text_holds_all = False
 
     def _text(self, rows: pd.DataFrame, *, first: bool) -> str:  # noqa: ARG002 - there is no header
         names = [encode_basestring(str(name)).replace("%", "%%") for name in rows]
@@ -64,7 +67,7 @@ class JsonlSink(AppendedFile):
 
 def _texts(column: pd.Series[Any]) -> list[str]:
     """Return each value of a column as JSON."""
-    column = arrow_to_numpy(column)
+    column = plain_times(arrow_to_numpy(column))
     if isinstance(column.dtype, pd.CategoricalDtype):
         known = _texts(pd.Series(column.cat.categories))
         return [known[code] if code >= 0 else "null" for code in column.cat.codes.tolist()]

@@ -264,7 +264,12 @@ class ParquetSink(FileSink):
         try:
             pq.write_table(table.replace_schema_metadata(marked), buffer)
         except pa.ArrowException as error:
-            raise SinkError(f"{self.path} cannot take batch {delivery.batch_id}: {first_line(error)}.") from None
+            name = next((name for name in table.column_names if not _takes(table.schema.field(name))), None)
+            what = "" if name is None else f"column {name!r} of "
+            raise SinkError(
+                f"{self.path} cannot take {what}batch {delivery.batch_id}: {first_line(error)}; give it another "
+                "type in the step."
+            ) from None
         return buffer.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
     def _write_part(self, part: Part, data: bytes) -> None:
@@ -306,3 +311,15 @@ class ParquetSink(FileSink):
         if self._descriptor is None:
             raise self._not_open()
         return self._descriptor
+
+
+def _takes(field: pa.Field) -> bool:
+    """Return whether Parquet has a type for a column."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.write_table(pa.schema([field]).empty_table(), pa.BufferOutputStream())
+    except pa.ArrowException:
+        return False
+    return True

@@ -5,6 +5,7 @@ rows -> [schemas] -> parquet
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mblab.errors import SinkError
-from mblab.tables.arrow import as_arrow
+from mblab.tables.arrow import as_arrow, pandas_notes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,7 @@ __all__ = ["arrow_table", "cast_table", "decided_schema", "first_line", "merged_
 def arrow_table(rows: pd.DataFrame, path: Path, batch_id: int) -> pa.Table:
     """Return rows as an Arrow table.
 
-    Dictionaries get one index type, for the number of categories changes; one without values is null.
+    Dictionaries get one index type, for the number of categories changes; one without categories is null.
     """
     import pyarrow as pa
 
@@ -37,7 +38,8 @@ def arrow_table(rows: pd.DataFrame, path: Path, batch_id: int) -> pa.Table:
     for at, column in enumerate(table.columns):
         if pa.types.is_dictionary(column.type):
             coded = pa.dictionary(pa.int32(), column.type.value_type, column.type.ordered)
-            plain = pa.nulls(len(column)) if column.null_count == len(column) else column.cast(coded)
+            has_none = column.null_count == len(column) and not any(len(chunk.dictionary) for chunk in column.chunks)
+            plain = pa.nulls(len(column)) if has_none else column.cast(coded)
             table = table.set_column(at, table.field(at).name, plain)
     return table
 
@@ -163,7 +165,16 @@ def decided_schema(schema: pa.Schema) -> pa.Schema:
     """Return a schema that every reader takes: text where no value was seen yet."""
     import pyarrow as pa
 
-    return pa.schema([f.with_type(_decided_type(f.type)) for f in schema], schema.metadata)
+    return pa.schema([f.with_type(_decided_type(f.type)) for f in schema], _decided_notes(schema))
+
+
+def _decided_notes(schema: pa.Schema) -> dict[bytes, bytes] | None:
+    """Return a schema's metadata without pandas' note that a column is of Arrow's null, which no text can become."""
+    noted = pandas_notes(schema)
+    nulls = [column for column in noted.get("columns", []) if column["numpy_type"] == "null[pyarrow]"]
+    for column in nulls:
+        column["numpy_type"] = "object"
+    return {**schema.metadata, b"pandas": json.dumps(noted).encode()} if nulls else schema.metadata
 
 
 def _decided_type(kind: pa.DataType) -> pa.DataType:

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionDtype
 
 from mblab.errors import ColumnError, SourceChanged, SourceError, shown
 from mblab.tables.arrow import as_pandas, pandas_notes, said
@@ -52,6 +53,7 @@ __all__ = [
 
 DECODE_ROWS = 100_000
 UNNAMED_LEVEL = r"__index_level_\d+__"  # what pandas calls a level of an index without a name
+OTHERWISE = (pd.PeriodDtype, pd.IntervalDtype, pd.DatetimeTZDtype, pd.CategoricalDtype)  # made by `astype`
 EXACT = 2**53  # up to which float64 holds every whole number
 
 
@@ -420,12 +422,16 @@ def _dtypes_in(table: pa.Table) -> dict[str, Dtype]:
 
 def frame_of(table: pa.Table, dtypes: Mapping[str, Dtype]) -> pd.DataFrame:
     """Return the table as a frame with exactly these dtypes."""
-    frame = as_pandas(table)
+    import pyarrow as pa
+
+    plain, direct = table, _direct(table, dtypes)
+    for name in direct:
+        at = table.column_names.index(name)
+        plain = plain.set_column(at, name, pa.nulls(table.num_rows))
+    frame = as_pandas(plain)
+    for name, dtype in direct.items():
+        frame[name] = pd.Series(dtype.__from_arrow__(table.column(name)))
     other = {str(c): dtypes[str(c)] for c, dtype in frame.dtypes.items() if dtypes[str(c)] != dtype}
-    for name, dtype in other.items():
-        if isinstance(dtype, pd.Int64Dtype | pd.UInt64Dtype):
-            # not by way of float64, which is what Arrow made of the column; pandas' stubs do not know the method
-            frame[name] = pd.Series(dtype.__from_arrow__(table.column(name)))  # type: ignore[union-attr]
     try:
         return frame.astype(other) if other else frame
     except (ValueError, TypeError, OverflowError) as error:
@@ -436,6 +442,23 @@ def frame_of(table: pa.Table, dtypes: Mapping[str, Dtype]) -> pd.DataFrame:
 def _is_open(dtype: Dtype) -> bool:
     """Return whether a dtype of categories leaves them to the rows."""
     return isinstance(dtype, pd.CategoricalDtype) and dtype.categories is None
+
+
+def _direct(table: pa.Table, dtypes: Mapping[str, Dtype]) -> dict[str, Any]:
+    """Return the dtypes that take Arrow's values as they are, not by way of what pandas makes of them without a note.
+
+    Of whole numbers beside nulls it makes float64, and for some it has nothing.
+    """
+    noted = {column["field_name"] for column in pandas_notes(table.schema).get("columns", [])}
+    return {
+        name: dtypes[name]
+        for name in table.column_names
+        if name in dtypes
+        and isinstance(dtypes[name], ExtensionDtype)
+        and hasattr(dtypes[name], "__from_arrow__")
+        and not isinstance(dtypes[name], OTHERWISE)
+        and (name not in noted or isinstance(dtypes[name], pd.Int64Dtype | pd.UInt64Dtype))
+    }
 
 
 @lru_cache(1)

@@ -25,6 +25,7 @@ from mblab.tables.folders import fixed_part, key_column, keys_of
 from mblab.tables.given import Given
 from mblab.tables.inference import Column
 from mblab.tables.jsonl import JsonlTable
+from mblab.tables.own import OwnTable, notes_beside
 from mblab.tables.parquet import ParquetTable
 from mblab.tables.sniffing import line_that_reads, seems
 
@@ -106,7 +107,8 @@ class FilesTable(ArrowTable):
     @property
     def given(self) -> Mapping[str, Given]:
         """Return the types that columns shall have, by name."""
-        return self.parts[0].given
+        first = self.parts[0].given
+        return {name: given for name, given in first.items() if all(p.given.get(name) == given for p in self.parts)}
 
     @property
     def schema(self) -> pa.Schema:
@@ -249,8 +251,10 @@ class FilesTable(ArrowTable):
     def _type(self, name: str, one: pa.DataType, other: pa.DataType, part: FileTable) -> pa.DataType:
         import pyarrow as pa
 
-        if one == other:
+        if one == other or pa.types.is_null(other):
             return one
+        if pa.types.is_null(one):
+            return other
         one, other = (t.value_type if pa.types.is_dictionary(t) else t for t in (one, other))
         try:
             both = [pa.schema([(name, kind)]) for kind in (one, other)]
@@ -350,9 +354,15 @@ def open_table(
         raise SourceError(f"{path} must end in {ENDINGS}; {WAYS.get(path.suffix.lower()) or _way_to_read(path)}.")
     _check_content(path, kind)
     given = dict(types or {})
-    if kind is CsvTable:
-        return CsvTable(path, given, dialect or COMMAS, KEPT_BYTES // among)
-    return kind(path, given, flatten=flatten) if issubclass(kind, JsonlTable | ParquetTable) else kind(path, given)
+    if kind is ParquetTable:
+        return ParquetTable(path, given, flatten=flatten)
+    plain: FileTable = (
+        CsvTable(path, given, dialect or COMMAS, KEPT_BYTES // among)
+        if kind is CsvTable
+        else JsonlTable(path, given, flatten=flatten)
+    )
+    notes = None if dialect or flatten else notes_beside(path)
+    return plain if notes is None else OwnTable(path, given, notes=notes, plain=plain)
 
 
 def _way_to_read(path: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["arrow_to_numpy", "as_json", "as_python", "is_nested", "iso", "json_text"]
+__all__ = ["arrow_to_numpy", "as_json", "as_python", "is_nested", "iso", "json_text", "spans"]
 
 NESTED = (dict, list, tuple, set, frozenset, np.ndarray)
 
@@ -25,8 +25,18 @@ def arrow_to_numpy(column: pd.Series[Any]) -> pd.Series[Any]:
     if not isinstance(column.dtype, pd.ArrowDtype):
         return column
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     values = pa.array(column)
+    if pa.types.is_run_end_encoded(values.type):
+        values = pc.run_end_decode(values)
+        column = pd.Series(pd.arrays.ArrowExtensionArray(values))
+    if (pa.types.is_nested(values.type) and not pa.types.is_dictionary(values.type)) or pa.types.is_interval(
+        values.type
+    ):
+        return pd.Series(values.to_pylist(), dtype=object)  # else lists of times would be arrays of numbers
+    if pa.types.is_time(values.type):
+        return pd.Series(values.cast(pa.string()).to_pylist(), dtype=object)  # Python's has no nanoseconds
     as_integers = pa.types.is_integer(values.type) and values.null_count
     if as_integers or (pa.types.is_boolean(values.type) and values.null_count):  # else they would become floats
         return column.convert_dtypes(dtype_backend="numpy_nullable")
@@ -44,6 +54,23 @@ def iso(times: pd.Series[Any], separator: str = "T") -> np.ndarray[Any, np.dtype
         text += "+00:00"
     text[times.isna().to_numpy()] = None
     return text
+
+
+def spans(column: pd.Series[Any]) -> list[str | None]:
+    """Return time spans as pandas writes one, with all digits of their unit; None for a missing one.
+
+    >>> spans(pd.Series(pd.to_timedelta([1500, None], unit="ms")).astype("timedelta64[ms]"))
+    ['0 days 00:00:01.500', None]
+    """
+    digits = {"s": 0, "ms": 3, "us": 6, "ns": 9}[np.datetime_data(column.to_numpy().dtype)[0]]
+    whole = 10**digits
+    texts: list[str | None] = []
+    for value, missing in zip(column.to_numpy().view(np.int64).tolist(), column.isna().tolist(), strict=True):
+        total, rest = divmod(value, whole)
+        days, seconds = divmod(total, 86_400)
+        text = f"{days} days {seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+        texts.append(None if missing else f"{text}.{rest:0{digits}d}" if digits else text)
+    return texts
 
 
 def is_nested(value: object) -> bool:
@@ -81,7 +108,9 @@ def as_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): as_json(inner) for key, inner in value.items()}
     if isinstance(value, NESTED):
-        return [as_json(inner) for inner in (value.tolist() if isinstance(value, np.ndarray) else value)]
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "mM":  # of nanoseconds it makes numbers
+            value = value.tolist()
+        return [as_json(inner) for inner in value]
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64 | np.timedelta64):
         return as_json(value.item()) if value.dtype.kind != "V" else str(value)
     if isinstance(value, np.datetime64 | np.timedelta64):
