@@ -25,7 +25,7 @@ from mblab.sinks.deliveries import is_held
 from mblab.sinks.files import FileSink, aligned, named, writing
 from mblab.support.files import left_over, write_all, write_whole
 from mblab.tables.markers import Mark, Marker, crc_of, marker_file, read_marker
-from mblab.tables.notes import Notes, is_settled, joined, noted, packed, unpacked
+from mblab.tables.notes import is_settled, joined, noted, packed, unpacked
 
 __all__ = ["AppendedFile"]
 
@@ -278,8 +278,8 @@ class _Known:
     """
 
     def __init__(self, types: str | None = None) -> None:
-        self._types = types
-        self._notes: Notes | None = None if types is None else unpacked(types)
+        self._notes = unpacked(types)
+        self._types = None if self._notes is None else types
         self._dtypes: pd.Series[Any] | None = None  # of the last batch, where they alone say what its columns are
 
     def types_with(self, rows: pd.DataFrame, *, first: bool, as_text: bool) -> str | None:

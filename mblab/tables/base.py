@@ -432,6 +432,10 @@ def frame_of(table: pa.Table, dtypes: Mapping[str, Dtype]) -> pd.DataFrame:
     for name, dtype in direct.items():
         frame[name] = pd.Series(dtype.__from_arrow__(table.column(name)))
     other = {str(c): dtypes[str(c)] for c, dtype in frame.dtypes.items() if dtypes[str(c)] != dtype}
+    for name in table.column_names:
+        dtype = dtypes.get(name)
+        if isinstance(dtype, pd.CategoricalDtype) and name not in other and dtype.categories is not None:
+            frame[name] = frame[name].cat.set_categories(dtype.categories)  # equal dtypes may have them in other order
     try:
         return frame.astype(other) if other else frame
     except (ValueError, TypeError, OverflowError) as error:

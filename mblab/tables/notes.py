@@ -206,15 +206,18 @@ def _empty(given: Given) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), categories, ordered=given.kind.ordered)
 
 
-def unpacked(text: str) -> Notes:
-    """Return the notes of a marker."""
+def unpacked(text: str | None) -> Notes | None:
+    """Return the notes of a marker; None where there are none, or they cannot be read."""
     import pyarrow as pa
 
-    batch = pa.ipc.open_stream(zlib.decompress(base64.b64decode(text))).read_next_batch()
     notes: Notes = {}
-    for field, values in zip(batch.schema, batch.columns, strict=True):
-        code = field.metadata[CODE].decode()
-        notes[field.name] = None if code == NONE else Given(field.type, _dtype_of(code, values))
+    try:
+        batch = pa.ipc.open_stream(zlib.decompress(base64.b64decode(text or ""))).read_next_batch()
+        for field, values in zip(batch.schema, batch.columns, strict=True):
+            code = field.metadata[CODE].decode()
+            notes[field.name] = None if code == NONE else Given(field.type, _dtype_of(code, values))
+    except (pa.ArrowException, zlib.error, ValueError, TypeError, KeyError, NotImplementedError):
+        return None
     return notes
 
 

@@ -37,7 +37,8 @@ def notes_beside(path: Path) -> Notes | None:
     """Return what the columns of a file are, when a sink of ours wrote it and it is as that left it."""
     path = path.resolve()
     marker = read_marker(marker_file(path))
-    if marker is None or marker.types is None:
+    notes = None if marker is None else unpacked(marker.types)
+    if marker is None or notes is None:
         return None
     try:
         size = path.stat().st_size
@@ -46,9 +47,9 @@ def notes_beside(path: Path) -> Notes | None:
             return None
         with path.open("rb") as file:
             is_whole = crc_of(lambda length, _: file.read(length), size) == mark.crc
-        return unpacked(marker.types) if is_whole else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError:
         return None
+    return notes if is_whole else None
 
 
 @dataclass(frozen=True)
