@@ -2,7 +2,7 @@
 
     uv run python -m tests.mutants --seed 7 --count 300                     # engine, driver, steps and sinks
     uv run python -m tests.mutants --seed 7 --count 40 --only mblab/engine  # a part of it
-    uv run python -m tests.mutants --seed 7 --count 300 --again             # those that survived, once more
+    uv run python -m tests.mutants --seed 7 --again                         # those that survived, if they still stand
 
 What is known already is not tried again, so it can be stopped at any time. The table is written into
 `tests/benchmarks/results/`. A change that nobody can see has its reason in `tests/mutants/unseen.json`, under its name.
@@ -54,11 +54,26 @@ def tests_of(file: str) -> tuple[str, ...]:
 
 def drawn(only: list[str], seed: int, count: int) -> list[Change]:
     """So many of all changes of some modules, by a seed, in the order in which they stand."""
-    files = sorted({f.relative_to(ROOT).as_posix() for part in only for f in _modules(ROOT / part)})
-    every = [change for file in files for change in changes_of(ROOT, file)]
+    every = _every(only)
     chosen = random.Random(seed).sample(range(len(every)), min(count, len(every)))
-    print(f"{len(chosen)} of {len(every)} changes of {len(files)} modules", file=sys.stderr)
+    print(f"{len(chosen)} of {len(every)} changes", file=sys.stderr)
     return [every[i] for i in sorted(chosen)]
+
+
+def survivors(only: list[str], known: dict[str, dict]) -> list[Change]:
+    """Those known to have survived; where the line is another one by now, that is noted instead."""
+    left = {name for name, fact in known.items() if fact["outcome"] in ("survived", "gone")}
+    there = [change for change in _every(only) if change.name in left]
+    for name in left:
+        known[name]["outcome"] = "gone"
+    for change in there:
+        known[change.name]["outcome"] = "survived"
+    return there
+
+
+def _every(only: list[str]) -> list[Change]:
+    files = sorted({f.relative_to(ROOT).as_posix() for part in only for f in _modules(ROOT / part)})
+    return [change for file in files for change in changes_of(ROOT, file)]
 
 
 def _modules(place: Path) -> list[Path]:
@@ -76,16 +91,16 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="show the changes and try none")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves no copies behind
-    changes = drawn(given.only, given.seed, given.count)
+    where = "all" if given.only == DEFAULT else "-".join(Path(p).with_suffix("").name for p in given.only)
+    notes = RESULTS / f"mutants-{where}-seed{given.seed}.jsonl"
+    known = _read(notes)
+    changes = survivors(given.only, known) if given.again else drawn(given.only, given.seed, given.count)
     if given.list:
         for change in changes:
             print(f"{change.name} {change.file}:{change.line} {change.where} ({change.kind})\n{change.diff}")
         return 0
 
-    where = "all" if given.only == DEFAULT else "-".join(Path(p).with_suffix("").name for p in given.only)
-    notes = RESULTS / f"mutants-{where}-seed{given.seed}.jsonl"
-    known = _read(notes)
-    todo = [c for c in changes if c.name not in known or (given.again and known[c.name]["outcome"] == "survived")]
+    todo = [c for c in changes if (given.again and c.name not in _reasons()) or c.name not in known]
     by_name = {change.name: change for change in todo}
     jobs = [Job(c.name, c.file, c.lines, c.after, tuple(given.tests or ()) or tests_of(c.file)) for c in todo]
     workshop = Workshop(ROOT, given.workers)
@@ -102,7 +117,7 @@ def main() -> int:
                   file=sys.stderr)  # fmt: skip
     finally:
         workshop.close()
-        facts = [known[c.name] for c in changes if c.name in known]
+        facts = list(known.values()) if given.again else [known[c.name] for c in changes if c.name in known]
         notes.with_suffix(".md").write_text(_table(facts, " ".join(sys.argv[1:])), "utf-8")
     unexplained = [f for f in facts if f["outcome"] == "survived" and f["name"] not in _reasons()]
     print(
@@ -124,14 +139,14 @@ def _table(facts: list[dict], command: str) -> str:
     reasons, counts = _reasons(), Counter(fact["outcome"] for fact in facts)
     head = (
         f"`python -m tests.mutants {command}`: {len(facts)} tried, {counts['killed']} killed, {counts['hangs']} noticed by a "
-        f"hang, {counts['survived']} survived."
+        f"hang, {counts['survived']} survived, {counts['gone']} are gone since."
     )
     lines = ["# Planted changes", "", head, ""]
-    for outcome in ("survived", "hangs", "killed"):
+    for outcome in ("survived", "gone", "hangs", "killed"):
         some = [fact for fact in facts if fact["outcome"] == outcome]
         lines += [f"## {outcome} ({len(some)})", ""] if some else []
         for fact in some:
-            why = reasons.get(fact["name"]) if outcome == "survived" else fact["by"]
+            why = reasons.get(fact["name"]) if outcome == "survived" else fact["by"] or "another line by now"
             lines += [
                 f"`{fact['name']}` {fact['file']}:{fact['line']} {fact['where']} ({fact['kind']}): {why or 'no reason yet'}",
                 "```diff", fact["diff"], "```",
