@@ -155,3 +155,16 @@ def test_several_own_files_are_one_stream(kind, tmp_path):
 
     pd.testing.assert_frame_equal(rows_of(tmp_path / f"*.{kind}"), pd.concat([frame, frame], ignore_index=True))
     assert rest.id.tolist() == ["NA"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [([0], ["a"]), (["a"], [1.5]), ([[1]], ["x"]), ([{"k": 1}], [2]), ([True], ["x"]), (["007"], [{"k": None}])],
+)
+def test_a_column_may_hold_other_things_in_another_batch(first, then, tmp_path):
+    """JSON tells them apart, so they come back as they were; a CSV has text for all of them."""
+    batches = [pd.DataFrame({"v": values, "n": [0]}) for values in (first, then)]
+    back = {kind: rows_of(written(kind, tmp_path, *batches)).v.tolist() for kind in SINKS}
+
+    assert back["jsonl"] == [*first, *then]
+    assert all(isinstance(value, str) for value in back["csv"])

@@ -149,8 +149,8 @@ def _joined(one: Given | None, other: Given | None, *, as_text: bool) -> Given |
     if t.is_dictionary(one.kind) and t.is_dictionary(other.kind) and one.kind.value_type == other.kind.value_type:
         return Given(pa.dictionary(pa.int32(), one.kind.value_type))
     texts = [t.is_string(k) or t.is_large_string(k) for k in (one.kind, other.kind)]
-    if any(texts) if as_text else all(texts):
-        return Given(pa.string())
+    if any(texts):
+        return Given(pa.string() if as_text or all(texts) else json_kind())
     if is_json(one.kind) or is_json(other.kind) or (t.is_nested(one.kind) != t.is_nested(other.kind)):
         return Given(json_kind() if not as_text else pa.string())
     if (t.is_decimal(one.kind) and t.is_decimal(other.kind)) or (t.is_nested(one.kind) and t.is_nested(other.kind)):
