@@ -26,6 +26,7 @@ from mblab.tables.base import FileTable, reading, recut
 from mblab.tables.dialects import COMMAS, HEAD_BYTES, UTF8, Dialect, Opening, looked_at, opened
 from mblab.tables.fitting import misfit_error
 from mblab.tables.inference import Column, first_that, given_column, is_parsed, is_text, parsed, taken_in
+from mblab.tables.together import all_taken_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,10 +43,39 @@ class _Survey(NamedTuple):
     Attributes:
         columns: What is known of each column.
         texts: The rows as texts, where they are not much; else None.
+        values: The rows with numbers where a column holds them, else as texts, where they are not much; else None.
     """
 
     columns: dict[str, Column]
     texts: list[pa.RecordBatch] | None
+    values: list[pa.RecordBatch] | None
+
+    def kept_for(self, wanted: pa.Schema) -> list[pa.RecordBatch] | None:
+        """Return all rows, as what values of a schema can be made of; None where they are not kept."""
+        if self.values and all(_fits(batch.schema.field(f.name).type, f.type) for batch in self.values for f in wanted):
+            return self.values
+        return self.texts
+
+
+class _Kept:
+    """Rows that are kept while they are not more than so many bytes; then none."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.room = most_bytes
+        self.batches: list[pa.RecordBatch] | None = []
+
+    def take(self, batch: pa.RecordBatch) -> None:
+        """Take more rows."""
+        self.room -= batch.nbytes
+        if self.room < 0:
+            self.batches = None
+        if self.batches is not None:
+            self.batches.append(batch)
+
+
+def _fits(kept: pa.DataType, wanted: pa.DataType) -> bool:
+    """Return whether values of a type can be made of what is kept."""
+    return kept == wanted or is_text(kept)
 
 
 class _Begin(NamedTuple):
@@ -66,7 +96,7 @@ class CsvTable(FileTable):
 
     Attributes:
         dialect: How it is written.
-        kept_bytes: How much of its texts is kept between finding the types and reading the rows.
+        kept_bytes: How much of its texts, and of their values, is kept between finding the types and reading the rows.
     """
 
     dialect: Dialect = COMMAS
@@ -105,7 +135,7 @@ class CsvTable(FileTable):
         names, texts = self._begin
         known = [self._known_of(name) for name in names]
         if texts is not None:
-            known = [self._taken_in(c, name, texts.column(name)) for c, name in zip(known, names, strict=True)]
+            known, _ = self._taken_in(known, texts)
         return as_pandas(pa.schema(zip(names, [c.type for c in known], strict=True)).empty_table())
 
     def arrow(
@@ -117,16 +147,20 @@ class CsvTable(FileTable):
     def _read(self, columns: Sequence[str], start: int, types: Mapping[str, pa.DataType] | None) -> Iterator[pa.Table]:
         import pyarrow as pa
 
-        found, texts = self._survey
+        found = self.columns
         wanted = pa.schema([(c, (types or {}).get(c, found[c].type)) for c in columns])
+        kept = self._survey.kept_for(wanted)
 
         def batches() -> Iterator[pa.RecordBatch]:
-            for batch in self._texts(columns) if texts is None else texts:
-                values = [parsed(batch.column(f.name), f.type, self.dialect.decimal) for f in wanted]
+            for batch in self._texts(columns) if kept is None else kept:
+                values = [self._values(batch.column(f.name), f.type) for f in wanted]
                 yield pa.RecordBatch.from_arrays(values, schema=wanted)
 
         with self._reading():
             yield from recut(batches(), 0, start)
+
+    def _values(self, column: pa.Array, kind: pa.DataType) -> pa.Array:
+        return parsed(column, kind, self.dialect.decimal) if is_text(column.type) else column
 
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere."""
@@ -197,25 +231,25 @@ class CsvTable(FileTable):
         Raises:
             SourceError: A value does not fit a type that is given, or a quote is opened and not closed.
         """
-        known = {name: self._known_of(name) for name in self.names}
-        texts: list[pa.RecordBatch] | None = []
-        row, size, last = 0, 0, None
+        import pyarrow as pa
+
+        names = self.names
+        known = [self._known_of(name) for name in names]
+        texts, values = _Kept(self.kept_bytes), _Kept(self.kept_bytes)
+        row, last = 0, None
         with self._reading():
-            for batch in self._texts(self.names):
-                for name, text in zip(batch.schema.names, batch.columns, strict=True):
-                    known[name] = self._taken_in(known[name], name, text, row)
-                row, size, last = row + batch.num_rows, size + batch.nbytes, batch if batch.num_rows else last
-                if size > self.kept_bytes:
-                    texts = None
-                if texts is not None:
-                    texts.append(batch)
+            for batch in self._texts(names):
+                known, columns = self._taken_in(known, batch, row)
+                row, last = row + batch.num_rows, batch if batch.num_rows else last
+                texts.take(batch)
+                values.take(pa.RecordBatch.from_arrays(columns, names))
             ending = "" if last is None else last.column(last.num_columns - 1)[-1].as_py() or ""
             if "\n" in ending and not self._ends_in_a_quote():
                 raise SourceError(
                     f"{self.path}, line {self._begun()}, opens a quote that is never closed; close it, or double "
                     "the quotes that belong to a text."
                 )
-        return _Survey(known, texts)
+        return _Survey(dict(zip(names, known, strict=True)), texts.batches, values.batches)
 
     def _known_of(self, name: str) -> Column:
         """Return what is known of a column before it is read: that it holds numbers, or times, if that is settled."""
@@ -232,13 +266,26 @@ class CsvTable(FileTable):
             pa.int64() if pa.types.is_integer(given.kind) else pa.float64(), whole=pa.types.is_integer(given.kind)
         )
 
-    def _taken_in(self, known: Column, name: str, text: pa.Array, row: int = 0) -> Column:
-        """Return what is known of a column with more of its texts, the first of them in a row."""
+    def _taken_in(
+        self, known: list[Column], texts: pa.RecordBatch, row: int = 0
+    ) -> tuple[list[Column], list[pa.Array]]:
+        """Return what is known of all columns with more rows, the first of them a certain one, and their values."""
+        names = texts.schema.names
+        free = [i for i, name in enumerate(names) if name not in self.types]
+        facts, numbers = all_taken_in([known[i] for i in free], [texts.column(i) for i in free], self.dialect.decimal)
+        found, values = list(known), list(texts.columns)
+        for i, fact, number in zip(free, facts, numbers, strict=True):
+            found[i], values[i] = fact, number
+        for i, name in enumerate(names):
+            if name in self.types:
+                found[i] = self._given_taken_in(known[i], name, texts.column(i), row)
+        return found, values
+
+    def _given_taken_in(self, known: Column, name: str, text: pa.Array, row: int) -> Column:
+        """Return what is known of a column whose type is given with more of its texts, the first of them in a row."""
         import pyarrow as pa
 
-        given = self.types.get(name)
-        if given is None:
-            return taken_in(known, text, self.dialect.decimal)
+        given = self.types[name]
         if given.is_loose:
             found = taken_in(known, text, self.dialect.decimal)
             if not is_text(found.type):

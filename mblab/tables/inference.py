@@ -23,13 +23,32 @@ from mblab.tables.base import EXACT, is_rounded
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["NULLS", "Column", "first_that", "given_column", "is_parsed", "is_text", "parsed", "taken_in"]
+__all__ = [
+    "LENGTHS",
+    "LOOKED_AT",
+    "NULLS",
+    "SHORT",
+    "WHOLE",
+    "Column",
+    "cast_text",
+    "first_that",
+    "given_column",
+    "has_huge",
+    "is_cut",
+    "is_parsed",
+    "is_text",
+    "letters_of",
+    "parsed",
+    "taken_in",
+    "zeros_in",
+]
 
 NULLS: Final = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
     "NaN", "n/a", "nan", "null",
 )  # fmt: skip
-MINUS, PLUS, ZERO, NINE, HEXADECIMAL = ord("-"), ord("+"), ord("0"), ord("9"), (ord("x"), ord("X"))
+MINUS, PLUS, ZERO = ord("-"), ord("+"), ord("0")
+IN_NUMBER: Final = np.isin(np.arange(256), list(b"0123456789xX"))  # whether a letter after a zero makes it odd
 SHORT: Final = 17  # letters below which a number has no digits that a float64 does not keep
 LENGTHS: Final = 8  # from there on that are told apart
 LOOKED_AT: Final = 20  # numbers of each length; a float64's writer is known by then
@@ -152,10 +171,10 @@ def parsed(text: pa.Array, kind: pa.DataType, decimal: str = ".") -> pa.Array:
     if pa.types.is_dictionary(kind):
         return parsed(text, kind.value_type, decimal).dictionary_encode().cast(kind)
     try:
-        return _cast(text, kind, decimal)
+        return cast_text(text, kind, decimal)
     except pa.ArrowInvalid:
         trimmed = pc.utf8_trim_whitespace(text)
-        return _cast(pc.if_else(pc.is_in(trimmed, pa.array(NULLS)), None, trimmed), kind, decimal)
+        return cast_text(pc.if_else(pc.is_in(trimmed, pa.array(NULLS)), None, trimmed), kind, decimal)
 
 
 def is_parsed(text: pa.Array, kind: pa.DataType, decimal: str = ".") -> bool:
@@ -184,7 +203,7 @@ def _kept(values: pa.Array, known: Column, decimal: str) -> Column | None:
 
     kind = known.kind if pa.types.is_string(known.type) else known.type
     try:
-        return _column(values, _cast(values, kind, decimal), known, decimal)
+        return _column(values, cast_text(values, kind, decimal), known, decimal)
     except pa.ArrowInvalid:
         return None
 
@@ -211,8 +230,8 @@ def _as_written(values: pa.Array, decimal: str) -> Column:
     first = values[0].as_py()
     for kind in _order("time" if TIME.match(first) else "word" if first[1:2].isalpha() else "number"):
         try:
-            _cast(values[:1], kind, decimal)  # most of them end here; Arrow would go on to the last one that fails
-            return _column(values, _cast(values, kind, decimal), Column(kind), decimal)
+            cast_text(values[:1], kind, decimal)  # most of them end here; Arrow would go on to the last one that fails
+            return _column(values, cast_text(values, kind, decimal), Column(kind), decimal)
         except pa.ArrowInvalid:
             continue
     return Column(pa.string())
@@ -236,7 +255,7 @@ def _of_whole(text: pa.Array, values: pa.Array) -> Column:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if _has_zeros(text):
+    if len(zeros_in(text)):
         return Column(pa.string())
     ends = pc.min_max(values).as_py()
     least, most = min(0, ends["min"]), max(0, ends["max"])
@@ -251,7 +270,7 @@ def _of_numbers(text: pa.Array, values: pa.Array, known: Column, decimal: str) -
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if _has_zeros(text):
+    if len(zeros_in(text)) or has_huge(text, values):
         return Column(pa.string())
     if known.whole and not pc.any(pc.match_substring(text, decimal)).as_py() and _are_whole(text):
         least, most, rounded = 0, 0, False
@@ -260,15 +279,12 @@ def _of_numbers(text: pa.Array, values: pa.Array, known: Column, decimal: str) -
             rounded = rounded or is_rounded(number)
         plus = pc.any(pc.starts_with(text, "+")).as_py()
         return Column(pa.float64(), least=least, most=most, plus=plus, rounded=rounded)
-    beyond = text.filter(pc.is_inf(values))
-    if len(beyond) and pc.any(pc.match_substring_regex(beyond, r"\d")).as_py():  # such as the id 46E85123
-        return Column(pa.string())
     at, looked_at = _long(text, known.looked_at)
     if not len(at):
         return Column(pa.float64(), whole=False)
     long = text.take(at)
     other = pc.not_equal(long, values.take(at).cast(pa.string()))
-    if any(_is_cut(digits.replace(decimal, ".")) for digits in long.filter(other).to_pylist()):
+    if any(is_cut(digits.replace(decimal, ".")) for digits in long.filter(other).to_pylist()):
         return Column(pa.string())
     return Column(pa.float64(), whole=False, looked_at=looked_at)
 
@@ -322,7 +338,12 @@ def _order(like: str) -> tuple[pa.DataType, ...]:
     return (pa.date32(), pa.time32("s"), *(pa.timestamp(u, tz) for u in ("s", "ns", "us") for tz in (None, "UTC")))
 
 
-def _cast(text: pa.Array, kind: pa.DataType, decimal: str) -> pa.Array:
+def cast_text(text: pa.Array, kind: pa.DataType, decimal: str) -> pa.Array:
+    """Return texts as values of a type, as they are written.
+
+    Raises:
+        pa.ArrowInvalid: One of them is no such value, or is a null word.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -370,27 +391,31 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
-def _letters(text: pa.Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def letters_of(text: pa.Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return where texts begin, how long they are, and the letters of all."""
     _, offsets, letters = text.buffers()
     ends = np.frombuffer(offsets, np.int32)[text.offset : text.offset + len(text) + 1]
     return ends[:-1], ends[1:] - ends[:-1], np.frombuffer(letters, np.uint8)
 
 
-def _has_zeros(text: pa.Array) -> bool:
-    """Return whether a number has zeros in front, or is written in hexadecimal digits."""
-    begins, lengths, letters = _letters(text)
-    longer = begins[lengths > 1]
-    first = letters[longer]
-    signed = longer[((first == MINUS) | (first == PLUS)) & (lengths[lengths > 1] > 2)] + 1
-    for at in (longer[first == ZERO], signed[letters[signed] == ZERO]):
-        second = letters[at + 1]
-        odd = (second >= ZERO) & (second <= NINE)
-        for letter in HEXADECIMAL:
-            odd |= second == letter
-        if odd.any():
-            return True
-    return False
+def zeros_in(text: pa.Array) -> np.ndarray[Any, Any]:
+    """Return where numbers stand that have zeros in front, or are written in hexadecimal digits."""
+    begins, lengths, letters = letters_of(text)
+    first = letters.take(begins, mode="clip")  # where there is no letter the length says so
+    zero = np.flatnonzero((first == ZERO) & (lengths > 1))
+    signed = np.flatnonzero(((first == MINUS) | (first == PLUS)) & (lengths > 2))
+    signed = signed[letters[begins[signed] + 1] == ZERO]
+    at, second = np.concatenate([zero, signed]), np.concatenate([begins[zero] + 1, begins[signed] + 2])
+    odd: np.ndarray[Any, Any] = at[IN_NUMBER[letters[second]]]
+    return odd
+
+
+def has_huge(text: pa.Array, values: pa.Array) -> bool:
+    """Return whether a number is too large for float64, such as the id 46E85123."""
+    import pyarrow.compute as pc
+
+    beyond = text.filter(pc.is_inf(values))
+    return bool(len(beyond) and pc.any(pc.match_substring_regex(beyond, r"\d")).as_py())
 
 
 def _are_whole(text: pa.Array) -> bool:
@@ -401,7 +426,7 @@ def _are_whole(text: pa.Array) -> bool:
 
 def _long(text: pa.Array, before: tuple[int, ...]) -> tuple[np.ndarray[Any, Any], tuple[int, ...]]:
     """Return where the first long numbers of each length stand, and how many those are; some were looked at before."""
-    _, lengths, _ = _letters(text)
+    _, lengths, _ = letters_of(text)
     found = [np.empty(0, np.int64)]
     if min(before) < LOOKED_AT and lengths.max() >= SHORT:
         over = np.minimum(lengths - SHORT, LENGTHS - 1)
@@ -409,10 +434,10 @@ def _long(text: pa.Array, before: tuple[int, ...]) -> tuple[np.ndarray[Any, Any]
     return np.concatenate(found), tuple(map(len, found)) if len(found) == LENGTHS else (0,) * LENGTHS
 
 
-def _is_cut(digits: str) -> bool:
+def is_cut(digits: str) -> bool:
     """Return whether a fraction has digits that its float64 does not: neither the shortest ones of it nor its own.
 
-    >>> _is_cut("1225717802.1679841607"), _is_cut("1.000000000000000056e-01"), _is_cut("0.10")
+    >>> is_cut("1225717802.1679841607"), is_cut("1.000000000000000056e-01"), is_cut("0.10")
     (True, False, False)
     """
     if "." not in digits:
