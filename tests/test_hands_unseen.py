@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import mblab
-from mblab import BatchError, Lab, SinkError
+from mblab import BatchError, Lab, SettingError, SinkError
 from mblab.sinks import Delivery, csv, parquet
 from mblab.sources.base import Block
 from mblab.support import files
@@ -228,6 +228,44 @@ def dawdles(frame, event, argument):
     """Lets a thread take its time between its last act and its end."""
     if event == "return" and frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "threading":
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("key", [["a", 1], [None, "a"], [1]], ids=str)
+def test_a_key_of_several_columns_has_their_names_only(key):
+    """One that is no name makes the whole no key."""
+    with pytest.raises(SettingError, match="key must be a column name or a list of them"):
+        same_on(rows_at([0.1]), interval="1s").batch(key=key)(lambda batch, state: None)
+
+
+@pytest.mark.parametrize("fn", [lambda rows, batch: rows, lambda state, batch: batch, lambda ctx: None], ids=str)
+def test_a_step_whose_batch_does_not_come_first_is_refused(fn):
+    """It would get another thing by that name."""
+    with pytest.raises(mblab.StepError, match="the batch comes first"):
+        same_on(rows_at([0.1]), interval="1s").batch(fn)
+
+
+def test_a_step_that_was_taken_out_is_not_called():
+    """By its name, also while a run is on."""
+    lab, called = same_on(rows_at([0.1, 1.1]), interval="1s"), []
+    lab.batch(lambda batch: called.append(len(batch)), name="last")
+    lab.step(1)
+    lab.remove("last")
+    run = lab.resume()
+    run.wait(30)
+
+    assert [step.name for step in lab.steps] == ["same"]
+    assert called == [1]
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 100_000, b"x" * 100_000, ["x" * 50_000] * 2, {"a": {"b": "x" * 100_000}}], ids=type
+)
+def test_the_weight_of_a_state_is_that_of_what_it_holds(value):
+    """In bytes, whatever the values are."""
+    lab = Lab(rows_at([0.1]), interval="1s", name="unseen")
+    lab.batch(lambda batch, state: state.update(value=value), name="keep")
+
+    assert 100_000 <= lab.run(clock="virtual", cost=0).batches.state_bytes[0] < 200_000
 
 
 def test_a_run_that_is_being_stopped_says_so_until_it_is():

@@ -136,9 +136,10 @@ def size_bytes(value: Any, depth: int = 4) -> int:
     own = sys.getsizeof(value, 64)
     if depth == 0 or not isinstance(value, dict | list | tuple | set | frozenset) or not value:
         return own
-    items = value.items() if isinstance(value, dict) else value
-    sample = [size_bytes(item, depth - 1) for item in itertools.islice(items, 1000)]
-    return own + sum(sample) * len(value) // len(sample)
+    sizes = [size_bytes(item, depth - 1) for item in itertools.islice(value, 1000)]
+    if isinstance(value, dict):
+        sizes = [key + size_bytes(held, depth - 1) for key, held in zip(sizes, value.values(), strict=False)]
+    return own + sum(sizes) * len(value) // len(sizes)
 
 
 class StateStore:
