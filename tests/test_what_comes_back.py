@@ -1,6 +1,7 @@
 """What a sink wrote is read again as it was, or as a table says: every dtype of pandas and Arrow, by every file sink.
 
-The table is DTYPES.md, made of the kinds below, which the law goes by: `python tests/test_what_comes_back.py` writes it.
+The table is mblab/sinks/DTYPES.md, made of the kinds below, which the law goes by; to write it anew:
+`python tests/test_what_comes_back.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ try:
 except ImportError:  # run as a script
     examples = lambda number: lambda law: law
 
-TABLE = Path(__file__).parents[1] / "DTYPES.md"
+TABLE = Path(__file__).parents[1] / "mblab" / "sinks" / "DTYPES.md"
 RUN = "0123456789ab"
 SINKS = ("csv", "jsonl", "parquet", "sqlite")
 
