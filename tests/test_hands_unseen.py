@@ -237,7 +237,9 @@ def test_a_key_of_several_columns_has_their_names_only(key):
         same_on(rows_at([0.1]), interval="1s").batch(key=key)(lambda batch, state: None)
 
 
-@pytest.mark.parametrize("fn", [lambda rows, batch: rows, lambda state, batch: batch, lambda ctx: None], ids=str)
+@pytest.mark.parametrize(
+    "fn", [lambda rows, batch: rows, lambda state, batch: batch, lambda ctx: None], ids=["second", "state first", "ctx"]
+)
 def test_a_step_whose_batch_does_not_come_first_is_refused(fn):
     """It would get another thing by that name."""
     with pytest.raises(mblab.StepError, match="the batch comes first"):
