@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from mblab import arrivals, charts, datasets, errors, sinks, testing
+    from mblab import arrivals, charts, datasets, errors, sinks, sources, testing
     from mblab.engine.record import record
     from mblab.errors import (
         BatchError,
@@ -79,6 +79,7 @@ __all__ = [
     "replay",
     "simulate",
     "sinks",
+    "sources",
     "testing",
     "watch",
 ]
@@ -101,7 +102,7 @@ _ROOM_OF = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'mblab' has no attribute {name!r}")
-    if name in ("arrivals", "charts", "datasets", "errors", "sinks", "testing"):
+    if name in ("arrivals", "charts", "datasets", "errors", "sinks", "sources", "testing"):
         return importlib.import_module(f"mblab.{name}")
     value = getattr(importlib.import_module(_ROOM_OF.get(name, "mblab.errors")), name)
     if name == "Lab" and importlib.import_module("mblab.support.jupyter").in_kernel():

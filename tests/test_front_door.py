@@ -35,6 +35,7 @@ NAMES = [
     "replay",
     "simulate",
     "sinks",
+    "sources",
     "testing",
     "watch",
 ]
@@ -80,7 +81,7 @@ def test_completion_offers_the_listed_names():
     assert dir(mblab) == sorted([*NAMES, "__version__"])
 
 
-@pytest.mark.parametrize("room", ["arrivals", "charts", "datasets", "errors", "sinks", "testing"])
+@pytest.mark.parametrize("room", ["arrivals", "charts", "datasets", "errors", "sinks", "sources", "testing"])
 def test_completion_in_a_room_offers_what_it_lists(room):
     """Tab behind `mblab.sinks.` shows sinks, not what the file imports."""
     module = getattr(mblab, room)
