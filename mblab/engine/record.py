@@ -29,7 +29,7 @@ from mblab.sources.recording import ARRIVAL, MARK, Recording, recording_in
 from mblab.sources.replay import replay
 from mblab.support.arguments import user_path
 from mblab.support.files import make_beside, move_into_place
-from mblab.tables.arrow import as_arrow, json_columns
+from mblab.tables.arrow import as_arrow, json_columns, lost_field
 from mblab.tables.base import DECODE_ROWS, each_once
 from mblab.timing.clock import WallClock
 from mblab.timing.durations import NS, Duration, duration_ns, format_s
@@ -209,6 +209,7 @@ class _Writer:
         try:
             parts = [t.select(self._schema.names).replace_schema_metadata(None) for t in tables]
             plain = self._schema.remove_metadata()
+            self._refuse_lost_fields(parts, plain)
             whole = pa.concat_tables([part.cast(plain) for part in parts])
         except (pa.ArrowException, KeyError, ValueError) as error:
             said = str(error).splitlines()[0]
@@ -221,6 +222,14 @@ class _Writer:
         except OSError as error:
             raise self._no_place(error) from None
         self._held, self._held_rows, self._since_s = [], 0, time.monotonic()
+
+    def _refuse_lost_fields(self, parts: Sequence[pa.Table], schema: pa.Schema) -> None:
+        """Refuse dicts with a name that the ones before did not have: the file has no place for it."""
+        for field in schema:
+            for part in parts:
+                name = lost_field(part.schema.field(field.name).type, field.type)
+                if name is not None:
+                    raise ValueError(f"dicts in column {field.name!r} have {name!r}, which none had before")
 
     def _no_place(self, error: OSError) -> _Unwritable:
         reason = os.strerror(error.errno) if error.errno else str(error)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from mblab.errors import SourceError
+from mblab.errors import SourceError, shown
+from mblab.tables.same import same
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,7 +72,7 @@ def as_arrow(rows: pd.DataFrame, *, as_json: Container[str] = ()) -> pa.Table:
     for name, column in rows.items():
         cells: list[Any] = column.tolist() if column.dtype == object else []
         if str(name) in as_json:
-            texts = [json.dumps(cell) if isinstance(cell, list | dict) else None for cell in column]
+            texts = [_json_of(cell, str(name)) for cell in column]
             maps[name] = pa.ExtensionArray.from_storage(json_kind(), pa.array(texts, pa.string()))
         elif any(_holds_pairs(cell) for cell in cells):
             maps[name] = pa.array(cells, _kind_of(cells))
@@ -84,6 +85,36 @@ def as_arrow(rows: pd.DataFrame, *, as_json: Container[str] = ()) -> pa.Table:
     for name, values in maps.items():
         table = table.set_column(rows.columns.get_loc(name), str(name), values)
     return table
+
+
+def _json_of(cell: object, name: str) -> str | None:
+    if not isinstance(cell, list | dict):
+        if not (cell is None or cell is pd.NA or cell is pd.NaT or cell != cell):  # noqa: PLR0124
+            raise TypeError(f"column {shown(name)} holds {shown(cell, 60)} beside lists and dicts")
+        return None
+    text = json.dumps(cell)
+    if not same(json.loads(text), cell):
+        raise TypeError(f"column {shown(name)} holds {shown(cell, 60)}, which JSON does not give back")
+    return text
+
+
+def lost_field(was: pa.DataType, becomes: pa.DataType) -> str | None:
+    """Return a field of a struct, at any depth, that a cast would leave out in silence; None for none."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_struct(was) and types.is_struct(becomes):
+        for field in was:
+            at = becomes.get_field_index(field.name)
+            if at < 0:
+                return str(field.name)
+            if (found := lost_field(field.type, becomes.field(at).type)) is not None:
+                return found
+    elif types.is_map(was) and types.is_map(becomes):
+        return lost_field(was.item_type, becomes.item_type)
+    elif hasattr(was, "value_type") and hasattr(becomes, "value_type"):
+        return lost_field(was.value_type, becomes.value_type)
+    return None
 
 
 def json_columns(frames: Sequence[pd.DataFrame]) -> frozenset[str]:

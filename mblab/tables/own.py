@@ -211,7 +211,9 @@ class OwnTable(FileTable):
 
 def _agrees(given: Given | None, note: Given | None) -> bool:
     """Return whether a note says what is asked of a column, or more."""
-    return given is None or given == note or (note is not None and given == Given(note.kind))
+    if given is None or note is None:
+        return given is None
+    return given in (note, Given(note.kind)) or (given.settled and given.for_own(note.kind) == note.kind)
 
 
 def _of_texts(text: pa.Array, kind: pa.DataType) -> pa.Array:

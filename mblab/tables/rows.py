@@ -226,8 +226,9 @@ def _kept(values: Any) -> pd.Series | None:
     if not isinstance(values, list | tuple):
         return None
     plain = [None if value is pd.NA else value for value in values]
-    known = [value for value in plain if value is not None]
-    if not all(type(value) is int for value in known):
+    if not all(value is None or type(value) is int or isinstance(value, np.integer) for value in plain):
         return None
+    plain = [None if value is None else int(value) for value in plain]
+    known = [value for value in plain if value is not None]
     kind = "Int64" if max(map(abs, known)) < 2**63 else "UInt64" if 0 <= min(known) <= max(known) < 2**64 else "object"
     return pd.Series(plain, dtype=kind)

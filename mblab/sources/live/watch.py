@@ -19,7 +19,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -524,6 +524,8 @@ def watch(
         raise SourceError(f"{fixed} is no folder, so nothing can appear in it; create it first.")
     if form is None and pattern.suffix and not glob.has_magic(pattern.suffix) and kind_of(pattern) is None:
         raise SourceError(f"{pattern} must end in one of {[kind for kind in KINDS if kind.count('.') == 1]}.")
+    if form is not None and types is not None:
+        form = replace(form, types=given_types(types))
     return Watch(
         pattern,
         seconds(duration_ns(every, "every", minimum_ns=1_000_000)),
@@ -532,6 +534,6 @@ def watch(
         column_name(event_time, "event_time"),
         flag(existing, "existing"),
         flag(flatten, "flatten"),
-        given_types(types) if form is None or types is not None else form.types,
+        given_types(types) if form is None else form.types,
         form,
     )
