@@ -19,8 +19,8 @@ HOUSE = {
     "support": "arguments files frames jupyter progress",
     "arrivals": "",
     "tables": (
-        "arrow given base flat folders inference together fitting sniffing dialects csv json_rows jsonl parquet values texts "
-        "notes markers own files rows time_forms repeated_hour timestamps sorting same exact"
+        "same arrow given base flat folders inference together fitting sniffing dialects csv json_rows jsonl parquet values texts "
+        "notes markers own files rows time_forms repeated_hour timestamps sorting exact"
     ),
     "datasets": "",
     "steps": "results step chain state",
