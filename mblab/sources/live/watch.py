@@ -1,79 +1,32 @@
 """Files that appear in a folder, each read once when it is complete.
 
-A file is complete when it cannot be half of one: Parquet when its footer can be read, which is written last; text when
-it has not been written to for a while and its last line is whole. So what a writer left behind when it crashed is never
-read. Files are known by name and identity (inode, size, time of change, and a digest of both ends once one is read).
-
-    folder -> [watch] -> live -> feed
+finding, reading -> [watch] -> live -> feed
 """
 
 from __future__ import annotations
 
-import fnmatch
 import glob
-import hashlib
-import json
-import logging
-import os
-import stat
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any
 
 import pandas as pd
 
-from mblab.errors import SettingError, SourceChanged, SourceError, missing_column
+from mblab.errors import SettingError, SourceChanged, SourceError
 from mblab.sources.base import Position
 from mblab.sources.csv import CsvFiles
-from mblab.sources.live.base import Arrival, Live
+from mblab.sources.live.base import Live
+from mblab.sources.watching.files import digest_of, identity_of
+from mblab.sources.watching.finding import FileArrival, Finder
+from mblab.sources.watching.reading import Reader
 from mblab.support.arguments import column_name, column_names, flag, plain, user_path
-from mblab.tables.base import FileTable, each_once
-from mblab.tables.dialects import PACKED, opened, unpacked
-from mblab.tables.files import KINDS, NAMED, PARTED, kind_of, natural, open_table, schema_difference, settled
-from mblab.tables.folders import fixed_part, is_whole, keys_of
+from mblab.tables.files import KINDS, kind_of
+from mblab.tables.folders import fixed_part
 from mblab.tables.given import Given, given_types, types_code
-from mblab.tables.jsonl import JsonlTable
 from mblab.timing.durations import Duration, duration_ns, format_s, seconds
 
 __all__ = ["Watch", "watch"]
-
-ENDS_BYTES: Final = 1 << 16  # of each end of a file, for its digest
-STUCK_S: Final = 30.0
-
-logger = logging.getLogger("mblab")
-
-
-class _Identity(NamedTuple):
-    """What tells one file from another, and from itself after it was written to."""
-
-    device: int
-    inode: int
-    size: int
-    changed_ns: int
-
-
-@dataclass(slots=True)
-class _Known:
-    """A file that was seen.
-
-    Attributes:
-        identity: What it was when it was last looked at.
-        since_s: When it became that, on the monotonic clock.
-        found: Whether it was complete, and is read or about to be.
-        digest: Of both its ends, once reading began; empty before.
-        refused: Whether this identity is known to be incomplete.
-        told: Whether it was said that it waits.
-    """
-
-    identity: _Identity
-    since_s: float
-    found: bool = False
-    digest: str = ""
-    refused: bool = False
-    told: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,9 +110,6 @@ class Watch(Live):
         return f"watch({', '.join([files, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
 
 
-_File: TypeAlias = Arrival[tuple[str, _Identity] | None]  # None once it is given up
-
-
 class _Folder:
     """Looks into the folder, and reads what is complete.
 
@@ -171,51 +121,16 @@ class _Folder:
     rest = 9.0  # a poll is work, and took/(took + 9·took) is at most a tenth of a core
 
     def __init__(self, source: Watch, position: Position | None) -> None:
-        self._source = source
-        self._books = threading.Lock()  # files are found in the poller's thread and read in the engine's
-        self._known: dict[str, _Known] = {}
-        self._done: list[list[Any]] = []
-        self._skip = not source.existing and position is None
-        self._names: list[str] | None = None  # columns of the first file
-        self._types: dict[str, Given] = dict(source.types)  # and those that a file has settled
-        self._whole: dict[str, bool] = {}  # whether a key in the names of folders holds whole numbers
-        self._resume: tuple[list[Any], int] | None = None
-        if position is not None:
-            self._done = [*position["done"]]
-            self._known = {e[0]: _Known(_Identity(*e[1:5]), 0.0, True, e[5]) for e in self._done}
-            self._resume = (position["file"], int(position["row"]))
+        self._finder = Finder(
+            source.pattern, source.settle, position, existing=source.existing, parted=source.form is not None
+        )
+        self._reader = Reader(source)
 
-    def poll(self) -> Sequence[_File | SourceError]:
+    def poll(self) -> Sequence[FileArrival | SourceError]:
         """Return the files that have become complete, oldest first, and what has changed that was read before."""
-        now_s, there = time.monotonic(), self._list()
-        with self._books:
-            gone = [self._known.pop(name) for name in [*self._known] if name not in there]
-            if gone:
-                self._done = [e for e in self._done if e[0] in there]
-            # by identity, not by name: what is gone may be there again under another name
-            read = {k.identity: k.digest for k in (*gone, *self._known.values()) if k.found}
-        arrived: list[_File | SourceError] = []
-        if self._resume is not None:
-            arrived.append(self._resumed(there))
-        for name in sorted(there, key=lambda n: (there[n].changed_ns, natural(n))):
-            identity, known = there[name], self._known.get(name)
-            if known is None:
-                # one that moved, or a second name of it: its rows have been read
-                known = self._known[name] = _Known(identity, now_s, self._skip or identity in read)
-                known.digest = read.get(identity, "")
-            elif known.found:
-                if identity != known.identity and (changed := self._changed(name, known, identity)):
-                    arrived.append(changed)
-                continue
-            elif identity != known.identity:
-                known = self._known[name] = _Known(identity, now_s, told=known.told)
-            if not known.found and self._is_complete(name, known, now_s):
-                known.found = True
-                arrived.append(Arrival((name, identity)))
-        self._skip = False
-        return arrived
+        return self._finder.poll()
 
-    def read(self, arrival: _File) -> Iterator[tuple[pd.DataFrame, Position]]:
+    def read(self, arrival: FileArrival) -> Iterator[tuple[pd.DataFrame, Position]]:
         """Return the rows of a file from the first one that was not given out.
 
         Raises:
@@ -225,249 +140,24 @@ class _Folder:
         if arrival.what is None:  # given up
             return
         name, identity = arrival.what
-        row, digest = arrival.given, _digest(name, identity.size)
-        pieces = self._pieces(name, row) if _identity(name) == identity else iter(())
+        row, digest = arrival.given, digest_of(name, identity.size)
+        pieces = self._reader.pieces(name, row) if identity_of(name) == identity else iter(())
         while True:
             try:
                 rows = next(pieces, None)
             except SourceChanged:
-                if _identity(name) == identity:
+                if identity_of(name) == identity:
                     raise
                 rows = None
-            if _identity(name) != identity:
-                self._lose(arrival, name, row)
+            if identity_of(name) != identity:
+                arrival.what = None
+                self._finder.lose(name, row)
                 return
             if rows is None:
                 break
-            yield rows, {"done": self._done, "file": [name, *identity, digest], "row": row}
+            yield rows, {"done": self._finder.done, "file": [name, *identity, digest], "row": row}
             row += len(rows)
-        with self._books:
-            self._done = [*self._done, [name, *identity, digest]]
-            if (known := self._known.get(name)) is not None:
-                known.digest = digest
-
-    def _pieces(self, name: str, row: int) -> Iterator[pd.DataFrame]:
-        table = self._open(name)
-        if table.num_rows == 0:  # it settles nothing
-            return
-        keys = self._keys(name, table.names)
-        columns = self._columns(name, [*table.names, *keys], may_lack=isinstance(table, JsonlTable))
-        there = [c for c in columns if c in table.names]
-        self._types |= settled(table, [c for c in there if c not in self._types])
-        for rows in table.read(there or table.names[:1], row):
-            known = {k: pd.Series(v, rows.index, dtype) for k, (v, dtype) in keys.items() if k in columns}
-            whole = rows.assign(**known)
-            yield whole if list(whole.columns) == columns else whole.reindex(columns=columns)
-
-    def _open(self, name: str) -> FileTable:
-        """Return the table of a file, with the types that are known; a type of nested values is none to hold on to."""
-        dialect = None if self._source.form is None else self._source.form.dialect
-        return open_table(Path(name), self._types, dialect, flatten=self._source.flatten)
-
-    def _keys(self, name: str, names: list[str]) -> dict[str, tuple[str | int | None, str]]:
-        """Return what the names of a file's folders say, with its dtype; the first file settles which are numbers."""
-        found = keys_of(Path(name), fixed_part(self._source.pattern))
-        kept: dict[str, tuple[str | int | None, str]] = {}
-        for key, value in found.items():
-            if key in names:
-                continue
-            if value is not None:
-                self._whole.setdefault(key, is_whole(value))
-            if self._whole.get(key) and value is not None and not is_whole(value):
-                raise SourceError(
-                    f"{name} has {key}={value} in the name of a folder, where those before have whole numbers; "
-                    "give all of them a form such as 2026, or leave the column out."
-                )
-            if not self._whole.get(key):
-                kept[key] = value, "str"
-            else:
-                kept[key] = (None, "float64") if value is None else (int(value), "int32")
-        return kept
-
-    def _lose(self, arrival: _File, name: str, row: int) -> None:
-        """Give a file up that was removed or rewritten before all of it was read."""
-        arrival.what = None
-        if row == 0:  # nothing of it was given out: what is there now is seen anew
-            with self._books:
-                self._known.pop(name, None)
-            return
-        found = _identity(name)
-        if found is not None:
-            known = _Known(found, 0.0, found=True, digest=_digest(name, found.size))
-            with self._books:
-                self._known[name] = known
-        raise SourceChanged(
-            f"{name} was {'removed' if found is None else 'rewritten'} while it was read, after {row:,} of its rows; "
-            "the rest of it is left out, and lab.resume() goes on with the other files."
-        )
-
-    def _list(self) -> dict[str, _Identity]:
-        """Return the files that match, with their identities; a leading dot or underscore is a writer's own."""
-        pattern, parted = self._source.pattern, self._source.form is not None
-        if glob.has_magic(str(pattern.parent)):
-            paths = glob.glob(str(pattern), recursive=True)  # noqa: PTH207  names as text, many and often
-            return {
-                p: identity
-                for p in paths
-                if _is_rows(Path(p).name, pattern, parted=parted) and (identity := _identity(p))
-            }
-        there = {}
-        try:
-            with os.scandir(pattern.parent) as entries:
-                for entry in entries:
-                    if _is_rows(entry.name, pattern, parted=parted) and fnmatch.fnmatchcase(entry.name, pattern.name):
-                        identity = _identity(entry.path)
-                        if identity is not None:
-                            there[entry.path] = identity
-        except OSError as error:
-            raise SourceError(f"{pattern.parent} cannot be looked into: {error.strerror}.") from None
-        return there
-
-    def _resumed(self, there: dict[str, _Identity]) -> _File | SourceError:
-        assert self._resume is not None
-        entry, row = self._resume
-        self._resume = None
-        name, identity = entry[0], _Identity(*entry[1:5])
-        found = there.get(name)
-        if found is None or (found != identity and _digest(name, found.size) != entry[5]):
-            what = "is gone" if found is None else "was rewritten"
-            return SourceChanged(f"{name} {what} since its first {row:,} row(s) were read, so it cannot be read on.")
-        self._known[name] = _Known(found, 0.0, found=True)
-        return Arrival((name, found), given=row)
-
-    def _changed(self, name: str, known: _Known, identity: _Identity) -> SourceChanged | None:
-        """Return what to say about a file that was written to after it was found; nothing when it holds the same."""
-        if not known.digest:  # not read yet; reading it will notice
-            return None
-        known.identity, before = identity, known.identity
-        digest = _digest(name, identity.size)
-        if digest in (known.digest, ""):
-            return None
-        known.digest = digest
-        return SourceChanged(
-            f"{name} was rewritten after its rows were read (it had {before.size:,} bytes, now {identity.size:,}), and "
-            "its new rows are left out; write new rows into new files. lab.resume() goes on with the other files."
-        )
-
-    def _is_complete(self, name: str, known: _Known, now_s: float) -> bool:
-        waited_s = now_s - known.since_s
-        if name.lower().endswith(".parquet"):
-            if not known.refused:
-                known.refused = not _has_footer(name, known.identity.size)
-            whole = not known.refused
-            why = "it has no footer yet"
-        else:
-            # nobody has written to it for `settle`: by our own clock since it was seen so, or by the file's own stamp
-            still = max(waited_s, time.time() - known.identity.changed_ns / 1e9) >= self._source.settle
-            if still and not known.refused:
-                known.refused = not _last_line_is_whole(name, known.identity.size)
-            whole = still and not known.refused
-            why = "its last line is unfinished"
-        if not whole and waited_s > STUCK_S and not known.told:
-            known.told = True
-            logger.warning("%s has not been complete for %s: %s.", name, format_s(STUCK_S), why)
-        return whole
-
-    def _columns(self, name: str, names: list[str], *, may_lack: bool) -> list[str]:
-        """Return the columns to read, checked against those of the first file; a JSONL file may lack some."""
-        source = self._source
-        asked = [("event_time", source.time_column), *(("columns", c) for c in source.columns or ())]
-        asked += [("types", c) for c in source.types]
-        if self._names is None:
-            for knob, column in asked:
-                if column is not None and column not in names:
-                    raise missing_column(knob, column, names)
-            self._names = names
-        needed = None if source.columns is None else {*source.columns, source.time_column}
-        names, before = ([n for n in some if needed is None or n in needed] for some in (names, self._names))
-        each_once(names, name)
-        # asked for: names = first, as sets; where columns may be missing, names ⊆ first
-        if said := schema_difference([c for c in before if not may_lack or c in names], names):
-            raise SourceError(f"{name} {said}; all files must have the columns of the first one.")
-        beside = [] if source.beside is None else [source.beside]
-        return [*(source.columns or self._names), *beside]
-
-
-def _is_rows(name: str, pattern: Path, *, parted: bool) -> bool:
-    """Return whether a name is that of a file to read; `.json` is one only where the pattern says so.
-
-    Where it was said how values are `parted`, the pattern decides, and in a whole folder the ending.
-    """
-    if parted:
-        return not name.startswith((".", "_")) and (pattern.name != "*" or unpacked(Path(name)) in PARTED)
-    kinds = NAMED if pattern.name.lower().endswith(tuple(NAMED)) else KINDS
-    return not name.startswith((".", "_")) and name.lower().endswith(tuple(kinds))
-
-
-def _identity(name: str) -> _Identity | None:
-    """Return what a file is now; None when it is gone, or no file."""
-    try:
-        found = os.stat(name)  # noqa: PTH116  asked often
-    except OSError:
-        return None
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    return _Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _digest(name: str, size: int) -> str:
-    """Return a digest of both ends of a file and its size; empty when it is gone."""
-    try:
-        with Path(name).open("rb") as file:
-            ends = file.read(ENDS_BYTES)
-            file.seek(max(0, size - ENDS_BYTES))
-            return hashlib.blake2b(ends + file.read() + str(size).encode(), digest_size=16).hexdigest()
-    except OSError:
-        return ""
-
-
-def _has_footer(name: str, size: int) -> bool:
-    """Return whether a Parquet file is complete: its footer, written last, can be read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if size < 12:
-        return False
-    try:
-        with Path(name).open("rb") as file:
-            file.seek(-4, os.SEEK_END)
-            if file.read() != b"PAR1":
-                return False
-        pq.read_metadata(name)
-    except (OSError, pa.ArrowException):
-        return False
-    return True
-
-
-def _end(path: Path, size: int) -> bytes:
-    """Return the end of a file, unpacked; a packed one has to be read from its beginning."""
-    if path.suffix.lower() not in PACKED:
-        with path.open("rb") as file:
-            file.seek(max(0, size - ENDS_BYTES))
-            return file.read()
-    end = b""
-    with opened(path) as packed:
-        while part := packed.read(ENDS_BYTES):
-            end = (end + part)[-ENDS_BYTES:]
-    return end
-
-
-def _last_line_is_whole(name: str, size: int) -> bool:
-    """Return whether a text file ends with a newline, or with a whole JSON object."""
-    if size == 0:
-        return False
-    try:
-        end = _end(Path(name), size)
-    except OSError:  # also of a packed file that is not complete
-        return False
-    if end.endswith(b"\n"):
-        return True
-    if kind_of(Path(name)) is not JsonlTable:
-        return False
-    try:
-        return isinstance(json.loads(end.rpartition(b"\n")[2]), dict)
-    except ValueError:
-        return False
+        self._finder.finish(name, identity, digest)
 
 
 def watch(

@@ -1,0 +1,1 @@
+"""What watches a folder: files found as they become complete, and read as one table."""
