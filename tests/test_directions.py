@@ -19,7 +19,7 @@ HOUSE = {
     "support": "arguments files frames jupyter progress",
     "arrivals": "",
     "tables": (
-        "same arrow given base flat folders inference together fitting sniffing dialects csv json_rows jsonl parquet values texts "
+        "same arrow casting given base flat folders inference together fitting sniffing dialects csv json_rows jsonl parquet values texts "
         "notes markers own files rows time_forms repeated_hour timestamps sorting exact"
     ),
     "datasets": "",

@@ -22,7 +22,7 @@ from mblab.tables.same import same
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["as_arrow", "as_pandas", "is_json", "json_columns", "json_kind", "pandas_notes", "said"]
+__all__ = ["as_arrow", "as_pandas", "is_json", "json_columns", "json_kind", "lost_field", "pandas_notes", "said"]
 
 NOTED: Final = {"name", "field_name", "pandas_type", "numpy_type", "metadata"}  # what pandas says of each column
 

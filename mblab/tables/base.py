@@ -12,7 +12,7 @@ import itertools
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -26,7 +26,7 @@ from pandas.api.extensions import ExtensionDtype
 
 from mblab.errors import ColumnError, SourceChanged, SourceError, shown
 from mblab.tables.arrow import as_pandas, pandas_notes, said
-from mblab.tables.given import Dtype, Given
+from mblab.tables.given import Dtype, Given, made
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,13 +139,13 @@ class ArrowTable(Table):
             types: Arrow types that columns shall have instead of those of the schema.
         """
 
-    @abstractmethod
     def holes(self, column: str) -> bool:
-        """Return whether the column has nulls anywhere."""
+        """Return whether the column has nulls anywhere; here by reading it."""
+        return any(table.column(0).null_count for table in self.arrow([column]))
 
-    @abstractmethod
     def wide(self, column: str) -> bool:
-        """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
+        """Return whether a column of whole numbers holds one anywhere that float64 cannot; here by reading it."""
+        return any(has_wide(table.column(0)) for table in self.arrow([column]))
 
     def check_types(self, columns: Sequence[str]) -> None:
         """Refuse columns that cannot be read; here there are none.
@@ -154,9 +154,10 @@ class ArrowTable(Table):
             SourceError: A column holds values of several kinds.
         """
 
-    def dictionaries(self, column: str) -> Iterator[pa.Array]:  # noqa: ARG002
+    def dictionaries(self, column: str) -> Iterator[pa.Array]:
         """Return the categories of a dictionary column, piece by piece."""
-        return iter(())
+        for table in self.arrow([column]):
+            yield from (chunk.dictionary for chunk in table.column(0).chunks)
 
     def read(self, columns: Sequence[str], start: int = 0) -> Iterator[pd.DataFrame]:
         """Return the rows from `start` on in pieces that end at multiples of 100,000 rows."""
@@ -181,7 +182,7 @@ class ArrowTable(Table):
         for name in columns:
             kind = whole.field(name).type
             given = self.given.get(name)
-            if given is not None and given.dtype is not None and not _is_open(given.dtype):
+            if given is not None and given.dtype is not None and not given.is_open:
                 found[name] = given.dtype
                 self._refuse_holes(name, given.dtype)
             elif pa.types.is_dictionary(kind):
@@ -197,8 +198,8 @@ class ArrowTable(Table):
 
     def _refuse_holes(self, name: str, dtype: Dtype) -> None:
         """Raise when a column has nulls, which its given dtype does not hold."""
-        if isinstance(dtype, np.dtype) and dtype.kind in "iub" and self.holes(name):
-            way = "boolean" if dtype.kind == "b" else str(dtype).title().replace("Ui", "UI")
+        if isinstance(dtype, np.dtype) and dtype.kind in "iubSU" and self.holes(name):
+            way = {"b": "boolean", "S": "str", "U": "str"}.get(dtype.kind, str(dtype).title().replace("Ui", "UI"))
             raise SourceError(
                 f"column {name!r} must be {dtype}, but has nulls, which it does not hold; name a type that does, such "
                 f"as types={{{name!r}: {way!r}}}."
@@ -223,12 +224,19 @@ class FileTable(ArrowTable):
         """Return the types that columns shall have, by name."""
         return self.types
 
+    def is_converted(self, column: str) -> bool:
+        """Return whether a column becomes of a type that somebody named, so that the file's own facts do not hold."""
+        return column in self.types and not self.types[column].is_loose
+
     def as_given(self, schema: pa.Schema) -> pa.Schema:
         """Return a schema with the types that are given for columns in the place of those that were found."""
         import pyarrow as pa
 
+        if not self.types:
+            return schema
         kinds = [f.with_type(self.types[f.name].for_own(f.type)) if f.name in self.types else f for f in schema]
-        return pa.schema(kinds, schema.metadata) if self.types else schema
+        other = {kind.name for kind, f in zip(kinds, schema, strict=True) if kind.type != f.type}
+        return pa.schema(kinds, without_notes(schema, other))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stamp", self._stamp())
@@ -304,6 +312,15 @@ def plain_index(schema: pa.Schema) -> pa.Schema:
         noted = pandas_notes(schema)
         metadata[b"pandas"] = json.dumps({**noted, "index_columns": [], "column_indexes": []} if noted else {}).encode()
     return pa.schema([f for f in schema if not re.fullmatch(UNNAMED_LEVEL, f.name)], metadata)
+
+
+def without_notes(schema: pa.Schema, columns: Container[str]) -> dict[bytes, bytes]:
+    """Return a schema's metadata without what pandas noted of some columns."""
+    metadata = dict(schema.metadata or {})
+    if noted := pandas_notes(schema):
+        kept = [column for column in noted["columns"] if column["field_name"] not in columns]
+        metadata[b"pandas"] = json.dumps({**noted, "columns": kept}).encode()
+    return metadata
 
 
 def unnamed_times(schema: pa.Schema) -> bool:
@@ -436,16 +453,12 @@ def frame_of(table: pa.Table, dtypes: Mapping[str, Dtype]) -> pd.DataFrame:
         dtype = dtypes.get(name)
         if isinstance(dtype, pd.CategoricalDtype) and name not in other and dtype.categories is not None:
             frame[name] = frame[name].cat.set_categories(dtype.categories)  # equal dtypes may have them in other order
-    try:
-        return frame.astype(other) if other else frame
-    except (ValueError, TypeError, OverflowError) as error:
-        names = ", ".join(f"{name!r} to {dtype}" for name, dtype in other.items())
-        raise SourceError(f"the rows must fit the types of their columns, {names}, but {said(error)}.") from None
-
-
-def _is_open(dtype: Dtype) -> bool:
-    """Return whether a dtype of categories leaves them to the rows."""
-    return isinstance(dtype, pd.CategoricalDtype) and dtype.categories is None
+    for name, dtype in other.items():
+        try:
+            frame[name] = made(frame[name], dtype)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise SourceError(f"column {name!r} must be {dtype}, but {said(error)}; name another type.") from None
+    return frame
 
 
 def _direct(table: pa.Table, dtypes: Mapping[str, Dtype]) -> dict[str, Any]:

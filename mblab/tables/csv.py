@@ -23,9 +23,10 @@ import pandas as pd
 from mblab.errors import SourceError, shown
 from mblab.tables.arrow import as_pandas
 from mblab.tables.base import FileTable, reading, recut
+from mblab.tables.casting import is_text
 from mblab.tables.dialects import COMMAS, HEAD_BYTES, UTF8, Dialect, Opening, looked_at, opened
-from mblab.tables.fitting import misfit_error
-from mblab.tables.inference import Column, first_that, given_column, is_parsed, is_text, parsed, taken_in
+from mblab.tables.fitting import as_given, is_as_given, misfit_error
+from mblab.tables.inference import Column, first_that, given_column, parsed, taken_in
 from mblab.tables.together import all_taken_in
 
 if TYPE_CHECKING:
@@ -170,11 +171,6 @@ class CsvTable(FileTable):
         """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
         return self.columns[column].is_wide
 
-    def dictionaries(self, column: str) -> Iterator[pa.Array]:
-        """Return the categories of a column that is given as one of them, piece by piece."""
-        for table in self.arrow([column]):
-            yield from (chunk.dictionary for chunk in table.column(0).chunks)
-
     @cached_property
     def _opening(self) -> Opening:
         with reading(self.path):
@@ -293,9 +289,9 @@ class CsvTable(FileTable):
             at = first_that(text, lambda part: is_text(taken_in(known, part, self.dialect.decimal).type))
             raise misfit_error(f"{self.path}, line {self._line(row + at + 2)},", text[at].as_py(), name, given)
         try:
-            return given_column(known, parsed(text, given.kind, self.dialect.decimal))
+            return given_column(known, as_given(text, given, self.dialect.decimal))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            at = first_that(text, lambda part: not is_parsed(part, given.kind, self.dialect.decimal))
+            at = first_that(text, lambda part: not is_as_given(part, given, self.dialect.decimal))
             where = f"{self.path}, line {self._line(row + at + 2)},"
             raise misfit_error(where, text[at].as_py(), name, given) from None
 

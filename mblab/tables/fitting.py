@@ -10,16 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from mblab.errors import SourceError, shown
+from mblab.tables.arrow import is_json, lost_field
 from mblab.tables.base import cast
-from mblab.tables.inference import is_text, parsed
+from mblab.tables.casting import is_text
+from mblab.tables.inference import first_that, parsed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from mblab.tables.given import Given
 
-__all__ = ["fitted", "misfit_error"]
+__all__ = ["as_given", "fitted", "is_as_given", "misfit_error"]
 
 
 def fitted(table: pa.Table, wanted: pa.Schema, given: Mapping[str, Given], path: Path) -> pa.Table:
@@ -29,9 +33,9 @@ def fitted(table: pa.Table, wanted: pa.Schema, given: Mapping[str, Given], path:
         SourceError: A value does not fit.
     """
     for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
-        if name in given and column.type != wanted.field(name).type:
+        if name in given and (column.type != wanted.field(name).type or not given[name].settled):
             kind = given[name].for_own(column.type)
-            table = table.set_column(i, name, _as_given(column, name, replace(given[name], kind=kind), path))
+            table = table.set_column(i, name, _fitted_column(column, name, replace(given[name], kind=kind), path))
     return cast(table, wanted, path)
 
 
@@ -41,15 +45,43 @@ def misfit_error(where: str, value: object, name: str, given: Given) -> SourceEr
 
     text = str(value)
     is_number = text.replace(".", "", 1).lstrip("+-").isdigit() and pa.types.is_integer(given.kind)
-    way = f"types={{{name!r}: {'float64' if is_number and '.' in text else 'str'!r}}}"
+    fits = "float64" if is_number and "." in text else "str"
     said = f"{given} as before" if given.settled else str(given)
+    if isinstance(given.dtype, pd.CategoricalDtype) and given.dtype.categories is not None:
+        fits, said = "category", f"one of the categories {shown(given.dtype.categories.tolist())}"
+    way = f"types={{{name!r}: {fits!r}}}"
     return SourceError(
         f"{where} has {shown(value)} in column {name!r}, which must be {said}; mend it, or name a type that fits all, "
         f"such as {way}."
     )
 
 
-def _as_given(column: pa.ChunkedArray, name: str, given: Given, path: Path) -> pa.ChunkedArray:
+def as_given(values: pa.Array, given: Given, decimal: str = ".") -> pa.Array:
+    """Return values as those of a type that is given.
+
+    Raises:
+        pa.ArrowInvalid: One of them is none; pa.ArrowNotImplementedError where none ever is.
+    """
+    import pyarrow as pa
+
+    found = parsed(values, given.kind, decimal) if is_text(values.type) else _converted(values, given)
+    if not given.keeps(found):
+        raise pa.ArrowInvalid(f"none of {given}")
+    return found
+
+
+def is_as_given(values: pa.Array, given: Given, decimal: str = ".") -> bool:
+    """Return whether all values are of a type that is given, or null."""
+    import pyarrow as pa
+
+    try:
+        as_given(values, given, decimal)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    return True
+
+
+def _fitted_column(column: pa.ChunkedArray, name: str, given: Given, path: Path) -> pa.ChunkedArray:
     import pyarrow as pa
 
     failures = (pa.ArrowInvalid, pa.ArrowNotImplementedError)
@@ -58,21 +90,53 @@ def _as_given(column: pa.ChunkedArray, name: str, given: Given, path: Path) -> p
         is_other = False  # in JSON times are texts
     if not is_other:
         try:
-            return pa.chunked_array([_converted(chunk, given.kind) for chunk in column.chunks], given.kind)
+            return pa.chunked_array([as_given(chunk, given) for chunk in column.chunks], given.kind)
         except failures:
             pass
-    for value in column.drop_null():
-        try:
-            if is_other:
-                raise pa.ArrowInvalid("another kind of value")
-            _converted(pa.array([value.as_py()], column.type), given.kind)
-        except failures:
-            raise misfit_error(f"{path}", value.as_py(), name, given) from None
-    return pa.nulls(len(column), given.kind)
+    values = column.drop_null().combine_chunks()
+    if not len(values):
+        return pa.nulls(len(column), given.kind)
+    at = 0 if is_other else first_that(values, lambda part: not is_as_given(part, given))
+    raise misfit_error(f"{path}", values[at].as_py(), name, given)
 
 
-def _converted(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    return parsed(values, kind) if is_text(values.type) else values.cast(kind)
+def _converted(values: pa.Array, given: Given) -> pa.Array:
+    """Return values of another type as those of the given one, which must say all that they do.
+
+    Arrow takes any number for truth, a moment for its day, and leaves out fields.
+    """
+    import pyarrow as pa
+
+    if isinstance(values.type, pa.BaseExtensionType) and values.type != given.kind and not is_json(values.type):
+        raise pa.ArrowInvalid("what stands for a value is not it")  # such as the number of a month
+    if pa.types.is_dictionary(given.kind) and not pa.types.is_dictionary(values.type):
+        found = values.cast(given.kind.value_type).dictionary_encode().cast(given.kind)
+    else:
+        found = values.cast(given.kind)
+    if given.settled or values.type == given.kind:
+        return found
+    if (field := lost_field(values.type, given.kind)) is not None:
+        raise pa.ArrowInvalid(f"no field {field}")
+    if not _says_as_much(values, found):
+        raise pa.ArrowInvalid("not the same")
+    return found
+
+
+def _says_as_much(values: pa.Array, found: pa.Array) -> bool:
+    """Return whether nothing is lost by a cast, but for digits of numbers that were asked for with fewer."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_floating(found.type):
+        made = found.cast(pa.float64()).filter(pc.is_finite(values.cast(pa.float64()))) if len(found) else found
+        return not pc.any(pc.is_inf(made.cast(pa.float64()))).as_py()
+    try:
+        back = found.cast(values.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return True
+    if pa.types.is_floating(values.type):
+        return bool(pc.all(pc.equal(values, back)).as_py() is not False)
+    return bool(back.equals(values))
 
 
 def _class(kind: pa.DataType) -> Any:

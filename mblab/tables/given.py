@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionDtype
 
 from mblab.errors import ExportError, SettingError, SettingTypeError, shown
+from mblab.tables.casting import is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Dtype", "Given", "given_types", "types_code"]
+__all__ = ["Dtype", "Given", "given_types", "made", "types_code"]
 
+UNITS: Final = ("s", "ms", "us", "ns")  # that pandas has
 Dtype: TypeAlias = np.dtype[Any] | ExtensionDtype  # of a column
 
 
@@ -45,10 +47,21 @@ class Given:
         """Whether it is settled only that the column holds numbers, or times."""
         return self.settled and (_is_number(self.kind) or _is_time(self.kind))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is one of categories that are left to the rows."""
+        return isinstance(self.dtype, pd.CategoricalDtype) and self.dtype.categories is None
+
     def for_own(self, own: pa.DataType) -> pa.DataType:
         """Return the Arrow type of a column that has a type of its own: this one, or one that goes with it."""
         import pyarrow as pa
 
+        if (
+            isinstance(own, pa.ExtensionType) and own.to_pandas_dtype() == self.dtype
+        ):  # of periods, as pandas keeps them
+            return own
+        if self.is_open and not pa.types.is_nested(own) and not is_text(own):
+            return own if pa.types.is_dictionary(own) else pa.dictionary(pa.int32(), own)
         if self.is_loose and _is_time(self.kind) and _is_time(own) and _zoned(self.kind) == _zoned(own):
             return own
         if not self.is_loose or not _is_number(self.kind) or not _is_number(own):
@@ -56,9 +69,53 @@ class Given:
         both = [pa.schema([("number", kind)]) for kind in (self.kind, own)]
         return pa.unify_schemas(both, promote_options="permissive").field(0).type
 
+    def keeps(self, values: pa.Array) -> bool:
+        """Return whether its dtype holds values of its Arrow type as they are, and does not make nulls of one."""
+        if self.dtype is None or not self._is_narrow:
+            return True
+        try:
+            made(pd.Series(values.drop_null().to_pandas()), self.dtype)
+        except (ValueError, TypeError, OverflowError):
+            return False
+        return True
+
+    @property
+    def _is_narrow(self) -> bool:
+        """Whether its dtype does not hold all that its Arrow type does: as certain categories, or periods, do not."""
+        if isinstance(self.dtype, pd.CategoricalDtype):
+            return not self.is_open
+        holds_text = isinstance(self.dtype, pd.StringDtype | pd.ArrowDtype) or self.dtype == object
+        return is_text(self.kind) and not holds_text
+
     def __str__(self) -> str:
         """Return its name for a message."""
         return str(self.kind if self.dtype is None else self.dtype)
+
+
+def made(column: pd.Series[Any], dtype: Dtype) -> pd.Series[Any]:
+    """Return a column as one of a dtype.
+
+    Raises:
+        ValueError: The dtype does not hold one of its values: none of its categories, or longer than its texts are.
+        TypeError: It holds no values of that kind.
+    """
+    found = _of_categories(column, dtype) if isinstance(dtype, pd.CategoricalDtype) else column.astype(dtype)
+    lost = found.isna().to_numpy() != column.isna().to_numpy()
+    if isinstance(dtype, np.dtype) and dtype.kind in "SU" and dtype.itemsize:
+        letter = np.dtype(f"{dtype.kind}1").itemsize  # of ASCII a byte each, else `astype` has raised
+        lost |= column.str.len().to_numpy(float, na_value=np.inf) * letter > dtype.itemsize
+    if lost.any():
+        raise ValueError(f"{shown(column[lost].iloc[0])} is none of it")
+    return found
+
+
+def _of_categories(column: pd.Series[Any], dtype: pd.CategoricalDtype) -> pd.Series[Any]:
+    """Return a column as one of categories; null where it has none of them."""
+    held = dtype.categories.dtype
+    if not isinstance(column.dtype, pd.CategoricalDtype) or column.cat.categories.dtype != held:
+        known = column.dropna().astype(object).astype(held)
+        column = known.astype("category").reindex(column.index)
+    return column.cat.set_categories(dtype.categories, ordered=bool(dtype.ordered))
 
 
 def given_types(types: Mapping[str, Any] | None, knob: str = "types") -> dict[str, Given]:
@@ -69,7 +126,7 @@ def given_types(types: Mapping[str, Any] | None, knob: str = "types") -> dict[st
         knob: What the message calls it.
 
     Raises:
-        SettingError: A name is none of a type.
+        SettingError: A name is none of a type, or of one that no column of a frame has.
 
     >>> given_types({"id": "str", "n": "Int64"})["n"].dtype
     Int64Dtype()
@@ -126,6 +183,8 @@ def _given(kind: Any, knob: str) -> Given:
     if isinstance(kind, pa.DataType):
         return Given(kind)
     try:
+        if kind is None:
+            raise TypeError("float64 for NumPy")
         dtype = pd.api.types.pandas_dtype(kind)
     except (TypeError, ValueError, NotImplementedError):
         try:
@@ -135,7 +194,27 @@ def _given(kind: Any, knob: str) -> Given:
                 f"{knob} must be a dtype of pandas, NumPy or Arrow, such as 'str', 'Int64', 'float64' or "
                 f"'datetime64[ns]', got {shown(kind)}."
             ) from None
+    _refuse_unread(dtype, knob)
     return Given(_arrow_type(dtype), dtype)
+
+
+def _refuse_unread(dtype: Dtype, knob: str) -> None:
+    """Raise for a dtype that no column has in pandas, or that no text says."""
+    held = dtype.categories.dtype if isinstance(dtype, pd.CategoricalDtype) and dtype.categories is not None else dtype
+    plain = getattr(held, "subtype", held) if isinstance(held, pd.SparseDtype) else held
+    if isinstance(plain, pd.IntervalDtype):
+        raise SettingError(f"{knob} must be of values that a text says, which intervals are not; name it 'str'.")
+    if not isinstance(plain, np.dtype):
+        return
+    unit: Any = np.datetime_data(plain)[0] if plain.kind in "mM" else "s"  # type: ignore[arg-type]
+    if unit not in UNITS:
+        name = "datetime64" if plain.kind == "M" else "timedelta64"
+        raise SettingError(
+            f"{knob} must have a unit that pandas has, {', '.join(UNITS)}, got {shown(str(plain))}; for example "
+            f"'{name}[ns]'."
+        )
+    if plain.kind == "V":
+        raise SettingError(f"{knob} must be of single values, got {shown(str(plain))}; name it 'str'.")
 
 
 def _arrow_type(dtype: Dtype) -> pa.DataType:
@@ -150,6 +229,6 @@ def _arrow_type(dtype: Dtype) -> pa.DataType:
         held = pa.string() if dtype.categories is None else _arrow_type(dtype.categories.dtype)
         return pa.dictionary(pa.int32(), held, bool(dtype.ordered))
     plain = getattr(dtype, "numpy_dtype", dtype)  # of Int64, boolean and their like
-    if isinstance(plain, np.dtype) and plain.kind in "iufbMm":
+    if isinstance(plain, np.dtype) and plain.kind in "iufbMm" and plain != np.longdouble:
         return pa.from_numpy_dtype(plain)
     return pa.string()

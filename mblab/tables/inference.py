@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mblab.tables.base import EXACT, is_rounded
+from mblab.tables.casting import cast_text, is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,13 +31,10 @@ __all__ = [
     "SHORT",
     "WHOLE",
     "Column",
-    "cast_text",
     "first_that",
     "given_column",
     "has_huge",
     "is_cut",
-    "is_parsed",
-    "is_text",
     "letters_of",
     "parsed",
     "taken_in",
@@ -171,21 +169,13 @@ def parsed(text: pa.Array, kind: pa.DataType, decimal: str = ".") -> pa.Array:
     if pa.types.is_dictionary(kind):
         return parsed(text, kind.value_type, decimal).dictionary_encode().cast(kind)
     try:
-        return cast_text(text, kind, decimal)
+        values = cast_text(text, kind, decimal)
     except pa.ArrowInvalid:
         trimmed = pc.utf8_trim_whitespace(text)
-        return cast_text(pc.if_else(pc.is_in(trimmed, pa.array(NULLS)), None, trimmed), kind, decimal)
-
-
-def is_parsed(text: pa.Array, kind: pa.DataType, decimal: str = ".") -> bool:
-    """Return whether all texts are values of a type, or null."""
-    import pyarrow as pa
-
-    try:
-        parsed(text, kind, decimal)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return False
-    return True
+        values = cast_text(pc.if_else(pc.is_in(trimmed, pa.array(NULLS)), None, trimmed), kind, decimal)
+    if pa.types.is_floating(kind) and has_huge(text, values):
+        raise pa.ArrowInvalid(f"a number beyond {kind}")
+    return values
 
 
 def first_that(text: pa.Array, is_odd: Callable[[pa.Array], bool]) -> int:
@@ -338,42 +328,6 @@ def _order(like: str) -> tuple[pa.DataType, ...]:
     return (pa.date32(), pa.time32("s"), *(pa.timestamp(u, tz) for u in ("s", "ns", "us") for tz in (None, "UTC")))
 
 
-def cast_text(text: pa.Array, kind: pa.DataType, decimal: str) -> pa.Array:
-    """Return texts as values of a type, as they are written.
-
-    Raises:
-        pa.ArrowInvalid: One of them is no such value, or is a null word.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_null(kind):
-        if text.null_count < len(text):
-            raise pa.ArrowInvalid("not null")
-        return pa.nulls(len(text))
-    if decimal != "." and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        if pc.any(pc.match_substring(text, ".")).as_py():
-            raise pa.ArrowInvalid(f"a point where decimals are written with {decimal}")
-        text = pc.replace_substring(text, decimal, ".")
-    if pa.types.is_time(kind):
-        day = pc.binary_join_element_wise("1970-01-01T", text, "")
-        return day.cast(pa.timestamp(kind.unit)).cast(kind)
-    if pa.types.is_duration(kind):
-        return _spans(text, kind)
-    return text.cast(kind)
-
-
-def _spans(text: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Return time spans as pandas writes them."""
-    import pandas as pd
-    import pyarrow as pa
-
-    try:
-        return pa.array(pd.to_timedelta(text.to_pandas()).dt.as_unit(kind.unit), kind)
-    except (ValueError, pd.errors.OutOfBoundsTimedelta) as error:
-        raise pa.ArrowInvalid(str(error)) from None
-
-
 def _plain(values: pa.Array) -> pa.Array:
     """Return texts without null words and blanks around them."""
     import pyarrow as pa
@@ -381,14 +335,6 @@ def _plain(values: pa.Array) -> pa.Array:
 
     trimmed = pc.utf8_trim_whitespace(values)
     return trimmed.filter(pc.invert(pc.is_in(trimmed, pa.array(NULLS))))
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Return whether an Arrow type is one of text."""
-    import pyarrow as pa
-
-    types = pa.types
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def letters_of(text: pa.Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -135,10 +135,12 @@ class JsonlTable(FileTable):
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere."""
         known = self._survey.columns.get(column)
-        return known is None or known.holes
+        return known is None or (super().holes(column) if self.is_converted(column) else known.holes)
 
     def wide(self, column: str) -> bool:
         """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
+        if self.is_converted(column):
+            return super().wide(column)
         known = self._survey.columns.get(column)
         return known is not None and known.wide
 

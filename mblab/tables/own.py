@@ -18,7 +18,7 @@ import pandas as pd
 
 from mblab.errors import SourceError
 from mblab.tables.arrow import is_json, said
-from mblab.tables.base import FileTable, cast, frame_of, has_wide, reading, recut
+from mblab.tables.base import FileTable, cast, frame_of, reading, recut
 from mblab.tables.given import Dtype, Given
 from mblab.tables.markers import crc_of, marker_file, read_marker
 from mblab.tables.notes import Notes, unpacked
@@ -189,18 +189,13 @@ class OwnTable(FileTable):
         """Return whether the column has nulls anywhere."""
         if self.notes[column] is None:
             return self._plain.holes(column)
-        return any(table.column(0).null_count for table in self.arrow([column]))
+        return super().holes(column)
 
     def wide(self, column: str) -> bool:
         """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
         if self.notes[column] is None:
             return self._plain.wide(column)
-        return any(has_wide(table.column(0)) for table in self.arrow([column]))
-
-    def dictionaries(self, column: str) -> Iterator[pa.Array]:
-        """Return the categories of the column, piece by piece."""
-        for table in self.arrow([column]):
-            yield from (chunk.dictionary for chunk in table.column(0).chunks)
+        return super().wide(column)
 
     def dtypes(self, columns: Sequence[str]) -> dict[str, Dtype]:
         """Return each column's dtype for all rows."""

@@ -116,6 +116,8 @@ class ParquetTable(FileTable):
 
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere: from the footer, else by reading it."""
+        if self.is_converted(column):
+            return super().holes(column)
         with reading(self.path):
             found = self._noted(column, "has_null_count")
             if found is not None:
@@ -124,6 +126,8 @@ class ParquetTable(FileTable):
 
     def wide(self, column: str) -> bool:
         """Return whether a column of whole numbers holds one that float64 cannot: from the footer, else by reading."""
+        if self.is_converted(column):
+            return super().wide(column)
         with reading(self.path):
             found = self._noted(column, "has_min_max")
             if found is not None:
@@ -139,11 +143,6 @@ class ParquetTable(FileTable):
         at = paths.index(column)
         found = [file.metadata.row_group(g).column(at).statistics for g in range(file.num_row_groups)]
         return found if all(noted and getattr(noted, fact) for noted in found) else None
-
-    def dictionaries(self, column: str) -> Iterator[pa.Array]:
-        """Return the categories of the column, piece by piece."""
-        with reading(self.path):
-            yield from (chunk.dictionary for values in self._pieces(column) for chunk in values.chunks)
 
     def _pieces(self, column: str) -> Iterator[pa.ChunkedArray]:
         """Yield the values of a column piece by piece."""

@@ -9,22 +9,18 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mblab.tables.arrow import is_json, json_kind
+from mblab.tables.casting import cast_text, is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["built", "from_texts", "is_told", "is_written_as_text", "plain_times"]
-
-SPAN: Final = (  # as pandas writes them, and as ISO 8601
-    r"^P?(?P<days>-?\d+)(?: days \+?|DT)(?P<hours>\d+)[:H](?P<minutes>\d+)[:M](?P<seconds>\d+)(?:\.(?P<rest>\d+))?S?$"
-)
-UNITS: Final = {"s": 0, "ms": 3, "us": 6, "ns": 9}  # and how many digits of a second they have
 
 
 def plain_times(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -58,7 +54,7 @@ def is_told(kind: pa.DataType) -> bool:
         return kind.num_fields > 0 and all(is_told(kind.field(i).type) for i in range(kind.num_fields))
     return any(is_it(kind) for is_it in (
         t.is_null, t.is_boolean, t.is_integer, t.is_floating, t.is_decimal, t.is_date, t.is_time, t.is_timestamp,
-        t.is_duration, _is_text, _is_binary,
+        t.is_duration, is_text, _is_binary,
     ))  # fmt: skip
 
 
@@ -72,12 +68,6 @@ def is_written_as_text(kind: pa.DataType) -> bool:
         return False
     plain = (pa.types.is_null, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_nested)
     return not any(is_it(kind) for is_it in plain)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return any(is_it(kind) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -94,7 +84,6 @@ def from_texts(text: pa.Array, kind: pa.DataType) -> pa.Array:
         pa.ArrowInvalid: One of them is none.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     t = pa.types
     if t.is_dictionary(kind):
@@ -103,17 +92,12 @@ def from_texts(text: pa.Array, kind: pa.DataType) -> pa.Array:
         return pa.nulls(len(text), kind)
     if t.is_timestamp(kind):
         return _times(text, kind)
-    if t.is_time(kind):
-        day = pc.binary_join_element_wise("1970-01-01T", text, "")
-        return day.cast(pa.timestamp(kind.unit)).cast(kind)
-    if t.is_duration(kind):
-        return _spans(text, kind)
     if _is_binary(kind):
         try:
             return pa.array([None if v is None else base64.b64decode(v) for v in text.to_pylist()], kind)
         except binascii.Error as error:
             raise pa.ArrowInvalid(str(error)) from None
-    return text.cast(kind)
+    return cast_text(text, kind)
 
 
 def _times(text: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -129,22 +113,6 @@ def _times(text: pa.Array, kind: pa.DataType) -> pa.Array:
         except ValueError as error:
             raise pa.ArrowInvalid(str(error)) from None
         return pa.array(found, pa.timestamp(kind.unit)).view(kind)
-
-
-def _spans(text: pa.Array, kind: pa.DataType) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    parts = pc.extract_regex(text, SPAN)
-    if parts.null_count != text.null_count:
-        raise pa.ArrowInvalid("no time span")
-    digits = UNITS[kind.unit]
-    total = pa.scalar(0, pa.int64())
-    for name, size in (("days", 86_400), ("hours", 3600), ("minutes", 60), ("seconds", 1)):
-        total = pc.add(total, pc.multiply(pc.struct_field(parts, name).cast(pa.int64()), size))
-    rest = pc.utf8_slice_codeunits(pc.utf8_rpad(pc.struct_field(parts, "rest"), 9, "0"), 0, digits)
-    fraction = rest.cast(pa.int64()) if digits else 0
-    return pc.if_else(parts.is_null(), None, pc.add(pc.multiply(total, 10**digits), fraction)).cast(kind)
 
 
 def built(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from mblab.tables.base import EXACT
+from mblab.tables.casting import cast_text
 from mblab.tables.inference import (
     LENGTHS,
     LOOKED_AT,
     SHORT,
     WHOLE,
     Column,
-    cast_text,
     has_huge,
     is_cut,
     letters_of,
