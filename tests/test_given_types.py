@@ -183,3 +183,44 @@ def test_a_type_that_no_column_has_is_refused_where_it_is_named(kind, said):
     """In a sentence with the way on, not by what NumPy or Arrow says of it."""
     with pytest.raises(SettingError, match=rf"types\['t'\] .*{said}"):
         mblab.sources.csv("rows.csv", types={"t": kind})
+
+
+def sources(folder, kind):
+    (folder / "a.csv").write_text("n,t\n1,\n")
+    table = mblab.sources.csv(folder / "a.csv", sep=";" if kind is None else ",", types={"t": kind})
+    return [
+        table,
+        replay(table, rate=1),
+        replay(table, rate=1).with_late(0.5, 1, seed=1),
+        mblab.watch(mblab.sources.csv(folder / "*.csv", types={"t": kind})),
+        mblab.watch(mblab.sources.csv(folder / "*.csv"), types={"t": kind}),
+        mblab.watch(folder / "*.csv", types={"t": kind}),
+    ]
+
+
+NAMELESS = {
+    "some categories": (pd.CategoricalDtype(["S", "L"]), "<category of ['S', 'L']>"),
+    "Arrow's times": (pa.timestamp("us", "Europe/Berlin"), "'timestamp[us, tz=Europe/Berlin]'"),
+    "Arrow's decimals": (pd.ArrowDtype(pa.decimal128(4, 2)), "'decimal128(4, 2)[pyarrow]'"),
+}
+
+
+@pytest.mark.parametrize("kind", NAMELESS)
+def test_a_source_with_a_nameless_type_shows_itself(kind, tmp_path):
+    """A script of it is refused in a sentence; whoever looks at it in a cell sees what it is."""
+    dtype, said = NAMELESS[kind]
+    for source, other in zip(sources(tmp_path, dtype), sources(tmp_path, dtype), strict=True):
+        assert f"types={{'t': {said}}}" in repr(source)
+        assert source == other
+        assert len({source, other}) == 1
+        with pytest.raises(mblab.ExportError, match=r"types\['t'\] must be given by a name"):
+            source.code("'data'")
+
+
+@pytest.mark.parametrize("kind", ["str", "Int64", "category", "datetime64[s]", pa.date32(), "string[pyarrow]"])
+def test_sources_of_one_description_are_one_in_a_set(kind, tmp_path):
+    """And those of other types are others."""
+    for source, other, odd in zip(*(sources(tmp_path, k) for k in (kind, kind, "float32")), strict=True):
+        assert source == other != odd
+        assert {source: 1}[other] == 1
+        assert "types={'t': " in source.code("'data'")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mblab.support.arguments import user_path
 from mblab.tables.dialects import Dialect, checked
-from mblab.tables.given import Given, given_types, types_code
+from mblab.tables.given import Given, given_types, types_code, types_said
 
 if TYPE_CHECKING:
     import os
@@ -32,7 +32,7 @@ class CsvFiles:
 
     path: Path
     dialect: Dialect
-    types: Mapping[str, Given] = field(default_factory=dict)
+    types: Mapping[str, Given] = field(default_factory=dict, hash=False)
 
     def code(self, path: str) -> str:
         """Return the Python expression that makes it again from the expression of a path.
@@ -44,7 +44,7 @@ class CsvFiles:
 
     def __repr__(self) -> str:
         """Return the call that made it."""
-        return self._call(repr(str(self.path)), repr({column: str(given) for column, given in self.types.items()}))
+        return self._call(repr(str(self.path)), types_said(self.types))
 
     def _call(self, path: str, types: str) -> str:
         said = {

@@ -177,16 +177,13 @@ class Replay(Modifiable):
 
     def code(self, input: str) -> str:  # noqa: A002
         """Return the Python expression that makes this source again from `input`, a file or a frame."""
-        return f"mblab.{self._call(input)}"
+        return f"mblab.{self._call(self.data.code(input) if isinstance(self.data, CsvFiles) else input)}"
 
     def __repr__(self) -> str:
         """Return the call that made it, with a frame in short."""
-        rows = (
-            f"<DataFrame, {len(self.data):,} rows>"
-            if isinstance(self.data, pd.DataFrame)
-            else repr(str(self.input_path))
-        )
-        return self._call(rows)
+        if isinstance(self.data, pd.DataFrame):
+            return self._call(f"<DataFrame, {len(self.data):,} rows>")
+        return self._call(repr(self.data if isinstance(self.data, CsvFiles) else str(self.data)))
 
     def _call(self, data: str) -> str:
         given = {
@@ -203,8 +200,7 @@ class Replay(Modifiable):
             "flatten": self.flatten or None,
             "ambiguous": None if self.ambiguous == "raise" else repr(self.ambiguous),
         }
-        table = self.data.code(data) if isinstance(self.data, CsvFiles) else data
-        return f"replay({', '.join([table, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
+        return f"replay({', '.join([data, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
 
     def _blocks(self, turn: int, start: int) -> Iterator[Block]:
         table, columns, beside = self._table, self.kept, self._beside

@@ -21,7 +21,7 @@ from mblab.tables.casting import is_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Dtype", "Given", "given_types", "made", "types_code"]
+__all__ = ["Dtype", "Given", "given_types", "made", "types_code", "types_said"]
 
 UNITS: Final = ("s", "ms", "us", "ns")  # that pandas has
 Dtype: TypeAlias = np.dtype[Any] | ExtensionDtype  # of a column
@@ -157,6 +157,21 @@ def types_code(types: Mapping[str, Given]) -> str:
                 f"types[{column!r}] must be given by a name to be written as code, such as 'str', got {given}."
             )
     return repr(names)
+
+
+def types_said(types: Mapping[str, Given]) -> str:
+    """Return given types for people, as `types_code` writes them, also where one has no name.
+
+    >>> types_said(given_types({"id": "str", "size": pd.CategoricalDtype(["S", "L"])}))
+    "{'id': 'str', 'size': <category of ['S', 'L']>}"
+    """
+    return "{" + ", ".join(f"{column!r}: {_in_words(given)}" for column, given in types.items()) + "}"
+
+
+def _in_words(given: Given) -> str:
+    if isinstance(given.dtype, pd.CategoricalDtype) and given.dtype.categories is not None:
+        return f"<{given.dtype} of {shown(given.dtype.categories.tolist())}>"
+    return repr(str(given))
 
 
 def _is_number(kind: pa.DataType) -> bool:

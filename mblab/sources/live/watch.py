@@ -23,7 +23,7 @@ from mblab.sources.watching.reading import Reader
 from mblab.support.arguments import column_name, column_names, flag, plain, user_path
 from mblab.tables.files import KINDS, kind_of
 from mblab.tables.folders import fixed_part
-from mblab.tables.given import Given, given_types, types_code
+from mblab.tables.given import Given, given_types, types_code, types_said
 from mblab.timing.durations import Duration, duration_ns, format_s, seconds
 
 __all__ = ["Watch", "watch"]
@@ -52,7 +52,7 @@ class Watch(Live):
     time_column: str | None = None
     existing: bool = True
     flatten: bool = False
-    types: Mapping[str, Given] = field(default_factory=dict)
+    types: Mapping[str, Given] = field(default_factory=dict, hash=False)
     form: CsvFiles | None = None
 
     @property
@@ -90,13 +90,15 @@ class Watch(Live):
 
     def code(self, input: str) -> str:  # noqa: A002
         """Return the Python expression that makes this source again from `input`, a path with wildcards."""
-        return f"mblab.{self._call(input)}"
+        if self.form is not None:
+            return f"mblab.{self._call(self.form.code(input), '')}"
+        return f"mblab.{self._call(input, types_code(self.types))}"
 
     def __repr__(self) -> str:
         """Return the call that made it."""
-        return self._call(repr(str(self.pattern)))
+        return self._call(repr(str(self.pattern) if self.form is None else self.form), types_said(self.types))
 
-    def _call(self, path: str) -> str:
+    def _call(self, files: str, types: str) -> str:
         given = {
             "every": plain(self.every),
             "settle": plain(self.settle),
@@ -104,9 +106,8 @@ class Watch(Live):
             "event_time": self.time_column and repr(self.time_column),
             "existing": None if self.existing else "False",
             "flatten": "True" if self.flatten else None,
-            "types": types_code(self.types) if self.types and self.form is None else None,
+            "types": types if self.types and self.form is None else None,
         }
-        files = path if self.form is None else self.form.code(path)
         return f"watch({', '.join([files, *(f'{k}={v}' for k, v in given.items() if v is not None)])})"
 
 
