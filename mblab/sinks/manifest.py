@@ -107,7 +107,7 @@ def read_manifest(file: Path, path: Path, disk: Disk) -> Manifest:
     """
     try:
         return Manifest.read(file, disk)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise SinkError(
             f"{path} has a {MANIFEST} that mblab cannot read; delete that file, the parts also say whose they are."
         ) from None

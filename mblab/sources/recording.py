@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from mblab.errors import SourceError, shown
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -41,6 +43,21 @@ class Recording:
 
 
 def recording_in(schema: pa.Schema) -> Recording | None:
-    """Return what an Arrow schema says about a recording, None when the file is none."""
+    """Return what an Arrow schema says about a recording, None when the file is none.
+
+    Raises:
+        SourceError: What it says cannot be read.
+    """
     text = (schema.metadata or {}).get(MARK)
-    return None if text is None else Recording(**json.loads(text))
+    if text is None:
+        return None
+    try:
+        found = Recording(**json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        found = None
+    if found is None or found.arrival not in schema.names or not isinstance(found.event_time, str | None):
+        raise SourceError(
+            f"the file is marked as a recording, but what it says of itself, {shown(text)}, cannot be read; record it "
+            "again, or replay pd.read_parquet(path)."
+        )
+    return found

@@ -90,14 +90,22 @@ def checked(sep: object, decimal: object, encoding: object) -> Dialect:
         return Dialect(str(sep), str(decimal))
     if not isinstance(encoding, str):
         raise SettingTypeError(f"encoding must be the name of one, such as 'latin-1', got {shown(encoding)}.")
-    try:
-        "a".encode(encoding)  # base64 and its like are no encodings of text
-    except (LookupError, ValueError):
+    if not _is_of_files(encoding):
         raise SettingError(
-            f"encoding must be one that Python knows, such as 'latin-1', got {shown(encoding)}."
-        ) from None
+            f"encoding must be one that Python knows for text files, such as 'latin-1', got {shown(encoding)}."
+        )
     plain = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
     return Dialect(str(sep), str(decimal), None if plain else encoding)
+
+
+def _is_of_files(encoding: str) -> bool:
+    """Return whether an encoding reads lines of text piece by piece, as base64 and that of host names do not."""
+    text = "a,b\n1,2\n"
+    try:
+        coded, decoder = text.encode(encoding), codecs.getincrementaldecoder(encoding)()
+        return "".join(decoder.decode(coded[i : i + 1]) for i in range(len(coded))) == text
+    except (LookupError, ValueError):
+        return False
 
 
 def unpacked(path: Path) -> str:

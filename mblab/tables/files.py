@@ -18,7 +18,7 @@ import pandas as pd
 
 from mblab.errors import SourceError, did_you_mean, shown
 from mblab.tables.arrow import is_json
-from mblab.tables.base import ArrowTable, FileTable, each_once, recut, sample_of
+from mblab.tables.base import ArrowTable, FileTable, each_once, reading, recut, sample_of
 from mblab.tables.csv import KEPT_BYTES, CsvTable
 from mblab.tables.dialects import COMMAS, PACKED, Dialect, first_lines, unpacked
 from mblab.tables.folders import fixed_part, key_column, keys_of
@@ -351,6 +351,8 @@ def open_table(
         raise SourceError(f"{path} does not exist{where}{hint}")
     kind = CsvTable if dialect else kind_of(path)
     if kind is None:
+        head, _ = _ends_of(path)
+        _refuse_unpacked(path, head)
         raise SourceError(f"{path} must end in {ENDINGS}; {WAYS.get(path.suffix.lower()) or _way_to_read(path)}.")
     _check_content(path, kind)
     given = dict(types or {})
@@ -367,7 +369,8 @@ def open_table(
 
 def _way_to_read(path: Path) -> str:
     """Return what to do with a file whose ending says nothing, by how it begins."""
-    lines = first_lines(path)
+    with reading(path):
+        lines = first_lines(path)
     if lines and lines[0].startswith("{"):
         return "it seems to hold JSON, so let its name end in .jsonl, or replay pd.read_json(path, lines=True)"
     found = seems(lines)
@@ -393,22 +396,13 @@ def kind_of(path: Path) -> type[FileTable] | None:
 
 def _check_content(path: Path, kind: type[FileTable]) -> None:
     """Raise when a file is not what its ending says, judging by how it begins and ends."""
-    if not path.is_file():
-        raise SourceError(f"{path} is no file; rows are read from files only.")
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-            file.seek(max(0, path.stat().st_size - 4))
-            tail = file.read()
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
+    head, tail = _ends_of(path)
     is_parquet = kind is ParquetTable
     if not head and kind is not JsonlTable:
         raise SourceError(f"{path} is empty: it has no rows, and names no columns.")
     packed = None if is_parquet else PACKED.get(path.suffix.lower())
-    found = next((what for begin, what in HEADS.items() if head.startswith(begin)), None)
-    if packed and head and not (found or "").startswith(f"packed by {packed}"):
-        raise SourceError(f"{path} is not packed by {packed}, as its name says: it begins with {shown(head[:16])}.")
+    found = _said_by(head)
+    _refuse_unpacked(path, head)
     if found and not packed and not (is_parquet and head.startswith(b"PAR1")):
         raise SourceError(f"{path} is {found}.")
     if kind is JsonlTable and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -419,6 +413,31 @@ def _check_content(path: Path, kind: type[FileTable]) -> None:
         raise SourceError(f"{path} is no Parquet file: it begins with {shown(head[:16])}.")
     if is_parquet and tail not in (b"PAR1", b"PARE"):
         raise SourceError(f"{path} breaks off: a Parquet file ends with a footer, and it has none; write it again.")
+
+
+def _ends_of(path: Path) -> tuple[bytes, bytes]:
+    """Return how a file begins and ends, as it is on the disk."""
+    if not path.is_file():
+        raise SourceError(f"{path} is no file; rows are read from files only.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+            file.seek(max(0, path.stat().st_size - 4))
+            return head, file.read()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _said_by(head: bytes) -> str | None:
+    """Return what a file is by how it begins, and what to do with it; None where that says nothing."""
+    return next((what for begin, what in HEADS.items() if head.startswith(begin)), None)
+
+
+def _refuse_unpacked(path: Path, head: bytes) -> None:
+    """Raise when a file is not packed as its name says."""
+    packed = PACKED.get(path.suffix.lower())
+    if packed and head and not (_said_by(head) or "").startswith(f"packed by {packed}"):
+        raise SourceError(f"{path} is not packed by {packed}, as its name says: it begins with {shown(head[:16])}.")
 
 
 def schema_difference(one: Sequence[str], other: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -83,9 +83,17 @@ def read_marker(file: Path, disk: Disk = DISK) -> Marker | None:
     try:
         kept = json.loads(disk.content(file))
         before, after = Mark(**kept["before"]), Mark(**kept["after"])
-        return Marker(kept["run_id"], tuple(kept["columns"]), kept["begin"], before, after, kept.get("types"))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        marker = Marker(kept["run_id"], tuple(kept["columns"]), kept["begin"], before, after, kept.get("types"))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+    return marker if _is_whole(marker) else None
+
+
+def _is_whole(marker: Marker) -> bool:
+    """Return whether all that a marker says is of the kind that it should be; anybody may have written to it."""
+    marks = [(getattr(mark, f.name), type(f.default)) for mark in (marker.before, marker.after) for f in fields(Mark)]
+    texts = [marker.run_id, *marker.columns, *([] if marker.types is None else [marker.types])]
+    return all(type(value) is kind for value, kind in (*marks, (marker.begin, int), *((text, str) for text in texts)))
 
 
 def crc_of(read: Callable[[int, int], bytes], size: int) -> int:
