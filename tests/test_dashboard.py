@@ -104,10 +104,22 @@ class Page:
     def value(self, expression: str):
         return json.loads(self.run(f"print(json.dumps({expression}))")[0])
 
-    def say(self, **message) -> None:
-        """Send what page/store.js would send."""
+    def say(self, *, subshell: str | None = None, **message) -> None:
+        """Send what page/store.js would send, over a subshell as JupyterLab does."""
         content = {"comm_id": self.model, "data": {"method": "custom", "content": message}}
-        self.client.shell_channel.send(self.client.session.msg("comm_msg", content))
+        told = self.client.session.msg("comm_msg", content)
+        if subshell is not None:
+            told["header"]["subshell_id"] = subshell
+        self.client.shell_channel.send(told)
+
+    def control(self, kind: str, **content) -> dict:
+        """Ask the kernel on its control channel, and return the answer."""
+        sent = self.client.session.msg(f"{kind}_request", content)
+        self.client.control_channel.send(sent)
+        while True:
+            answer = self.client.get_control_msg(timeout=PATIENCE_S)
+            if answer["parent_header"].get("msg_id") == sent["header"]["msg_id"]:
+                return answer["content"]
 
     def press(self, verb: str, arg=None) -> dict:
         """Use a control, and return what came of it."""
@@ -327,6 +339,26 @@ def test_a_page_that_opens_later_gets_everything_at_once(page):
     assert first["n"] == 200
     assert second["n"] == 50
     assert page.rows()["batch_id"].tolist() == list(range(150, 200))
+
+
+@pytest.mark.kernel
+def test_a_page_that_opens_while_a_run_is_on_is_heard_though_the_subshell_that_spoke_last_is_gone(page):
+    """JupyterLab speaks over subshells that end with their page; a kernel that sends all the while still hears the next."""
+    made(page, "rows(600)", "50ms")
+    page.open()
+    page.run("lab.start()")
+    earlier, later = page.control("create_subshell"), page.control("create_subshell")
+    assert earlier["status"] == "ok", "the kernel has no subshells"
+    page.heard.clear()
+    page.say(k="sync", subshell=earlier["subshell_id"])
+    page.until(lambda m: m["k"] == "rows" and m.get("reset"))
+    page.listen(0.5)
+    page.control("delete_subshell", subshell_id=earlier["subshell_id"])
+    page.heard.clear()
+    page.say(k="sync", subshell=later["subshell_id"])
+    page.until(lambda m: m["k"] == "rows" and m.get("reset"), patience_s=30)
+
+    assert page.press("pause")["code"] == "lab.pause()"
 
 
 # -- controls -------------------------------------------------------------------------------------------------------

@@ -38,3 +38,13 @@ class LiveView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget has no t
     exact: Any = traitlets.Int(len(EXACT)).tag(sync=True)
     codes: Any = traitlets.Dict(CODES).tag(sync=True)
     limits: Any = traitlets.Dict(dict(PARAMETERS)).tag(sync=True)
+
+    @traitlets.observe("comm")
+    def _hear_every_page(self, change: Any) -> None:
+        """Let what a page says go to the subshell it was addressed to.
+
+        ipykernel 7.4 sends it to the one whose message was the kernel's last when the widget spoke. A dashboard speaks
+        all the while, and that subshell may have gone with an earlier page: then nobody hears the page any more.
+        """
+        if change["new"] is not None:
+            change["new"]._reply_subshell_for = lambda _data, addressed: addressed  # noqa: SLF001  no public way

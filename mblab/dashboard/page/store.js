@@ -153,46 +153,61 @@ class Store {
   }
 }
 
-// Vega comes from the kernel once a page, gzipped, and is imported from memory: nothing is fetched.
+// Vega comes from the kernel once a page, gzipped, and is imported from memory: nothing is fetched. Every widget that waits
+// asks again in time, since the one that asked first may have been closed, and what comes for one is there for all.
 function loadVega(model) {
-  globalThis.mblabVega ??= new Promise((found, failed) => {
+  const page = (globalThis.mblabVega ??= { embed: null, waiting: new Set() });
+  if (page.embed) return page.embed;
+  return new Promise((found, failed) => {
     let tries = 0;
     let timer = 0;
-    const give = (error, embed) => {
+    const end = () => {
       clearTimeout(timer);
       model.off("msg:custom", hear);
-      if (error) delete globalThis.mblabVega;
-      if (error) failed(error);
-      else found(embed);
+      page.waiting.delete(take);
     };
-    const hear = async (message, buffers) => {
+    const take = (embed) => {
+      end();
+      embed.then(found, failed);
+    };
+    const hear = (message, buffers) => {
       if (message.k !== "vega") return;
-      if (message.error) return give(new Error(message.error));
-      clearTimeout(timer);
-      model.off("msg:custom", hear);
-      try {
-        const unzipped = new Blob([buffers[0]]).stream().pipeThrough(new DecompressionStream("gzip"));
-        const text = await new Response(unzipped).text();
-        const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-        const module = await import(/* webpackIgnore: true */ url);
-        URL.revokeObjectURL(url);
-        give(null, module.vegaEmbed);
-      } catch (error) {
-        give(error);
+      if (message.error) {
+        end();
+        failed(new Error(message.error));
+        return;
       }
+      page.embed ??= unpackVega(buffers[0]);
+      page.embed.catch(() => (page.embed = null));
+      for (const give of [...page.waiting]) give(page.embed);
     };
     const ask = () => {
       tries += 1;
-      if (tries > 40) return give(new Error("the kernel gave no answer"));
-      try {
-        model.send({ k: "need-vega" });
-      } catch {
-        // the kernel is not there yet
+      if (tries > 40) {
+        end();
+        failed(new Error("the kernel gave no answer"));
+        return;
+      }
+      if (tries > 1 || page.waiting.size === 1) {
+        try {
+          model.send({ k: "need-vega" });
+        } catch {
+          // the kernel is not there yet
+        }
       }
       timer = setTimeout(ask, 1500 * Math.min(tries, 4));
     };
     model.on("msg:custom", hear);
+    page.waiting.add(take);
     ask();
   });
-  return globalThis.mblabVega;
+}
+
+async function unpackVega(packed) {
+  const unzipped = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const text = await new Response(unzipped).text();
+  const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  const module = await import(/* webpackIgnore: true */ url);
+  URL.revokeObjectURL(url);
+  return module.vegaEmbed;
 }
