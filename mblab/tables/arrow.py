@@ -75,7 +75,8 @@ def as_arrow(rows: pd.DataFrame, *, as_json: Container[str] = ()) -> pa.Table:
             texts = [_json_of(cell, str(name)) for cell in column]
             maps[name] = pa.ExtensionArray.from_storage(json_kind(), pa.array(texts, pa.string()))
         elif any(_holds_pairs(cell) for cell in cells):
-            maps[name] = pa.array(cells, _kind_of(cells))
+            kind = _kind_of(cells)
+            maps[name] = pa.array([_with_none(cell, kind) for cell in cells], kind)
     if not maps:
         return pa.Table.from_pandas(rows, preserve_index=False)
     plain = rows.copy(deep=False)
@@ -162,19 +163,41 @@ def _are_pairs(cell: list[Any]) -> bool:
 
 
 def _kind_of(cells: Iterable[Any]) -> pa.DataType:
-    """Return the Arrow type of nested cells, with maps for lists of pairs."""
+    """Return the Arrow type of nested cells, with maps for lists of pairs; what is missing settles nothing."""
     import pyarrow as pa
 
-    values = [cell for cell in cells if cell is not None]
-    if values and all(isinstance(v, dict) for v in values):
+    known = [cell for cell in cells if not _is_missing(cell)]
+    values = [cell for cell in known if cell == cell]  # noqa: PLR0124  NaN is a number beside numbers only
+    if not values:
+        return pa.float64() if known else pa.null()
+    if all(isinstance(v, dict) for v in values):
         names = dict.fromkeys(name for v in values for name in v)
         return pa.struct([(name, _kind_of(v.get(name) for v in values)) for name in names])
-    if values and all(isinstance(v, list) for v in values):
+    if all(isinstance(v, list) for v in values):
         inner = [part for v in values for part in v]
         if inner and all(_are_pairs(v) for v in values if v):
             return pa.map_(pa.string(), _kind_of(item for _, item in inner))
         return pa.list_(_kind_of(inner))
-    return pa.array(values, from_pandas=True).type
+    kind = pa.array(values, from_pandas=True).type
+    return pa.float64() if len(values) < len(known) and pa.types.is_integer(kind) else kind
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell is None or cell is pd.NA or cell is pd.NaT
+
+
+def _with_none(cell: Any, kind: pa.DataType) -> Any:
+    """Return a cell of an Arrow type with None for what is missing in it, however that is said."""
+    import pyarrow as pa
+
+    types = pa.types
+    if _is_missing(cell) or (isinstance(cell, float) and cell != cell and not types.is_floating(kind)):  # noqa: PLR0124
+        return None
+    if types.is_struct(kind):
+        return {field.name: _with_none(cell.get(field.name), field.type) for field in kind}
+    if types.is_map(kind):
+        return [(key, _with_none(item, kind.item_type)) for key, item in cell]
+    return [_with_none(part, kind.value_type) for part in cell] if types.is_list(kind) else cell
 
 
 def _frame(table: pa.Table | pa.RecordBatch, dates_as_times: bool) -> pd.DataFrame:

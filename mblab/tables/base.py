@@ -38,6 +38,7 @@ __all__ = [
     "Dtype",
     "FileTable",
     "FrameTable",
+    "NullTable",
     "Table",
     "as_pandas",
     "cast",
@@ -204,6 +205,52 @@ class ArrowTable(Table):
                 f"column {name!r} must be {dtype}, but has nulls, which it does not hold; name a type that does, such "
                 f"as types={{{name!r}: {way!r}}}."
             )
+
+
+@dataclass(frozen=True)
+class NullTable(ArrowTable):
+    """Rows that lack their columns, which are null of the types that are known for them.
+
+    Attributes:
+        lacking: Names of the columns.
+        types: What is known of their types, by name.
+        rows: How many rows there are.
+    """
+
+    lacking: Sequence[str]
+    types: Mapping[str, Given]
+    rows: int
+
+    @property
+    def given(self) -> Mapping[str, Given]:
+        """Return what is known of the columns' types, by name."""
+        return self.types
+
+    @property
+    def num_rows(self) -> int:
+        """Return the number of rows."""
+        return self.rows
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Return the Arrow schema; null of a column of which nothing is known."""
+        import pyarrow as pa
+
+        return pa.schema([(n, self.types[n].kind if n in self.types else pa.null()) for n in self.lacking])
+
+    @property
+    def sample(self) -> pd.DataFrame:
+        """Return no rows, with columns and dtypes."""
+        return sample_of(self.schema)
+
+    def arrow(
+        self, columns: Sequence[str], start: int = 0, types: Mapping[str, pa.DataType] | None = None
+    ) -> Iterator[pa.Table]:
+        """Return the rows from `start` on in one table."""
+        import pyarrow as pa
+
+        wanted = pa.schema([(c, (types or {}).get(c, self.schema.field(c).type)) for c in columns])
+        yield pa.table([pa.nulls(self.rows - start, f.type) for f in wanted], schema=wanted)
 
 
 @dataclass(frozen=True)

@@ -284,9 +284,9 @@ class CsvTable(FileTable):
         given = self.types[name]
         if given.is_loose:
             found = taken_in(known, text, self.dialect.decimal)
-            if not is_text(found.type):
+            if given.goes_with(found.type):
                 return found
-            at = first_that(text, lambda part: is_text(taken_in(known, part, self.dialect.decimal).type))
+            at = first_that(text, lambda part: not given.goes_with(taken_in(known, part, self.dialect.decimal).type))
             raise misfit_error(f"{self.path}, line {self._line(row + at + 2)},", text[at].as_py(), name, given)
         try:
             return given_column(known, as_given(text, given, self.dialect.decimal))

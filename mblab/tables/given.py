@@ -69,6 +69,11 @@ class Given:
         both = [pa.schema([("number", kind)]) for kind in (self.kind, own)]
         return pa.unify_schemas(both, promote_options="permissive").field(0).type
 
+    def goes_with(self, kind: pa.DataType) -> bool:
+        """Return whether a type holds numbers where it is settled that the column does, or times where it does."""
+        is_alike = _is_number if _is_number(self.kind) else _is_time
+        return is_alike(kind)
+
     def keeps(self, values: pa.Array) -> bool:
         """Return whether its dtype holds values of its Arrow type as they are, and does not make nulls of one."""
         if self.dtype is None or not self._is_narrow:

@@ -13,8 +13,8 @@ import pandas as pd
 
 from mblab.errors import SourceError, missing_column
 from mblab.sources.csv import CsvFiles
-from mblab.tables.base import FileTable, each_once
-from mblab.tables.files import open_table, schema_difference, settled
+from mblab.tables.base import FileTable, NullTable, each_once
+from mblab.tables.files import kind_of, open_table, schema_difference, settled
 from mblab.tables.folders import fixed_part, is_whole, keys_of
 from mblab.tables.given import Given
 from mblab.tables.jsonl import JsonlTable
@@ -65,13 +65,19 @@ class Reader:
         if table.num_rows == 0:  # it settles nothing
             return
         keys = self._keys(name, table.names)
-        columns = self._columns(name, [*table.names, *keys], may_lack=isinstance(table, JsonlTable))
+        columns = self._columns(name, [*table.names, *keys], may_lack=kind_of(Path(name)) is JsonlTable)
         there = [c for c in columns if c in table.names]
         self._types |= settled(table, [c for c in there if c not in self._types])
         for rows in table.read(there or table.names[:1], row):
             known = {k: pd.Series(v, rows.index, dtype) for k, (v, dtype) in keys.items() if k in columns}
-            whole = rows.assign(**known)
-            yield whole if list(whole.columns) == columns else whole.reindex(columns=columns)
+            lacks = [c for c in columns if c not in there and c not in keys]
+            if lacks:
+                known |= {str(c): nulls for c, nulls in self._nulls(lacks, len(rows)).items()}
+            yield rows.assign(**known)[columns] if list(rows.columns) != columns else rows
+
+    def _nulls(self, names: list[str], rows: int) -> pd.DataFrame:
+        """Return columns that a file lacks, with the dtypes that nulls have in the other files."""
+        return next(NullTable(names, self._types, rows).read(names))
 
     def _open(self, name: str) -> FileTable:
         """Return the table of a file, with the types that are known; a type of nested values is none to hold on to."""
