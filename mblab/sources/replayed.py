@@ -273,7 +273,8 @@ class Replay(Modifiable):
 
     def times_of(self, frame: pd.DataFrame, row: int = 0) -> Times:
         """Return the arrival times of rows in ns, as the column has them."""
-        first = firsts(self._second, row, len(frame)) if self.ambiguous == "infer" else self._known_first
+        inferred = self.ambiguous == "infer" and len(frame) > 0  # no rows are asked about before a run, which reads all
+        first = firsts(self._second, row, len(frame)) if inferred else self._known_first
         with nullcontext() if self.frame is not None else rows_read_first():
             return epoch_ns(frame[self.clock_column], tz=self.tz, unit=self._unit, row=row, first=first)
 

@@ -16,9 +16,9 @@ from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,7 @@ __all__ = [
 DECODE_ROWS = 100_000
 UNNAMED_LEVEL = r"__index_level_\d+__"  # what pandas calls a level of an index without a name
 OTHERWISE = (pd.PeriodDtype, pd.IntervalDtype, pd.DatetimeTZDtype, pd.CategoricalDtype)  # made by `astype`
+NO_NULL = "iubSU"  # kinds of NumPy's dtypes that hold no null
 EXACT = 2**53  # up to which float64 holds every whole number
 
 
@@ -140,13 +141,20 @@ class ArrowTable(Table):
             types: Arrow types that columns shall have instead of those of the schema.
         """
 
+    @abstractmethod
     def holes(self, column: str) -> bool:
-        """Return whether the column has nulls anywhere; here by reading it."""
-        return any(table.column(0).null_count for table in self.arrow([column]))
+        """Return whether the column has nulls anywhere."""
 
+    @abstractmethod
     def wide(self, column: str) -> bool:
-        """Return whether a column of whole numbers holds one anywhere that float64 cannot; here by reading it."""
-        return any(has_wide(table.column(0)) for table in self.arrow([column]))
+        """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
+
+    @abstractmethod
+    def dictionaries(self, column: str) -> Iterator[pa.Array]:
+        """Return the categories of a dictionary column, piece by piece."""
+
+    def look(self, columns: Sequence[str]) -> None:
+        """Find what will be asked of some columns and only reading tells, in one pass; here there is nothing."""
 
     def check_types(self, columns: Sequence[str]) -> None:
         """Refuse columns that cannot be read; here there are none.
@@ -154,11 +162,6 @@ class ArrowTable(Table):
         Raises:
             SourceError: A column holds values of several kinds.
         """
-
-    def dictionaries(self, column: str) -> Iterator[pa.Array]:
-        """Return the categories of a dictionary column, piece by piece."""
-        for table in self.arrow([column]):
-            yield from (chunk.dictionary for chunk in table.column(0).chunks)
 
     def read(self, columns: Sequence[str], start: int = 0) -> Iterator[pd.DataFrame]:
         """Return the rows from `start` on in pieces that end at multiples of 100,000 rows."""
@@ -177,6 +180,7 @@ class ArrowTable(Table):
         """
         import pyarrow as pa
 
+        self.look(columns)
         whole = self.schema
         full, holed = _dtypes_of(pa.schema([whole.field(c) for c in columns], whole.metadata).serialize().to_pybytes())
         found: dict[str, Dtype] = {}
@@ -199,7 +203,7 @@ class ArrowTable(Table):
 
     def _refuse_holes(self, name: str, dtype: Dtype) -> None:
         """Raise when a column has nulls, which its given dtype does not hold."""
-        if isinstance(dtype, np.dtype) and dtype.kind in "iubSU" and self.holes(name):
+        if isinstance(dtype, np.dtype) and dtype.kind in NO_NULL and self.holes(name):
             way = {"b": "boolean", "S": "str", "U": "str"}.get(dtype.kind, str(dtype).title().replace("Ui", "UI"))
             raise SourceError(
                 f"column {name!r} must be {dtype}, but has nulls, which it does not hold; name a type that does, such "
@@ -252,6 +256,26 @@ class NullTable(ArrowTable):
         wanted = pa.schema([(c, (types or {}).get(c, self.schema.field(c).type)) for c in columns])
         yield pa.table([pa.nulls(self.rows - start, f.type) for f in wanted], schema=wanted)
 
+    def holes(self, column: str) -> bool:  # noqa: ARG002
+        """Return that there are nulls."""
+        return True
+
+    def wide(self, column: str) -> bool:  # noqa: ARG002
+        """Return that there is no number."""
+        return False
+
+    def dictionaries(self, column: str) -> Iterator[pa.Array]:  # noqa: ARG002
+        """Return no categories."""
+        return iter(())
+
+
+class _Facts(NamedTuple):
+    """What reading a column tells; see `ArrowTable`."""
+
+    holes: bool
+    wide: bool
+    dictionaries: list[pa.Array]
+
 
 @dataclass(frozen=True)
 class FileTable(ArrowTable):
@@ -274,6 +298,51 @@ class FileTable(ArrowTable):
     def is_converted(self, column: str) -> bool:
         """Return whether a column becomes of a type that somebody named, so that the file's own facts do not hold."""
         return column in self.types and not self.types[column].is_loose
+
+    def is_unsaid(self, column: str) -> bool:
+        """Return whether only reading tells what is asked of a column: if there are nulls, and which categories."""
+        import pyarrow as pa
+
+        given = self.given.get(column)
+        if self.is_converted(column) and given is not None and given.dtype is not None and not given.is_open:
+            return isinstance(given.dtype, np.dtype) and given.dtype.kind in NO_NULL
+        return self.is_converted(column) or bool(pa.types.is_dictionary(self.schema.field(column).type))
+
+    @cached_property
+    def _facts(self) -> dict[str, _Facts]:
+        return {}
+
+    def look(self, columns: Sequence[str]) -> None:
+        """Read the columns of which nothing else tells what will be asked, in one pass."""
+        self._read_facts([c for c in columns if self.is_unsaid(c)])
+
+    def _read_facts(self, columns: Sequence[str]) -> dict[str, _Facts]:
+        """Return what reading some columns tells; those that were not read before are read together."""
+        import pyarrow as pa
+
+        new = [c for c in columns if c not in self._facts]
+        found = {c: _Facts(holes=False, wide=False, dictionaries=[]) for c in new}
+        for table in self.arrow(new) if new else ():
+            for name, column in zip(new, table.columns, strict=True):
+                holes, wide, pieces = found[name]
+                if pa.types.is_dictionary(column.type):  # mostly the same one again and again
+                    pieces += [d for d in (chunk.dictionary for chunk in column.chunks) if d not in pieces[-1:]]
+                wide = wide or (pa.types.is_integer(column.type) and has_wide(column))
+                found[name] = _Facts(holes or column.null_count > 0, wide, pieces)
+        self._facts.update(found)
+        return self._facts
+
+    def holes(self, column: str) -> bool:
+        """Return whether the column has nulls anywhere, by reading it."""
+        return self._read_facts([column])[column].holes
+
+    def wide(self, column: str) -> bool:
+        """Return whether a column of whole numbers holds one anywhere that float64 cannot, by reading it."""
+        return self._read_facts([column])[column].wide
+
+    def dictionaries(self, column: str) -> Iterator[pa.Array]:
+        """Return the categories of a dictionary column, piece by piece, by reading it."""
+        return iter(self._read_facts([column])[column].dictionaries)
 
     def as_given(self, schema: pa.Schema) -> pa.Schema:
         """Return a schema with the types that are given for columns in the place of those that were found."""

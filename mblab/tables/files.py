@@ -210,6 +210,11 @@ class FilesTable(ArrowTable):
         """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
         return column not in self.keys and any(part.wide(column) for part in self.full)
 
+    def look(self, columns: Sequence[str]) -> None:
+        """Find what will be asked of some columns in one pass over each file."""
+        for part in self.full:
+            part.look([c for c in columns if c in part.names])
+
     def dictionaries(self, column: str) -> Iterator[pa.Array]:
         """Return the categories of a dictionary column, piece by piece."""
         if column in self.keys:
@@ -364,7 +369,7 @@ def open_table(
         else JsonlTable(path, given, flatten=flatten)
     )
     notes = None if dialect or flatten else notes_beside(path)
-    return plain if notes is None else OwnTable(path, given, notes=notes, plain=plain)
+    return plain if notes is None else OwnTable(path, given, noted=notes, plain=plain)
 
 
 def _way_to_read(path: Path) -> str:

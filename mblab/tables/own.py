@@ -7,10 +7,12 @@ What the columns are is in the marker, so nothing is guessed: not from an id wit
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +20,7 @@ import pandas as pd
 
 from mblab.errors import SourceError
 from mblab.tables.arrow import is_json, said
-from mblab.tables.base import FileTable, cast, frame_of, reading, recut
+from mblab.tables.base import FileTable, cast, frame_of, reading, recut, sample_of
 from mblab.tables.given import Dtype, Given
 from mblab.tables.markers import crc_of, marker_file, read_marker
 from mblab.tables.notes import Notes, unpacked
@@ -34,7 +36,10 @@ NOTHING: Final = ["", "NA"]  # a value that is missing, and one that would leave
 
 
 def notes_beside(path: Path) -> Notes | None:
-    """Return what the columns of a file are, when a sink of ours wrote it and it is as that left it."""
+    """Return what the columns of a file are, when a sink of ours wrote it and it has the length that this left it with.
+
+    Whether it holds the same, `OwnTable` looks when it is read.
+    """
     path = path.resolve()
     marker = read_marker(marker_file(path))
     notes = None if marker is None else unpacked(marker.types)
@@ -46,33 +51,51 @@ def notes_beside(path: Path) -> Notes | None:
         if mark is None or not size or mark.bytes != size:
             return None
         with path.open("rb") as file:
-            is_whole = crc_of(lambda length, _: file.read(length), size) == mark.crc
+            begin = file.readline()
     except OSError:
         return None
-    return notes if is_whole else None
+    return notes if path.suffix.lower() != ".csv" or _header(begin) == [*notes] else None
+
+
+def _header(line: bytes) -> list[str]:
+    """Return the names in a first line; none where it is no whole header."""
+    try:
+        return next(csv.reader([line.decode()], strict=True), [])
+    except (UnicodeDecodeError, csv.Error):
+        return []
 
 
 @dataclass(frozen=True)
 class OwnTable(FileTable):
-    """A text file that a sink of ours wrote.
+    """A text file that a sink of ours wrote; as anybody's, once its digest shows that others wrote to it since.
 
     Attributes:
-        notes: What its columns are.
+        noted: What its columns are by what the sink noted.
         plain: The same file as anybody's, for columns without a note.
     """
 
-    notes: Notes = field(default_factory=dict)
+    noted: Notes = field(default_factory=dict)
     plain: FileTable | None = None
 
     def __post_init__(self) -> None:
         FileTable.__post_init__(self)
-        kept = {name: note if _agrees(self.types.get(name), note) else None for name, note in self.notes.items()}
-        object.__setattr__(self, "notes", kept)
+        kept = {name: note if _agrees(self.types.get(name), note) else None for name, note in self.noted.items()}
+        object.__setattr__(self, "noted", kept)
+
+    @cached_property
+    def notes(self) -> Notes:
+        """What its columns are; the file is gone through once to see that it holds what the sink wrote."""
+        marker = read_marker(marker_file(self.path.resolve()))
+        mark = None if marker is None else marker.settled(self.stamp[0])
+        with reading(self.path), self.path.open("rb") as file:
+            if mark is not None and crc_of(lambda length, _: file.read(length), mark.bytes) == mark.crc:
+                return self.noted
+        return dict.fromkeys(self._plain.names)
 
     @property
     def names(self) -> list[str]:
-        """Return the names of all columns."""
-        return list(self.notes)
+        """Return the names of all columns; in CSV the header has them."""
+        return list(self.noted if self.path.suffix.lower() == ".csv" else self.notes)
 
     @property
     def num_rows(self) -> int | None:
@@ -94,8 +117,17 @@ class OwnTable(FileTable):
 
     @property
     def sample(self) -> pd.DataFrame:
-        """Return no rows, with columns and dtypes."""
-        return frame_of(self.schema.empty_table(), self.dtypes(self.names))
+        """Return no rows, with columns and dtypes as noted, and else as the beginning of the file has them."""
+        import pyarrow as pa
+
+        noted = {name: given for name, given in self.noted.items() if given is not None}
+        schema = pa.schema([(name, given.kind) for name, given in noted.items()])
+        dtypes = {str(name): dtype for name, dtype in sample_of(schema).dtypes.items()}
+        dtypes |= {name: given.dtype for name, given in noted.items() if given.dtype is not None}
+        found = frame_of(schema.empty_table(), dtypes)
+        if len(noted) < len(self.noted):
+            found = pd.concat([found, self._plain.sample.drop(columns=[*noted], errors="ignore")], axis=1)
+        return found[[name for name in self.noted if name in found.columns]]
 
     @property
     def _plain(self) -> FileTable:
@@ -185,6 +217,11 @@ class OwnTable(FileTable):
                 else:
                     rest += more
 
+    def is_unsaid(self, column: str) -> bool:
+        """Return whether only reading tells what is asked of a column: where a note has no dtype."""
+        given = self.notes[column]
+        return given is not None and given.dtype is None
+
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere."""
         if self.notes[column] is None:
@@ -196,6 +233,10 @@ class OwnTable(FileTable):
         if self.notes[column] is None:
             return self._plain.wide(column)
         return super().wide(column)
+
+    def dictionaries(self, column: str) -> Iterator[pa.Array]:
+        """Return the categories of a dictionary column, piece by piece."""
+        return self._plain.dictionaries(column) if self.notes[column] is None else super().dictionaries(column)
 
     def dtypes(self, columns: Sequence[str]) -> dict[str, Dtype]:
         """Return each column's dtype for all rows."""

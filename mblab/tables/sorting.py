@@ -92,6 +92,10 @@ class SortedTable(ArrowTable):
         """Return whether a column of whole numbers holds one anywhere that float64 cannot."""
         return self.table.wide(column)
 
+    def look(self, columns: Sequence[str]) -> None:
+        """Find what will be asked of some columns in one pass."""
+        self.table.look(columns)
+
     def dictionaries(self, column: str) -> Iterator[pa.Array]:
         """Return the categories of a dictionary column, piece by piece."""
         return self.table.dictionaries(column)
