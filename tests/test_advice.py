@@ -1,5 +1,6 @@
 """The tuner's answer: which interval, how sure, and what it refuses to promise."""
 
+import re
 import time
 
 import numpy as np
@@ -48,6 +49,14 @@ def chosen_s(model, target, **kwargs):
     return None if index is None else ensemble.intervals[index] / 1e9
 
 
+def advised(model, target, **kwargs):
+    """The sentence of the advice by a law alone."""
+    _, known = ensemble_of(model, **kwargs)
+    pipeline = Lab(mblab.simulate.sensors(rate=RATE, duration="60s"), interval="1s").pipeline
+    found = find_by_batches(model, Search(target, known, pipeline), Span(20_000_000, 10_000_000_000))
+    return found.advice(target, widen=1.0, now_s=1.0, took_s=0.0, do_apply=print, do_verify=print).why
+
+
 # -- the decision -------------------------------------------------------------------------------------------------
 
 
@@ -57,6 +66,48 @@ def test_the_fastest_interval_is_the_closed_form(load):
     exact = A / (load - B * RATE)
 
     assert exact <= chosen_s(law(), Target.of(None, None, load, "fastest")) * 1.005 <= exact * 1.12
+
+
+@pytest.mark.parametrize("objective", ["fastest", "latency"])
+@pytest.mark.parametrize("costs", [{}, {"pause": 4}, {"noise": 0.3}, {"q": 2e-7}], ids=lambda c: "-".join(c) or "exact")
+def test_the_freshest_has_the_lowest_p95_and_of_its_equals_the_lowest_load(objective, costs):
+    """Among the intervals that keep the limits; the shortest of them is no answer of its own."""
+    ensemble, _ = ensemble_of(law(**costs), arrivals=poisson(RATE))
+    target = Target.of(None, None, None, objective)
+    choice = choose(ensemble, target)
+    table = ensemble.table(1.0)
+    fit = table[(choice.chance >= 0.8) & ensemble.keeps_up & ~ensemble.extrapolated]
+    same = fit[fit.latency_p95_s <= 1.05 * fit.latency_p95_s.min()]
+
+    assert table.interval_s[choice.index] == same.interval_s[same.load.idxmin()]
+    assert ("load" in target.limits) == (objective == "fastest")
+
+
+def test_work_that_pauses_is_freshest_far_above_the_shortest_that_fits():
+    """Near T* each pause leaves a queue that takes long to go: the shortest with load ≤ .7 has a p95 40 % higher."""
+    ensemble, _ = ensemble_of(law(a=0.02, pause=2), arrivals=poisson(RATE))
+    choice = choose(ensemble, Target.of(None, None, None, "fastest"))
+    p95 = ensemble.middle("latency_p95_s")
+    shortest = int(np.flatnonzero((choice.chance >= 0.8) & ensemble.keeps_up)[0])
+
+    assert ensemble.intervals[choice.index] > 2 * ensemble.intervals[shortest]
+    assert p95[choice.index] < p95[shortest] / 1.2
+
+
+def test_a_limit_of_load_that_costs_freshness_says_so():
+    """T* is 125 ms; a load of .5 needs 333 ms, and the sentence says what it would be without the limit."""
+    told = advised(law(), Target.of(None, None, 0.5, "fastest"))
+
+    assert re.search(r"Without the limit of load it would be 1\d\d ms, p95 \d+ ms at load 0\.9\d\.", told), told
+    assert "Without the limit" not in advised(law(), Target.of("1s", None, 0.9, "cheapest"))
+
+
+def test_without_any_limit_the_sentence_still_says_what_was_kept():
+    """objective="latency" has no limit of load of its own."""
+    told = advised(law(), Target.of(None, None, None, "latency"))
+
+    assert "of the intervals that keep up with at least 80% probability" in told
+    assert "it is the one with the lowest p95" in told
 
 
 @pytest.mark.parametrize("p95", [0.5, 1.0, 3.0])

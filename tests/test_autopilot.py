@@ -63,11 +63,11 @@ def test_it_stays_where_it_is_at_constant_load(seed):
 
 
 def test_the_fastest_is_followed_too():
-    """Twice the rows a second need a longer interval: a/(u − bλ)."""
+    """More rows a second need a longer interval: a/(u − bλ), with room to spare, and 5 % of latency for less load."""
     batches = flown(steps([500, 1500]), "80s", load=0.7, objective="fastest").batches
 
-    assert batches.interval_s[batches.start_s < 40].iloc[-1] == pytest.approx(0.1 / (0.7 - 0.1), rel=0.2)
-    assert batches.interval_s.iloc[-1] == pytest.approx(0.1 / (0.7 - 0.3), rel=0.2)
+    assert 1 <= batches.interval_s[batches.start_s < 40].iloc[-1] / (0.1 / (0.7 - 0.1)) <= 1.3
+    assert 1 <= batches.interval_s.iloc[-1] / (0.1 / (0.7 - 0.3)) <= 1.3
 
 
 def test_bursts_that_come_back_are_planned_for():

@@ -45,7 +45,7 @@ HOUSE = {
     "checks": "cuts equality trial rerun inspection shadow verdict recut",
     "tuning": (
         "arrays arrival_rate arrival_times curve delays fit intervals probe sampling cost drift "
-        "simulate ensemble spectrum sweep target autopilot confidence track_record verification advice "
+        "simulate ensemble spectrum target sweep autopilot confidence track_record verification advice "
         "decision whatif diagnosis tuner"
     ),
     "export": "needs texts altered values capture secrets files layout steps parts compose",

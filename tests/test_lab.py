@@ -367,6 +367,7 @@ def test_a_sweep_tabulates_every_interval_and_finds_the_shortest_that_fits():
 
     assert t.interval_s.tolist() == [0.1, 0.25, 0.5, 1.0]
     assert sweep.shortest_s == pytest.approx(0.125)
+    assert sweep.freshest_s == 0.25  # p95 = .95·T + .1 + .2·T
     assert t.regime.tolist() == ["self_clocked"] + ["on_schedule"] * 3
     assert t.latency_p50_s.iloc[3] == pytest.approx(0.8, abs=1e-3)
     assert t.load.iloc[3] == pytest.approx(0.3)

@@ -198,8 +198,13 @@ def _swept(lab: Lab, intervals: Sequence[str], request: RunRequest, clock: Clock
     """Return a sweep as plain values."""
     _check_end(lab, request.duration)
     swept = lab.sweep(intervals, request.duration, clock=clock or request.clock, cost=request.cost)
-    shortest = as_json(swept.shortest_s)
-    return {"lab": lab.name, "clock": swept.clock, "shortest_interval_s": shortest, "sweep": sweep_values(swept)}
+    return {
+        "lab": lab.name,
+        "clock": swept.clock,
+        "freshest_interval_s": as_json(swept.freshest_s),
+        "shortest_interval_s": as_json(swept.shortest_s),
+        "sweep": sweep_values(swept),
+    }
 
 
 # -- in a notebook's kernel, where two cells stand around those of the user ------------------------------------------

@@ -67,6 +67,10 @@ def _text(found: dict[str, Any]) -> str:
     from mblab.timing.durations import format_s
 
     table = aligned([SWEEP_HEAD, *sweep_rows(found["sweep"])])
-    star = found["shortest_interval_s"]
-    fits = "" if star is None else f"\n\nThe work fits into intervals from T* = {format_s(star)} on."
-    return f"{found['lab']}, on the {found['clock']} clock\n{table}{fits}"
+    best, star = found["freshest_interval_s"], found["shortest_interval_s"]
+    said = [
+        "" if best is None else f"The freshest of these is {format_s(best)}, the one with the lowest p95.",
+        "" if star is None else f"The work fits into intervals from T* = {format_s(star)} on.",
+    ]
+    text = "\n".join(filter(None, said))
+    return f"{found['lab']}, on the {found['clock']} clock\n{table}" + (f"\n\n{text}" if text else "")

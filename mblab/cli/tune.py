@@ -76,5 +76,6 @@ def _text(found: dict[str, Any]) -> str:
     from mblab.cli.text import SWEEP_HEAD, aligned, sweep_rows
 
     every = max(1, len(found["curve"]) // 12)
-    table = aligned([SWEEP_HEAD, *sweep_rows(found["curve"][::every])])
+    told = [row for at, row in enumerate(found["curve"]) if at % every == 0 or row["interval_s"] == found["interval_s"]]
+    table = aligned([SWEEP_HEAD, *sweep_rows(told)])
     return f"{found['lab']}, predicted\n{table}\n\n{found['explained']}"

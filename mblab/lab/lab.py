@@ -470,9 +470,11 @@ class Lab:
         Args:
             p95: Latency that 95 % of the rows must keep.
             p99: Latency that 99 % of the rows must keep.
-            load: Largest share of an interval that its batch may take; None: 0.7 for the fastest, else 0.8.
-            objective: fastest, cheapest, latency or knee; None: the cheapest that keeps the latencies asked for, and
-                without any the fastest.
+            load: Largest share of an interval that its batch may take; None: 0.7 for the fastest, no limit for
+                latency, else 0.8.
+            objective: fastest (the lowest latency; of those within 5 % of it the lowest load), latency (the same
+                without a limit of load), cheapest or knee; None: the cheapest that keeps the latencies asked for, and
+                without any the fastest. The latency is p95, or p99 where only that is asked for.
             budget: How long to try at most, in real time; nothing is tried when the source is live: then the newest
                 run's batches and arrivals tell.
             intervals: Pair of durations, the range to look in; None finds it.

@@ -19,7 +19,7 @@ from mblab.timing.durations import Duration, format_s
 from mblab.tuning.confidence import Verdict
 from mblab.tuning.cost import CostModel
 from mblab.tuning.curve import Curve, points_of
-from mblab.tuning.target import SURE, Target
+from mblab.tuning.target import NAMES, SURE, Target
 from mblab.tuning.verification import Verification
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Advice"]
 
 MEANT: Final = {
-    "fastest": "the shortest",
+    "fastest": "the one with the lowest {quantile}",
     "cheapest": "the cheapest",
-    "latency": "the one with the lowest p95",
+    "latency": "the one with the lowest {quantile}",
     "knee": "the best trade of latency against cost",
 }
 
@@ -44,6 +44,7 @@ class Advice(Shown):
         verdict: trusted; check (it is the best guess, and a reason says what may be wrong with it); refuse.
         reasons: What speaks against trusting it, in plain words.
         notes: What else is good to know.
+        held_up: What the limit of load costs in latency, in a sentence; empty where it costs none.
         target: What was asked for.
         curve: Every interval that was looked at, with bands.
         model: The law it rests on.
@@ -60,6 +61,7 @@ class Advice(Shown):
     verdict: Verdict
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
+    held_up: str
     target: Target
     curve: Curve
     model: CostModel
@@ -79,12 +81,14 @@ class Advice(Shown):
         p = self.predicted
         if self.interval is None:
             return f"No interval is advised for {self.target}: {' '.join(self.reasons)}"
+        best = MEANT[self.target.objective].format(quantile=NAMES[self.target.quantile])
+        kept = f"keep {self.target}" if self.target.limits else "keep up"
         text = (
             f"Every {format_s(self.interval)}: p95 {_banded(p, 'latency_p95_s')}, load {_banded(p, 'load', '')}, "
-            f"{_amount(p.cost_per_hour)} {self.cost_unit} an hour; of the intervals that keep {self.target} with at "
-            f"least {SURE:.0%} probability (this one: {self.chance:.0%}) it is {MEANT[self.target.objective]}."
+            f"{_amount(p.cost_per_hour)} {self.cost_unit} an hour; of the intervals that {kept} with at least "
+            f"{SURE:.0%} probability (this one: {self.chance:.0%}) it is {best}."
         )
-        return " ".join([text, *self.reasons])
+        return " ".join([text, *filter(None, [self.held_up]), *self.reasons])
 
     def explain(self) -> str:
         """Return the whole reasoning: the law, the range that fits, headroom, and every reason and note."""

@@ -24,7 +24,7 @@ from mblab.tuning.arrays import Floats, Ints
 from mblab.tuning.arrival_rate import RateWatch
 from mblab.tuning.cost import CostModel
 from mblab.tuning.drift import Drift
-from mblab.tuning.target import Target
+from mblab.tuning.target import Target, freshest
 
 __all__ = ["DECISION_COLUMNS", "Autopilot", "Decision", "outlook"]
 
@@ -201,12 +201,10 @@ class Autopilot:
         if not len(at):
             full = np.where(view["load"] < MARGIN, view["latency_p95_s"], np.inf)
             best = int(np.argmin(full)) if np.isfinite(full).any() else int(np.argmin(view["load"]))
-        elif self._target.objective == "fastest":
-            best = int(at[0])
+        elif self._target.objective in ("fastest", "latency"):
+            best = int(at[freshest(view[self._target.quantile][at], view["load"][at])])
         elif self._target.objective == "cheapest":
             best = int(at[np.argmin(view["load"][at])])
-        elif self._target.objective == "latency":
-            best = int(at[np.argmin(view["latency_p95_s"][at])])
         else:
             trade = np.log(view["load"][at]) + np.log(view["latency_p95_s"][at])
             best = int(at[np.argmin(trade)])
@@ -215,11 +213,12 @@ class Autopilot:
     def _breaks(self, interval_s: float, rate: float, seen: int) -> bool:
         """Return whether an interval breaks a limit, or all but does: then also a small move is worth it."""
         view = outlook(self.model, np.array([interval_s]), rate, seen)
-        return any(float(view[name][0]) > BRINK * limit for name, limit in self._target.limits.items())
+        limits = {"load": 1.0} | {**self._target.limits}
+        return any(float(view[name][0]) > BRINK * limit for name, limit in limits.items())
 
     def _keeping(self, view: dict[str, Floats], margin: float) -> Ints:
         """Return where on the grid every limit is kept, with room to spare."""
-        keeps = np.ones(len(self._grid), np.bool_)
+        keeps = view["load"] < margin
         for name, limit in self._target.limits.items():
             keeps &= view[name] <= margin * limit
         return np.flatnonzero(keeps)

@@ -14,9 +14,9 @@ from mblab.timing.durations import NS, format_s
 from mblab.tuning.arrival_times import ArrivalTimes
 from mblab.tuning.cost import CostModel
 from mblab.tuning.ensemble import Ensemble
-from mblab.tuning.target import SURE, Choice, Target
+from mblab.tuning.target import NAMES, SAME, SURE, Choice, Target, choose
 
-__all__ = ["Verdict", "doubts", "notes_on", "refusal", "verdict_of"]
+__all__ = ["Verdict", "doubts", "limit_of_load", "notes_on", "refusal", "verdict_of"]
 
 Verdict = Literal["trusted", "check", "refuse"]
 
@@ -131,6 +131,19 @@ def _growth(ensemble: Ensemble, at: int, model: CostModel) -> str:
     until = left / max(model.growth_s * rate, 1e-12)
     return (
         f"A batch costs more the longer it runs: at {format_s(interval)} the work fits for another {format_s(until)}."
+    )
+
+
+def limit_of_load(ensemble: Ensemble, target: Target, at: int, widen: float = 1.0) -> str:
+    """Return what the limit of load costs in latency at the interval chosen, empty where it costs none."""
+    if "load" not in target.limits or target.objective not in ("fastest", "latency"):
+        return ""
+    free, latency = choose(ensemble, target.at_any_load, widen).index, ensemble.middle(target.quantile)
+    if free is None or latency[free] * (1 + SAME) >= latency[at]:
+        return ""
+    return (
+        f"Without the limit of load it would be {format_s(ensemble.intervals[free] / NS)}, {NAMES[target.quantile]} "
+        f"{format_s(latency[free])} at load {ensemble.middle('load')[free]:.2f}."
     )
 
 

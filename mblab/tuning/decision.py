@@ -16,7 +16,7 @@ from mblab.engine.settings import Settings
 from mblab.timing.durations import NS, Duration, format_s
 from mblab.tuning.advice import Advice
 from mblab.tuning.arrival_times import ArrivalTimes
-from mblab.tuning.confidence import doubts, notes_on, refusal, verdict_of
+from mblab.tuning.confidence import doubts, limit_of_load, notes_on, refusal, verdict_of
 from mblab.tuning.cost import CostModel
 from mblab.tuning.curve import Curve
 from mblab.tuning.ensemble import MEMBERS, Ensemble, PriceOfRows
@@ -70,6 +70,7 @@ class Finding:
     model: CostModel
     reasons: list[str]
     notes: list[str]
+    held_up: str
     fits: tuple[float, float]
     headroom: float
 
@@ -90,6 +91,7 @@ class Finding:
             verdict_of(self.choice, self.reasons),
             tuple(self.reasons),
             tuple(self.notes),
+            self.held_up,
             target,
             Curve(table),
             self.model,
@@ -158,10 +160,11 @@ class Search:
             )
         if choice.index is None:
             said = [refusal(ensemble, choice, model, self.arrivals)]
-            return Finding(ensemble, choice, model, said, notes, fits, float("nan"))
+            return Finding(ensemble, choice, model, said, notes, "", fits, float("nan"))
         reasons = doubts(ensemble, self.target, choice.index, model, self.pipeline, effects=self.effects)
         room = _headroom(model, self.arrivals, int(ensemble.intervals[choice.index]), self.pipeline.settings)
-        return Finding(ensemble, choice, model, reasons, notes, fits, room)
+        held_up = limit_of_load(ensemble, self.target, choice.index, self.widen)
+        return Finding(ensemble, choice, model, reasons, notes, held_up, fits, room)
 
 
 def find_by_batches(model: CostModel, search: Search, span: Span | None) -> Finding:

@@ -1,4 +1,4 @@
-"""The same pipeline at several intervals, side by side, and the shortest that the work fits into.
+"""The same pipeline at several intervals, side by side: the freshest of them, and the shortest that the work fits into.
 
 run -> cost -> [sweep] -> lab
 """
@@ -19,6 +19,7 @@ from mblab.support.progress import Progress
 from mblab.timing.durations import NS, format_s
 from mblab.tuning.cost import CostModel
 from mblab.tuning.curve import CURVE_COLUMNS
+from mblab.tuning.target import freshest
 
 if TYPE_CHECKING:
     import altair as alt
@@ -42,6 +43,17 @@ class Sweep(Shown):
     runs: dict[float, Run]
     shortest_s: float
     clock: str
+
+    @property
+    def freshest_s(self) -> float:
+        """The interval with the lowest p95 among those on schedule, in seconds, NaN where none is.
+
+        Of those whose p95 is within 5 % of the lowest it is the one with the lowest load.
+        """
+        kept = self.table[(self.table.regime == "on_schedule") & self.table.latency_p95_s.notna()]
+        if not len(kept):
+            return float("nan")
+        return float(kept.interval_s.iloc[freshest(kept.latency_p95_s.to_numpy(), kept.load.to_numpy())])
 
     def plot(self) -> alt.VConcatChart:
         """Return latency and load against the interval as an Altair chart, with T* marked."""

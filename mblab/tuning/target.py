@@ -17,13 +17,14 @@ from mblab.tuning.arrays import Floats
 from mblab.tuning.ensemble import Ensemble
 from mblab.tuning.intervals import LOWEST_NS
 
-__all__ = ["NAMES", "SURE", "Choice", "Objective", "Target", "choose"]
+__all__ = ["NAMES", "SAME", "SURE", "Choice", "Objective", "Target", "choose", "freshest"]
 
 Objective = Literal["fastest", "cheapest", "latency", "knee"]
 OBJECTIVES: Final[tuple[Objective, ...]] = get_args(Objective)
 SURE: Final = 0.8  # share of an ensemble's members that must keep every limit
-FULL: Final = {"fastest": 0.7}
+SAME: Final = 0.05  # latencies that differ by less are equal to whoever waits; of those the machine's rest decides
 USUAL_LOAD: Final = 0.8
+MOST_LOAD: Final[dict[Objective, float | None]] = {"fastest": 0.7, "latency": None}  # where nobody says one
 NAMES: Final = {
     "latency_mean_s": "mean",
     "latency_p50_s": "p50",
@@ -38,7 +39,7 @@ class Target:
     """What the user wants.
 
     Attributes:
-        limits: Measure → highest value allowed: latency_p95_s, latency_p99_s (seconds), load.
+        limits: Measure → highest value allowed: latency_p95_s, latency_p99_s (seconds), load; each may be missing.
         objective: What to look for among the intervals that keep them.
     """
 
@@ -57,9 +58,19 @@ class Target:
             if value is not None:
                 limits[f"latency_{name}_s"] = seconds(duration_ns(value, name, minimum_ns=1_000_000))
         chosen = one_of(objective or ("cheapest" if limits else "fastest"), "objective", OBJECTIVES)
-        usual = FULL.get(chosen, USUAL_LOAD)
-        limits["load"] = usual if load is None else number(load, "load", most=1, hint="; 1 is a full interval")
-        return cls(limits, chosen)
+        usual = MOST_LOAD.get(chosen, USUAL_LOAD)
+        most = usual if load is None else number(load, "load", most=1, hint="; 1 is a full interval")
+        return cls(limits if most is None else limits | {"load": most}, chosen)
+
+    @property
+    def quantile(self) -> str:
+        """The latency to be low: p99 where only that was asked for, else p95."""
+        return "latency_p99_s" if {"latency_p99_s"} == {*self.limits} - {"load"} else "latency_p95_s"
+
+    @property
+    def at_any_load(self) -> Target:
+        """The same without a limit of load."""
+        return Target({name: limit for name, limit in self.limits.items() if name != "load"}, self.objective)
 
     @property
     def latency_s(self) -> float | None:
@@ -74,7 +85,7 @@ class Target:
 
     def __str__(self) -> str:
         said = [f"{NAMES[n]} ≤ {f'{v:.2g}' if n == 'load' else format_s(v)}" for n, v in self.limits.items()]
-        return " and ".join(said)
+        return " and ".join(said) or "staying on schedule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +118,25 @@ def choose(ensemble: Ensemble, target: Target, widen: float = 1.0) -> Choice:
     nearest = int(np.lexsort((load_left, -np.where(steady, chance, -1.0)))[0])
     if not len(fit):
         return Choice(None, nearest, chance)
-    p95, cost = ensemble.middle("latency_p95_s")[fit], np.maximum(ensemble.cost_per_hour[fit], 1e-9)
-    if target.objective == "fastest":
-        best = 0
+    latency, cost = ensemble.middle(target.quantile)[fit], np.maximum(ensemble.cost_per_hour[fit], 1e-9)
+    if target.objective in ("fastest", "latency"):
+        best = freshest(latency, ensemble.middle("load")[fit])
     elif target.objective == "cheapest":
         # costs that differ by less than what can be told apart are equal; of equals the shorter interval is fresher
         best = int(np.flatnonzero(cost <= cost.min() * 1.005)[0])
-    elif target.objective == "latency":
-        best = int(np.argmin(p95))
     else:
-        best = int(np.argmin(_spread_out(np.log(p95)) + _spread_out(np.log(cost))))
+        best = int(np.argmin(_spread_out(np.log(latency)) + _spread_out(np.log(cost))))
     return Choice(int(fit[best]), int(fit[best]), chance)
+
+
+def freshest(latency: Floats, load: Floats) -> int:
+    """Return where the latency is lowest; of those within 5 % of it, where the load is.
+
+    >>> freshest(np.array([0.065, 0.025, 0.026, 0.040]), np.array([0.58, 0.23, 0.20, 0.10]))
+    2
+    """
+    near = np.flatnonzero(latency <= (1 + SAME) * latency.min())
+    return int(near[np.argmin(load[near])])
 
 
 def _spread_out(values: Floats) -> Floats:
