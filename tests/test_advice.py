@@ -290,6 +290,23 @@ def test_advice_shows_itself():
     assert {"latency_p95_s_lo", "cost_per_hour"} <= set(advice.curve.table.columns)
 
 
+def test_a_declared_cost_is_believed_and_nothing_is_tried():
+    """The closed form to the grid's step, no word of pauses that were not seen, and the step is not called."""
+    lab, called = Lab(mblab.simulate.sensors(rate=RATE, seed=1), interval="1s"), []
+    lab.map(lambda rows: called.append(1), name="seen")
+    advice = lab.tune(p95="1s", cost=lambda n: A + B * n)
+    exact = (1 - A) / (0.95 + B * RATE)
+
+    assert exact / 1.13 <= advice.interval <= exact * 1.005
+    assert advice.verdict == "trusted"
+    assert "as declared for batches of 1 to" in advice.explain()
+    assert "by the declared cost" in advice.explain()
+    assert "paus" not in advice.explain()
+    assert called == []
+    with pytest.raises(SettingError, match="cost"):
+        lab.tune(cost=-1)
+
+
 def test_a_refused_advice_applies_nothing():
     """interval is None, apply and verify raise with the reason, and the chart still shows the curve."""
     lab = service(base=0.0, slope=1e-3)

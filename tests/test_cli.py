@@ -480,6 +480,26 @@ def test_a_sweep_lasts_as_long_and_costs_as_much_as_the_run_in_its_place(tmp_pat
     assert on_the_wall["sweep"][1]["load"] != as_written["sweep"][1]["load"]
 
 
+def test_tune_and_sweep_agree_on_a_file_that_declares_its_cost(tmp_path):
+    """One program, one answer: what the tuner predicts for an interval is what the sweep measures at it."""
+    (tmp_path / "x.py").write_text(
+        "import mblab\n"
+        "lab = mblab.Lab(mblab.simulate.sensors(rate=1000, seed=1), interval='1s')\n"
+        "lab.batch(len)\n"
+        "lab.run('60s', clock='virtual', cost=lambda n: 0.1 + 2e-4 * n)\n"
+    )
+    tuned = json.loads(mblab("tune", "x.py", "--json", cwd=tmp_path).stdout)
+    chosen = f"{tuned['interval_s'] * 1000:.6f}ms"
+    swept = json.loads(mblab("sweep", "x.py", "--interval", chosen, "--json", cwd=tmp_path).stdout)["sweep"][0]
+    predicted = next(row for row in tuned["curve"] if row["interval_s"] == tuned["interval_s"])
+    table = mblab("tune", "x.py", cwd=tmp_path).stdout.split("\n\n")[0]
+
+    assert tuned["verdict"] == "trusted"
+    assert swept["latency_p95_s"] == pytest.approx(predicted["latency_p95_s"], rel=0.02)
+    assert swept["load"] == pytest.approx(predicted["load"], rel=0.02)
+    assert f"{tuned['interval_s'] * 1000:.3g} ms" in table
+
+
 def test_tuning_takes_the_place_of_the_first_run(pipeline):
     """An interval with its reasons, nothing delivered; JSON has the curve."""
     done = mblab("tune", "pipeline.py", "--p95", "2s", "--budget", "500ms", "--json", cwd=pipeline)

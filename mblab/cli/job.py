@@ -149,7 +149,7 @@ class Execution:
         job = self.job
         duration = request.duration if job.duration is None else job.duration
         if job.verb == "tune":
-            self._keep(_tuned(lab, duration, job.wanted))
+            self._keep(_tuned(lab, replace(request, duration=duration), job.wanted))
             return
         cost = None if job.clock == "wall" else request.cost
         self._keep(_swept(lab, job.intervals, replace(request, duration=duration, cost=cost), job.clock))
@@ -179,9 +179,9 @@ def _wait_for(lab: Lab) -> None:
         raise run.error or MblabError(f"the run of {lab.name!r} halted.")
 
 
-def _tuned(lab: Lab, duration: Duration | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tuner's advice as plain values."""
-    advice = lab.tune(duration=duration, **wanted)
+def _tuned(lab: Lab, request: RunRequest, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tuner's advice as plain values, by the cost that the file's run declares if it declares one."""
+    advice = lab.tune(duration=request.duration, cost=request.cost, **wanted)
     return {
         "lab": lab.name,
         "interval_s": advice.interval,

@@ -463,6 +463,7 @@ class Lab:
         intervals: Intervals | None = None,
         duration: Duration | None = None,
         effects: bool = False,
+        cost: Cost | float | None = None,
         price: Price | None = None,
     ) -> Advice:
         """Find the interval: try batches for a few seconds, predict every interval, and say which one, and why.
@@ -480,6 +481,7 @@ class Lab:
             intervals: Pair of durations, the range to look in; None finds it.
             duration: How much of the source to judge by, on the run's clock; None: a minute.
             effects: Whether sinks take part, with all they do outside this process.
+            cost: A declared cost, seconds or a function of a batch's rows, as for `run`: then nothing is tried.
             price: What a batch costs, a number or a function of its rows; None counts CPU seconds.
 
         Raises:
@@ -487,7 +489,7 @@ class Lab:
             SettingError: An argument breaks its rule.
         """
         wanted, trying = Wanted(p95, p99, load, objective), Trying(budget, intervals, duration, effects)
-        return tune.tune(self._control, wanted, trying, price, self.ledger)
+        return tune.tune(self._control, wanted, trying, cost, price, self.ledger)
 
     def autotune(
         self,

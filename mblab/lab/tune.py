@@ -106,14 +106,21 @@ def calibrate(control: Control, trying: Trying) -> CostModel:
         return tuner.law()
 
 
-def tune(control: Control, wanted: Wanted, trying: Trying, price: Price | None, ledger: TrackRecord) -> Advice:
-    """Try batches, predict every interval, and say which one, and why."""
+def tune(
+    control: Control,
+    wanted: Wanted,
+    trying: Trying,
+    cost: Cost | float | None,
+    price: Price | None,
+    ledger: TrackRecord,
+) -> Advice:
+    """Try batches unless their cost is declared, predict every interval, and say which one, and why."""
     from mblab.tuning.arrival_times import arrival_times_of_run
     from mblab.tuning.cost import CostModel
-    from mblab.tuning.decision import Search, find_by_batches
+    from mblab.tuning.decision import Search, find_by_batches, pilot_span
     from mblab.tuning.ensemble import check_price
     from mblab.tuning.intervals import check_span
-    from mblab.tuning.tuner import find
+    from mblab.tuning.tuner import READ_SHARE, declared_law, find, known_arrivals
 
     control.refuse_inside("tune")
     target, span, priced = wanted.target(), check_span(trying.intervals), check_price(price)
@@ -122,6 +129,10 @@ def tune(control: Control, wanted: Wanted, trying: Trying, price: Price | None, 
         run, took = _learnt_from(control, "tune"), 0.0
         search = Search(target, arrival_times_of_run(run), pipeline, True, widen, priced)
         found = find_by_batches(CostModel.of(run.batches), search, span)
+    elif cost is not None:
+        arrivals, took = known_arrivals(pipeline, trying.duration, READ_SHARE * _budget_s(trying)), 0.0
+        law = declared_law(cost, arrivals, pilot_span(target, span))
+        found = find_by_batches(law, Search(target, arrivals, pipeline, True, widen, priced), span)
     else:
         with _tuner(control, trying, "tune") as tuner:
             found = find(tuner, Search(target, tuner.arrivals, pipeline, effects, widen, priced), span)
@@ -207,6 +218,10 @@ def _verify(
     return found
 
 
+def _budget_s(trying: Trying) -> float:
+    return seconds(duration_ns(trying.budget, "budget", minimum_ns=MIN_BUDGET_NS))
+
+
 def _tuner(control: Control, trying: Trying, label: str) -> Tuner:
     """Return what tries batches, from a copy of the live run's state if one is on."""
     from mblab.tuning.tuner import Tuner
@@ -214,7 +229,7 @@ def _tuner(control: Control, trying: Trying, label: str) -> Tuner:
     driver = control.active
     return Tuner(
         control.pipeline,
-        budget_s=seconds(duration_ns(trying.budget, "budget", minimum_ns=MIN_BUDGET_NS)),
+        budget_s=_budget_s(trying),
         label=label,
         duration=trying.duration,
         states=None if driver is None else driver.engine.states.copy(),

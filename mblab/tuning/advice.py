@@ -101,9 +101,8 @@ class Advice(Shown):
             most = "more than 16" if self.headroom >= 16 else f"{self.headroom:.1f}"
             lines.append(f"There is headroom: {most}× the load before it falls behind.")
         lines += self.notes
-        lines.append(
-            f"Verdict: {self.verdict}, after {format_s(self.seconds)} and {len(self.model.probes)} batches tried."
-        )
+        tried = f"after {format_s(self.seconds)} and {len(self.model.probes)} batches tried"
+        lines.append(f"Verdict: {self.verdict}, {'by the declared cost' if self.model.declared else tried}.")
         return "\n".join(lines)
 
     def plot(self, measured: Tabulated | pd.DataFrame | None = None) -> alt.VConcatChart:

@@ -62,8 +62,10 @@ def doubts(
 ) -> list[str]:
     """Return what speaks against trusting the prediction at one interval."""
     high = ensemble.band("load")[1][at]
-    found = _pauses(model, target)
-    if high > LITTLE:  # work of a twentieth of an interval may be off by a lot, and nobody would feel it
+    found = [] if model.declared else _pauses(model, target)
+    if (
+        high > LITTLE and not model.declared
+    ):  # work of a twentieth of an interval may be off by a lot, and nobody would feel it
         found += [*_fit(model), *_machine(model)]
     if high >= 1:
         found.append(f"The cliff is near: load may reach {high:.2f}.")
@@ -152,7 +154,7 @@ def notes_on(model: CostModel, target: Target, arrivals: ArrivalTimes, ensemble:
     found = []
     tried, seen = model.pauses.tried, model.pauses.count
     for name, enough, certain in (("p99", CLEAN_P99, CERTAIN_P99), ("p95", CLEAN_P95, CERTAIN_P95)):
-        if seen == 0 and f"latency_{name}_s" in target.limits and enough <= tried < certain:
+        if not model.declared and seen == 0 and f"latency_{name}_s" in target.limits and enough <= tried < certain:
             found.append(
                 f"No pause was seen in {tried} batches; up to {3 / tried:.0%} could pause without having shown, "
                 f"and {name} would feel it."

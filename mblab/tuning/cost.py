@@ -71,6 +71,7 @@ class CostModel:
     keys_at: tuple[Floats, Floats]  # log n → distinct keys
     truncated: bool = False
     warm_s: tuple[float, ...] = ()
+    declared: bool = False  # it was said what a batch costs, not measured
 
     @classmethod
     def fit(
@@ -311,8 +312,12 @@ class CostModel:
                 f", ±{max(self.spread, 0.001):.1%} ({len(self.probes)} batches; how it grows with the rows is unknown)"
             )
         else:
-            text = f"A batch takes {' + '.join(spoken)}, ±{max(self.spread, 0.001):.1%}"
-            text += f" ({len(self.probes)} batches of {low:,} to {high:,} rows)"
+            text = f"A batch takes {' + '.join(spoken)}, "
+            text += (
+                f"as declared for batches of {low:,} to {high:,} rows"
+                if self.declared
+                else f"±{max(self.spread, 0.001):.1%} ({len(self.probes)} batches of {low:,} to {high:,} rows)"
+            )
         if self.pauses.count:
             unit = f"a second of work pauses {self.pauses.count / self.pauses.work_s:.2g} times"
             each = f"{self.pauses.count} of {self.pauses.tried} batches paused"

@@ -6,6 +6,7 @@ probe, arrival_times -> cost -> decision -> [tuner] -> lab
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import TracebackType
 from typing import Final
 
@@ -28,7 +29,7 @@ from mblab.tuning.intervals import Span
 from mblab.tuning.probe import Prober, ladder, rows_wanted, wake_lateness_s
 from mblab.tuning.whatif import Cost
 
-__all__ = ["Tuner", "declared_law", "find"]
+__all__ = ["READ_SHARE", "Tuner", "declared_law", "find", "known_arrivals"]
 
 SCOUT_S: Final = (0.02, 0.1, 0.5, 2.0)  # what arrives in so long is tried first, to find the intervals worth a look
 SETTLED_PROBES, SETTLED_SD, SETTLED_SHARE = 24, 0.01, 0.4  # the share, for a machine's speed changes over seconds
@@ -68,7 +69,7 @@ class Tuner:
         self._begun = time.perf_counter()
         self.budget_s, self._host_sd = budget_s, host_sd
         self._progress = Progress(label, budget_s, "s", lambda: self.elapsed_s)
-        self.arrivals = arrivals or _known(pipeline, duration, READ_SHARE * budget_s)
+        self.arrivals = arrivals or known_arrivals(pipeline, duration, READ_SHARE * budget_s)
         if len(self.arrivals.arrival_ns) < 2:
             raise SettingError(
                 f"{pipeline.source.name} brings {len(self.arrivals.arrival_ns)} rows in "
@@ -163,7 +164,7 @@ class Tuner:
         self.prober.refine(sizes, budget_s, self._progress.tick)
 
 
-def _known(pipeline: Pipeline, duration: Duration | None, within_s: float) -> ArrivalTimes:
+def known_arrivals(pipeline: Pipeline, duration: Duration | None, within_s: float) -> ArrivalTimes:
     """Return the arrivals to judge by: to the end of the source, or for a minute."""
     horizon = HORIZON_NS if duration is None else duration_ns(duration, "duration", minimum_ns=1)
     arrivals = arrival_times_of(pipeline.source, horizon, speedup=pipeline.settings.speedup, within_s=within_s)
@@ -187,7 +188,8 @@ def declared_law(cost: Cost, arrivals: ArrivalTimes, span: Span) -> CostModel:
     high = rows_wanted(arrivals.arrival_ns, span.low_ns, span.high_ns)[1]
     sizes = sorted({round(float(n)) for n in np.geomspace(1, max(high, 2), 48)})
     seconds_each = [float(function(n)) for n in sizes]
-    return CostModel.fit(pd.DataFrame({"num_input_rows": sizes, "seconds": seconds_each}), host_sd=0.0)
+    law = CostModel.fit(pd.DataFrame({"num_input_rows": sizes, "seconds": seconds_each}), host_sd=0.0)
+    return replace(law, declared=True)
 
 
 def find(tuner: Tuner, search: Search, span: Span | None) -> Finding:
