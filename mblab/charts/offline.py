@@ -32,6 +32,10 @@ class _Offline:
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> dict[str, Any]:
         return mimebundle(self, repr(self))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be pickled as Altair's, for a class that is made while the program runs has no place to be found at."""
+        return _again, (next(kind for kind in type(self).__mro__[1:] if kind is not _Offline), dict(self.__dict__))
+
     def to_html(self, *args: Any, **how: Any) -> str:
         """Return a page as Altair makes it, with all texts escaped; `inline=True` needs no network."""
         page: str = super().to_html(*args, **_escaped(how))  # type: ignore[misc]
@@ -50,6 +54,13 @@ def offline(chart: TopLevel) -> TopLevel:
     """Return the chart, which from now on shows itself offline; copies of it do so too."""
     object.__setattr__(chart, "__class__", _kind(type(chart)))
     return chart
+
+
+def _again(kind: type[Any], state: dict[str, Any]) -> Any:
+    """Return a chart that was pickled."""
+    chart: Any = object.__new__(kind)
+    chart.__dict__.update(state)
+    return offline(chart)
 
 
 def _kind(kind: type) -> type:

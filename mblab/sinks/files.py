@@ -140,11 +140,16 @@ def named(rows: pd.DataFrame, path: Path, batch_id: int) -> pd.DataFrame:
     """Return the rows, not copied, with column names that are strings.
 
     Raises:
-        SinkError: There are no columns, or two have the same name as text.
+        SinkError: There are no columns, two have the same name as text, or one's is no text that UTF-8 has.
     """
     names = [str(c) for c in rows.columns]
     if not names:
         raise SinkError(f"{path} cannot take batch {batch_id}: its {len(rows):,} rows have no columns.")
+    if odd := [name for name in names if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name)]:
+        raise SinkError(
+            f"{path} cannot take batch {batch_id}: {shown(odd[0])} in the name of a column is half a character and has "
+            "no UTF-8; rename the column in the step."
+        )
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise SinkError(f"{path} cannot take batch {batch_id}: columns {shown(twice)} are there more than once.")
     rows = rows.copy(deep=False)

@@ -20,7 +20,7 @@ from mblab.sinks.base import Delivery, Mode, Savepoint
 from mblab.sinks.deliveries import is_held
 from mblab.steps.results import tidy
 from mblab.support.arguments import whole
-from mblab.tables.rows import stacked
+from mblab.tables.rows import joined_rows, stacked
 
 __all__ = ["MemorySink", "memory"]
 
@@ -192,7 +192,7 @@ class MemorySink:
 
 def _as_one(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return frames as one that holds nothing but its own rows: joined, texts would still be slices of the batches."""
-    rows = pd.concat(frames, ignore_index=True).copy()
+    rows = joined_rows(frames).copy()
     for column, dtype in enumerate(rows.dtypes):
         if isinstance(dtype, pd.api.extensions.ExtensionDtype):
             rows.isetitem(column, rows.iloc[:, column].array.take(np.arange(len(rows))))

@@ -22,7 +22,17 @@ from mblab.tables.same import same
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["as_arrow", "as_pandas", "is_json", "json_columns", "json_kind", "lost_field", "pandas_notes", "said"]
+__all__ = [
+    "as_arrow",
+    "as_pandas",
+    "is_json",
+    "json_columns",
+    "json_kind",
+    "kind_said",
+    "lost_field",
+    "pandas_notes",
+    "said",
+]
 
 NOTED: Final = {"name", "field_name", "pandas_type", "numpy_type", "metadata"}  # what pandas says of each column
 
@@ -50,7 +60,7 @@ def as_pandas(table: pa.Table | pa.RecordBatch, *, dates_as_times: bool = True) 
             except failures as own:
                 what = "hold" if not _is_nested(column.type) or not len(column) else f"hold, for {said(own)}"
                 raise SourceError(
-                    f"column {name!r} is {column.type}, which pandas cannot {what}; convert it."
+                    f"column {name!r} is {kind_said(column.type)}, which pandas cannot {what}; convert it."
                 ) from None
         raise SourceError(f"the rows make no frame: {said(error)}.") from None
 
@@ -251,6 +261,11 @@ def is_json(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
     return isinstance(kind, pa.BaseExtensionType) and kind == json_kind()
+
+
+def kind_said(kind: pa.DataType) -> str:
+    """Return an Arrow type for a message: by its name, or by what it stands for where that is ours."""
+    return "lists or objects" if is_json(kind) else str(kind)
 
 
 def pandas_notes(schema: pa.Schema) -> dict[str, Any]:

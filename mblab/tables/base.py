@@ -25,7 +25,7 @@ import pandas as pd
 from pandas.api.extensions import ExtensionDtype
 
 from mblab.errors import ColumnError, SourceChanged, SourceError, shown
-from mblab.tables.arrow import as_pandas, pandas_notes, said
+from mblab.tables.arrow import as_pandas, kind_said, pandas_notes, said
 from mblab.tables.given import Dtype, Given, made
 
 if TYPE_CHECKING:
@@ -481,8 +481,8 @@ def cast(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
                 column.cast(schema.field(name).type)
             except pa.ArrowException as error:
                 raise SourceError(
-                    f"{path} holds column {name!r} as {column.type}, which must go with the others as "
-                    f"{schema.field(name).type}, but {said(error)}; make them the same."
+                    f"{path} holds column {name!r} as {kind_said(column.type)}, which must go with the others as "
+                    f"{kind_said(schema.field(name).type)}, but {said(error)}; make them the same."
                 ) from None
         raise
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from mblab.errors import SourceError, did_you_mean, shown
-from mblab.tables.arrow import is_json
+from mblab.tables.arrow import is_json, kind_said
 from mblab.tables.base import ArrowTable, FileTable, each_once, reading, recut, sample_of
+from mblab.tables.casting import is_text
 from mblab.tables.csv import KEPT_BYTES, CsvTable
 from mblab.tables.dialects import COMMAS, PACKED, Dialect, first_lines, unpacked
 from mblab.tables.folders import fixed_part, key_column, keys_of
@@ -260,14 +261,28 @@ class FilesTable(ArrowTable):
             return one
         if pa.types.is_null(one):
             return other
+        if all(isinstance(part, JsonlTable) for part in self.full):
+            if _are_texts(one, other):
+                return pa.string()  # what is text in one of them is text in all
+            if pa.types.is_timestamp(one) and pa.types.is_timestamp(other):
+                return pa.timestamp("us", one.tz)  # of which one is, for its times are beyond nanoseconds
         one, other = (t.value_type if pa.types.is_dictionary(t) else t for t in (one, other))
         try:
             both = [pa.schema([(name, kind)]) for kind in (one, other)]
             return pa.unify_schemas(both, promote_options="permissive").field(0).type
         except pa.ArrowException:
             raise SourceError(
-                f"{part.path} holds column {name!r} as {other}, but the files before as {one}; make them the same."
+                f"{part.path} holds column {name!r} as {kind_said(other)}, but the files before as {kind_said(one)}; "
+                "make them the same."
             ) from None
+
+
+def _are_texts(one: pa.DataType, other: pa.DataType) -> bool:
+    """Return whether values of two types are both text in JSON, and not times that go together."""
+    import pyarrow as pa
+
+    zones = {kind.tz if pa.types.is_timestamp(kind) else is_text(kind) for kind in (one, other)}
+    return len(zones) > 1 and all(is_text(kind) or pa.types.is_timestamp(kind) for kind in (one, other))
 
 
 def open_path(

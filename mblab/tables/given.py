@@ -16,6 +16,7 @@ import pandas as pd
 from pandas.api.extensions import ExtensionDtype
 
 from mblab.errors import ExportError, SettingError, SettingTypeError, shown
+from mblab.tables.arrow import kind_said
 from mblab.tables.casting import is_text
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Given:
 
     def __str__(self) -> str:
         """Return its name for a message."""
-        return str(self.kind if self.dtype is None else self.dtype)
+        return kind_said(self.kind) if self.dtype is None else str(self.dtype)
 
 
 def made(column: pd.Series[Any], dtype: Dtype) -> pd.Series[Any]:

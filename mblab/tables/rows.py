@@ -25,6 +25,7 @@ __all__ = [
     "frame_of_dicts",
     "has_unnamed_times",
     "is_column",
+    "joined_rows",
     "plain_column",
     "stacked",
 ]
@@ -199,7 +200,7 @@ def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     >>> stacked([pd.DataFrame({"id": [2**60 + 1]}), pd.DataFrame({"v": [1]})])["id"].tolist()
     [1152921504606846977, <NA>]
     """
-    whole = pd.concat(frames, ignore_index=True)
+    whole = joined_rows(frames)
     for at, dtype in enumerate(whole.dtypes):
         if dtype not in FLOATS or not _is_wide(whole.iloc[:, at]):
             continue
@@ -214,6 +215,21 @@ def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         except (TypeError, ValueError, OverflowError):  # fractions, or beyond int64: they are measurements
             continue
     return whole
+
+
+def joined_rows(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return frames one below the other, as pandas joins them, also where half a character is in a column's name.
+
+    >>> joined_rows([pd.DataFrame([[1]], columns=pd.Index(["\ud800"], dtype=object)), pd.DataFrame({"v": [1]})]).shape
+    (2, 2)
+    """
+    try:
+        return pd.concat(frames, ignore_index=True)
+    except UnicodeEncodeError:  # pandas makes one index of text of all names
+        names: list[Any] = list(dict.fromkeys(name for frame in frames for name in frame))
+        places = {name: at for at, name in enumerate(names)}
+        whole = pd.concat([frame.set_axis([places[n] for n in frame], axis=1) for frame in frames], ignore_index=True)
+        return whole.set_axis(pd.Index(names, dtype="object"), axis=1)
 
 
 def _is_wide(column: pd.Series) -> bool:
