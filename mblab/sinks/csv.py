@@ -16,6 +16,7 @@ import pandas as pd
 
 from mblab.sinks.appended import AppendedFile
 from mblab.sinks.base import Mode
+from mblab.tables.casting import NULLS
 from mblab.tables.texts import plain_times
 from mblab.tables.values import arrow_to_numpy, as_python, is_nested, iso, json_text, spans
 
@@ -24,10 +25,7 @@ __all__ = ["CsvSink", "csv"]
 QUOTE: Final = '"'
 PARTS: Final = re.compile(r'[",\r\n]').search
 LONE: Final = "NA"  # a missing value that would leave its line empty, which readers pass over
-NULLS: Final = frozenset((
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
-    "NULL", "NaN", "None", "n/a", "nan", "null",
-))  # fmt: skip
+TAKEN_FOR_NULL: Final = frozenset((*NULLS, "<NA>", "None"))  # the last two by pandas
 
 
 def csv(path: str | os.PathLike[str], mode: Mode | None = None) -> CsvSink:
@@ -112,7 +110,7 @@ def _quoted(texts: Iterable[str | None]) -> list[str]:
 
 
 def _is_special(text: str) -> bool:
-    return bool(PARTS(text)) or text.strip() in NULLS
+    return bool(PARTS(text)) or text.strip() in TAKEN_FOR_NULL
 
 
 def _in_quotes(text: str) -> str:

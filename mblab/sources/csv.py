@@ -5,7 +5,7 @@ path, dialect, types -> [csv] -> replay, watch, record
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ class CsvFiles:
 
     Attributes:
         path: The file, a folder, or a path with wildcards.
-        dialect: What parts values and decimals, and the encoding.
+        dialect: What parts values and decimals, the encoding, and what stands for nothing.
         types: Types that columns shall have, by name.
     """
 
@@ -51,6 +51,7 @@ class CsvFiles:
             "sep": None if self.dialect.sep == "," else repr(self.dialect.sep),
             "decimal": None if self.dialect.decimal == "." else repr(self.dialect.decimal),
             "encoding": None if self.dialect.encoding is None else repr(self.dialect.encoding),
+            "na_values": repr([*self.dialect.na_values]) if self.dialect.na_values else None,
             "types": types if self.types else None,
         }
         return f"mblab.sources.csv({', '.join([path, *(f'{k}={v}' for k, v in said.items() if v is not None)])})"
@@ -62,6 +63,7 @@ def csv(
     sep: str = ",",
     decimal: str = ".",
     encoding: str | None = None,
+    na_values: str | Sequence[str] | None = None,
     types: Mapping[str, Any] | None = None,
 ) -> CsvFiles:
     """Return CSV files that say how they are written, for `replay`, `watch` and `record` to take as their data.
@@ -74,6 +76,8 @@ def csv(
         sep: What stands between two values: one character.
         decimal: What stands before the fraction of a number: one character.
         encoding: Name of the encoding, such as 'latin-1'; None: UTF-8, or UTF-16 where a byte order mark says so.
+        na_values: What stands for nothing in all columns, such as '?' or ['-', 'missing'], besides empty values, NA,
+            NaN, null and their like; as these, it is text where it stands in quotes in a column of text.
         types: Types that columns shall have, {column: dtype}, by a dtype of pandas, NumPy or Arrow or its name; of
             other columns all rows decide. A value that does not fit is a `SourceError`.
 
@@ -83,4 +87,4 @@ def csv(
     >>> csv("export.csv", sep=";", decimal=",", types={"plz": "str"})
     mblab.sources.csv('export.csv', sep=';', decimal=',', types={'plz': 'str'})
     """
-    return CsvFiles(user_path(path, "path"), checked(sep, decimal, encoding), given_types(types))
+    return CsvFiles(user_path(path, "path"), checked(sep, decimal, encoding, na_values), given_types(types))

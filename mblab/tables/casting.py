@@ -13,11 +13,15 @@ import pandas as pd
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["cast_text", "is_text"]
+__all__ = ["NULLS", "cast_text", "is_text"]
 
 SPAN: Final = (  # as pandas writes them, and as ISO 8601
     r"^P?(?P<days>-?\d+)(?: days \+?|DT)(?P<hours>\d+)[:H](?P<minutes>\d+)[:M](?P<seconds>\d+)(?:\.(?P<rest>\d+))?S?$"
 )
+NULLS: Final = (  # what stands for nothing, as Arrow has it
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
+    "NaN", "n/a", "nan", "null",
+)  # fmt: skip
 UNITS: Final = {"s": 0, "ms": 3, "us": 6, "ns": 9}  # and how many digits of a second they have
 
 

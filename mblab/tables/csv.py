@@ -161,7 +161,7 @@ class CsvTable(FileTable):
             yield from recut(batches(), 0, start)
 
     def _values(self, column: pa.Array, kind: pa.DataType) -> pa.Array:
-        return parsed(column, kind, self.dialect.decimal) if is_text(column.type) else column
+        return parsed(column, kind, *self._written) if is_text(column.type) else column
 
     def holes(self, column: str) -> bool:
         """Return whether the column has nulls anywhere."""
@@ -215,6 +215,7 @@ class CsvTable(FileTable):
             convert_options=ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()),
                 include_columns=list(dict.fromkeys(columns)),
+                null_values=self.dialect.nulls,
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
             ),
@@ -247,6 +248,11 @@ class CsvTable(FileTable):
                 )
         return _Survey(dict(zip(names, known, strict=True)), texts.batches, values.batches)
 
+    @property
+    def _written(self) -> tuple[str, tuple[str, ...]]:
+        """How values are written: what stands before a fraction, and what stands for nothing."""
+        return self.dialect.decimal, self.dialect.nulls
+
     def _known_of(self, name: str) -> Column:
         """Return what is known of a column before it is read: that it holds numbers, or times, if that is settled."""
         import pyarrow as pa
@@ -268,7 +274,7 @@ class CsvTable(FileTable):
         """Return what is known of all columns with more rows, the first of them a certain one, and their values."""
         names = texts.schema.names
         free = [i for i, name in enumerate(names) if name not in self.types]
-        facts, numbers = all_taken_in([known[i] for i in free], [texts.column(i) for i in free], self.dialect.decimal)
+        facts, numbers = all_taken_in([known[i] for i in free], [texts.column(i) for i in free], *self._written)
         found, values = list(known), list(texts.columns)
         for i, fact, number in zip(free, facts, numbers, strict=True):
             found[i], values[i] = fact, number
@@ -283,15 +289,15 @@ class CsvTable(FileTable):
 
         given = self.types[name]
         if given.is_loose:
-            found = taken_in(known, text, self.dialect.decimal)
+            found = taken_in(known, text, *self._written)
             if given.goes_with(found.type):
                 return found
-            at = first_that(text, lambda part: not given.goes_with(taken_in(known, part, self.dialect.decimal).type))
+            at = first_that(text, lambda part: not given.goes_with(taken_in(known, part, *self._written).type))
             raise misfit_error(f"{self.path}, line {self._line(row + at + 2)},", text[at].as_py(), name, given)
         try:
-            return given_column(known, as_given(text, given, self.dialect.decimal))
+            return given_column(known, as_given(text, given, *self._written))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            at = first_that(text, lambda part: not is_as_given(part, given, self.dialect.decimal))
+            at = first_that(text, lambda part: not is_as_given(part, given, *self._written))
             where = f"{self.path}, line {self._line(row + at + 2)},"
             raise misfit_error(where, text[at].as_py(), name, given) from None
 

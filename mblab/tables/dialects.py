@@ -8,12 +8,14 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from mblab.errors import SettingError, SettingTypeError, SourceError, shown
+from mblab.tables.casting import NULLS
 from mblab.tables.sniffing import line_that_reads, seems
 
 if TYPE_CHECKING:
@@ -50,11 +52,18 @@ class Dialect:
         sep: What stands between two values.
         decimal: What stands before the fraction of a number.
         encoding: Name of its encoding; None: UTF-8, or what a byte order mark says.
+        na_values: What stands for nothing besides the usual words.
     """
 
     sep: str = ","
     decimal: str = "."
     encoding: str | None = None
+    na_values: tuple[str, ...] = ()
+
+    @property
+    def nulls(self) -> tuple[str, ...]:
+        """All that stands for nothing."""
+        return (*NULLS, *self.na_values)
 
 
 COMMAS: Final = Dialect()
@@ -73,11 +82,11 @@ class Opening:
     skip: int
 
 
-def checked(sep: object, decimal: object, encoding: object) -> Dialect:
+def checked(sep: object, decimal: object, encoding: object, na_values: object = None) -> Dialect:
     """Return a dialect that somebody named.
 
     Raises:
-        SettingError: A separator is not one character, or an encoding is not known.
+        SettingError: A separator is not one character, an encoding is not known, or what stands for nothing is no text.
     """
     for knob, value, such in (("sep", sep, "';' or '\\t'"), ("decimal", decimal, "','")):
         if not isinstance(value, str):
@@ -86,8 +95,9 @@ def checked(sep: object, decimal: object, encoding: object) -> Dialect:
             raise SettingError(f"{knob} must be one character, such as {such}, got {shown(value)}.")
     if sep == decimal:
         raise SettingError(f"sep and decimal must differ, got {shown(sep)} for both.")
+    words = _null_words(na_values)
     if encoding is None:
-        return Dialect(str(sep), str(decimal))
+        return Dialect(str(sep), str(decimal), None, words)
     if not isinstance(encoding, str):
         raise SettingTypeError(f"encoding must be the name of one, such as 'latin-1', got {shown(encoding)}.")
     if not _is_of_files(encoding):
@@ -95,7 +105,25 @@ def checked(sep: object, decimal: object, encoding: object) -> Dialect:
             f"encoding must be one that Python knows for text files, such as 'latin-1', got {shown(encoding)}."
         )
     plain = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
-    return Dialect(str(sep), str(decimal), None if plain else encoding)
+    return Dialect(str(sep), str(decimal), None if plain else encoding, words)
+
+
+def _null_words(na_values: object) -> tuple[str, ...]:
+    """Return what stands for nothing, once each and without blanks around it."""
+    listed = [na_values] if isinstance(na_values, str) else na_values
+    if listed is None:
+        return ()
+    if not isinstance(listed, Collection) or isinstance(listed, Mapping | bytes) or not _are_texts(listed):
+        raise SettingTypeError(
+            f"na_values must be a text or a list of texts, such as ['?', '-'], which hold in all columns, got "
+            f"{shown(na_values)}."
+        )
+    words = [word.strip() for word in (sorted(listed) if isinstance(listed, set | frozenset) else listed)]
+    return tuple(dict.fromkeys(word for word in words if word not in NULLS))
+
+
+def _are_texts(values: Collection[object]) -> TypeGuard[Collection[str]]:
+    return all(isinstance(value, str) for value in values)
 
 
 def _is_of_files(encoding: str) -> bool:

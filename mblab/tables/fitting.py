@@ -5,7 +5,7 @@ table -> [fitting] -> jsonl, parquet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import pandas as pd
 from mblab.errors import SourceError, shown
 from mblab.tables.arrow import is_json, lost_field
 from mblab.tables.base import cast
-from mblab.tables.casting import is_text
+from mblab.tables.casting import NULLS, is_text
 from mblab.tables.inference import first_that, parsed
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def misfit_error(where: str, value: object, name: str, given: Given) -> SourceEr
     )
 
 
-def as_given(values: pa.Array, given: Given, decimal: str = ".") -> pa.Array:
+def as_given(values: pa.Array, given: Given, decimal: str = ".", nulls: Sequence[str] = NULLS) -> pa.Array:
     """Return values as those of a type that is given.
 
     Raises:
@@ -64,18 +64,18 @@ def as_given(values: pa.Array, given: Given, decimal: str = ".") -> pa.Array:
     """
     import pyarrow as pa
 
-    found = parsed(values, given.kind, decimal) if is_text(values.type) else _converted(values, given)
+    found = parsed(values, given.kind, decimal, nulls) if is_text(values.type) else _converted(values, given)
     if not given.keeps(found):
         raise pa.ArrowInvalid(f"none of {given}")
     return found
 
 
-def is_as_given(values: pa.Array, given: Given, decimal: str = ".") -> bool:
+def is_as_given(values: pa.Array, given: Given, decimal: str = ".", nulls: Sequence[str] = NULLS) -> bool:
     """Return whether all values are of a type that is given, or null."""
     import pyarrow as pa
 
     try:
-        as_given(values, given, decimal)
+        as_given(values, given, decimal, nulls)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return False
     return True

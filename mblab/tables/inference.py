@@ -10,7 +10,7 @@ zeros, the plus sign of a whole number, digits beyond those of a float64.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mblab.tables.base import EXACT, is_rounded
-from mblab.tables.casting import cast_text, is_text
+from mblab.tables.casting import NULLS, cast_text, is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LENGTHS",
     "LOOKED_AT",
-    "NULLS",
     "SHORT",
     "WHOLE",
     "Column",
@@ -41,10 +40,6 @@ __all__ = [
     "zeros_in",
 ]
 
-NULLS: Final = (
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
-    "NaN", "n/a", "nan", "null",
-)  # fmt: skip
 MINUS, PLUS, ZERO = ord("-"), ord("+"), ord("0")
 IN_NUMBER: Final = np.isin(np.arange(256), list(b"0123456789xX"))  # whether a letter after a zero makes it odd
 SHORT: Final = 17  # letters below which a number has no digits that a float64 does not keep
@@ -128,7 +123,7 @@ class Column:
         )
 
 
-def taken_in(known: Column, text: pa.Array, decimal: str = ".") -> Column:
+def taken_in(known: Column, text: pa.Array, decimal: str = ".", nulls: Sequence[str] = NULLS) -> Column:
     """Return what is known of a column with more of its texts, of which null words in quotes are not null."""
     import pyarrow as pa
 
@@ -140,7 +135,7 @@ def taken_in(known: Column, text: pa.Array, decimal: str = ".") -> Column:
     if not len(values):
         return known
     found = None if pa.types.is_null(known.kind) else _kept(values, known, decimal)
-    return known.joined(found or _found(values, decimal))
+    return known.joined(found or _found(values, decimal, nulls))
 
 
 def given_column(known: Column, values: pa.Array) -> Column:
@@ -155,7 +150,7 @@ def given_column(known: Column, values: pa.Array) -> Column:
     return found
 
 
-def parsed(text: pa.Array, kind: pa.DataType, decimal: str = ".") -> pa.Array:
+def parsed(text: pa.Array, kind: pa.DataType, decimal: str = ".", nulls: Sequence[str] = NULLS) -> pa.Array:
     """Return texts as values of a type; null words are null unless it is one of text.
 
     Raises:
@@ -167,12 +162,12 @@ def parsed(text: pa.Array, kind: pa.DataType, decimal: str = ".") -> pa.Array:
     if is_text(kind):
         return text.cast(kind)
     if pa.types.is_dictionary(kind):
-        return parsed(text, kind.value_type, decimal).dictionary_encode().cast(kind)
+        return parsed(text, kind.value_type, decimal, nulls).dictionary_encode().cast(kind)
     try:
         values = cast_text(text, kind, decimal)
     except pa.ArrowInvalid:
         trimmed = pc.utf8_trim_whitespace(text)
-        values = cast_text(pc.if_else(pc.is_in(trimmed, pa.array(NULLS)), None, trimmed), kind, decimal)
+        values = cast_text(pc.if_else(pc.is_in(trimmed, pa.array(nulls)), None, trimmed), kind, decimal)
     if pa.types.is_floating(kind) and has_huge(text, values):
         raise pa.ArrowInvalid(f"a number beyond {kind}")
     return values
@@ -198,7 +193,7 @@ def _kept(values: pa.Array, known: Column, decimal: str) -> Column | None:
         return None
 
 
-def _found(values: pa.Array, decimal: str) -> Column:
+def _found(values: pa.Array, decimal: str, nulls: Sequence[str]) -> Column:
     """Return what is known of texts on their own, of which null words in quotes and blanks around do not count."""
     import pyarrow as pa
 
@@ -206,7 +201,7 @@ def _found(values: pa.Array, decimal: str) -> Column:
     if not pa.types.is_string(found.kind):
         return found
     for part in (values[:SAMPLE], values):  # most text shows itself at once
-        plain = _plain(part)
+        plain = _plain(part, nulls)
         found = _as_written(plain, decimal) if len(plain) else Column(pa.null())
         if pa.types.is_string(found.kind):
             return found
@@ -328,13 +323,13 @@ def _order(like: str) -> tuple[pa.DataType, ...]:
     return (pa.date32(), pa.time32("s"), *(pa.timestamp(u, tz) for u in ("s", "ns", "us") for tz in (None, "UTC")))
 
 
-def _plain(values: pa.Array) -> pa.Array:
+def _plain(values: pa.Array, nulls: Sequence[str]) -> pa.Array:
     """Return texts without null words and blanks around them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     trimmed = pc.utf8_trim_whitespace(values)
-    return trimmed.filter(pc.invert(pc.is_in(trimmed, pa.array(NULLS))))
+    return trimmed.filter(pc.invert(pc.is_in(trimmed, pa.array(nulls))))
 
 
 def letters_of(text: pa.Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:

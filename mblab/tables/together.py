@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from mblab.tables.base import EXACT
-from mblab.tables.casting import cast_text
+from mblab.tables.casting import NULLS, cast_text
 from mblab.tables.inference import (
     LENGTHS,
     LOOKED_AT,
@@ -59,7 +59,7 @@ class _Plain(NamedTuple):
 
 
 def all_taken_in(
-    known: Sequence[Column], texts: Sequence[pa.Array], decimal: str = "."
+    known: Sequence[Column], texts: Sequence[pa.Array], decimal: str = ".", nulls: Sequence[str] = NULLS
 ) -> tuple[list[Column], list[pa.Array]]:
     """Return what is known of columns with more of their texts, as `taken_in` does, and their values.
 
@@ -77,7 +77,7 @@ def all_taken_in(
             found[column.at] = known[column.at].joined(facts)
             values[column.at] = column.values
     return [
-        taken_in(before, text, decimal) if facts is None else facts
+        taken_in(before, text, decimal, nulls) if facts is None else facts
         for before, text, facts in zip(known, texts, found, strict=True)
     ], values
 
