@@ -17,14 +17,13 @@ import pandas as pd
 from mblab.sinks.appended import AppendedFile
 from mblab.sinks.base import Mode
 from mblab.tables.casting import NULLS
-from mblab.tables.texts import plain_times
+from mblab.tables.texts import LONE, plain_times
 from mblab.tables.values import arrow_to_numpy, as_python, is_nested, iso, json_text, spans
 
 __all__ = ["CsvSink", "csv"]
 
 QUOTE: Final = '"'
 PARTS: Final = re.compile(r'[",\r\n]').search
-LONE: Final = "NA"  # a missing value that would leave its line empty, which readers pass over
 TAKEN_FOR_NULL: Final = frozenset((*NULLS, "<NA>", "None"))  # the last two by pandas
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from mblab.errors import SinkError
 from mblab.tables.arrow import as_arrow, pandas_notes
+from mblab.tables.casting import is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -211,7 +212,7 @@ def _is_same_kind(old: pa.DataType, new: pa.DataType) -> bool:
         return (old.tz is None) == (new.tz is None)
     kinds = (
         lambda k: t.is_integer(k) or t.is_floating(k) or t.is_decimal(k),
-        lambda k: t.is_string(k) or t.is_large_string(k),
+        is_text,
         lambda k: t.is_binary(k) or t.is_large_binary(k),
         t.is_duration,
         t.is_date,

@@ -26,6 +26,7 @@ __all__ = [
     "as_arrow",
     "as_pandas",
     "is_json",
+    "is_nested_kind",
     "json_columns",
     "json_kind",
     "kind_said",
@@ -58,7 +59,7 @@ def as_pandas(table: pa.Table | pa.RecordBatch, *, dates_as_times: bool = True) 
             try:
                 _frame(pa.table([column], names=[name]), dates_as_times)
             except failures as own:
-                what = "hold" if not _is_nested(column.type) or not len(column) else f"hold, for {said(own)}"
+                what = "hold" if not _is_made_here(column.type) or not len(column) else f"hold, for {said(own)}"
                 raise SourceError(
                     f"column {name!r} is {kind_said(column.type)}, which pandas cannot {what}; convert it."
                 ) from None
@@ -214,7 +215,7 @@ def _frame(table: pa.Table | pa.RecordBatch, dates_as_times: bool) -> pd.DataFra
     import pyarrow as pa
 
     schema = table.schema
-    nested = [i for i, f in enumerate(schema) if _is_nested(f.type)]
+    nested = [i for i, f in enumerate(schema) if _is_made_here(f.type)]
     kept = [pa.nulls(table.num_rows) if i in nested else column for i, column in enumerate(table.columns)]
     noted = pandas_notes(schema)
     for column in noted.get("columns", []):
@@ -231,14 +232,19 @@ def _frame(table: pa.Table | pa.RecordBatch, dates_as_times: bool) -> pd.DataFra
     return frame
 
 
-def _is_nested(kind: pa.DataType) -> bool:
-    """Return whether cells of an Arrow type are lists or dicts."""
+def is_nested_kind(kind: pa.DataType) -> bool:
+    """Return whether cells of an Arrow type hold others."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_nested(kind)) or is_json(kind)
+
+
+def _is_made_here(kind: pa.DataType) -> bool:
+    """Return whether cells of an Arrow type are made lists and dicts here; pandas makes arrays of lists of floats."""
     import pyarrow as pa
 
     one_level = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if one_level and pa.types.is_floating(kind.value_type):
-        return False
-    return bool(pa.types.is_nested(kind)) or is_json(kind)
+    return is_nested_kind(kind) and not (one_level and pa.types.is_floating(kind.value_type))
 
 
 def _cells(column: pa.Array | pa.ChunkedArray) -> list[Any]:

@@ -13,7 +13,7 @@ import pandas as pd
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["NULLS", "cast_text", "is_text"]
+__all__ = ["NULLS", "UNITS", "cast_text", "is_text"]
 
 SPAN: Final = (  # as pandas writes them, and as ISO 8601
     r"^P?(?P<days>-?\d+)(?: days \+?|DT)(?P<hours>\d+)[:H](?P<minutes>\d+)[:M](?P<seconds>\d+)(?:\.(?P<rest>\d+))?S?$"

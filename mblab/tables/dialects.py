@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 
 from mblab.errors import SettingError, SettingTypeError, SourceError, shown
 from mblab.tables.casting import NULLS
-from mblab.tables.sniffing import line_that_reads, seems
+from mblab.tables.sniffing import SEPARATORS, decimal_of, knobs_of, line_that_reads, seems
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,6 @@ PACKED: Final = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}  # ending to Arro
 HEAD_BYTES: Final = 1 << 16
 UTF8: Final = "utf8"  # as Arrow calls what it reads without Python's help
 MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-OTHERS: Final = (";", "\t", "|", ",")  # separators that a file may seem to use
 ANY_NUMBER: Final = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 ANY_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d.*)?|\d\d?:\d\d(:\d\d.*)?|\d\d?[./]\d\d?[./]\d{4}.*")
 
@@ -176,7 +175,7 @@ def looked_at(path: Path, dialect: Dialect) -> Opening:
     if note and note[1] != dialect.sep:
         raise SourceError(
             f"{path}, line 1, is Excel's note that columns are parted by {note[1]!r}; replay "
-            f"{_way(note[1], _decimal(whole[1:], note[1]))}, or pd.read_csv(path, sep={note[1]!r}, skiprows=1)."
+            f"mblab.sources.csv(path{_knobs(whole[1:], note[1])}), or pd.read_csv(path, sep={note[1]!r}, skiprows=1)."
         )
     rows = _rows(whole[1:] if note else whole, dialect.sep)
     widths = {len(row) for row in rows}
@@ -225,19 +224,19 @@ def _refuse_other_separator(path: Path, lines: list[str], rows: list[list[str]],
     if not rows or (alike and len(rows[0]) > 1 and dialect.sep != ","):
         return
     header = lines[0].strip() if lines else ""
-    for sep in OTHERS:
+    for sep in (*SEPARATORS[1:], SEPARATORS[0]):  # a comma may as well part decimals
         others = _rows(lines, sep)
         if sep == dialect.sep or not others or len(others[0]) < 2:
             continue
         also = len({len(row) for row in others}) == 1 and len(others) > 1
         # where commas part the lines alike as well, they may stand in decimals and one name
         if len(rows[0]) == 1 or (
-            also and (not alike or (_decimal(lines, sep) == "," and len(others[0]) >= len(rows[0])))
+            also and (not alike or (decimal_of(others[1:], sep) == "," and len(others[0]) >= len(rows[0])))
         ):
             raise SourceError(
                 f"{path} must part columns by {_said(dialect.sep)}, but its header {shown(header)} seems to use "
-                f"{sep!r}; save it with commas, or replay {_pandas(sep, _decimal(lines, sep))}, or as a file "
-                f"{_way(sep, _decimal(lines, sep))}."
+                f"{sep!r}; save it with commas, or replay pd.read_csv(path{_knobs(lines, sep)}), or as a file "
+                f"mblab.sources.csv(path{_knobs(lines, sep)})."
             )
 
 
@@ -245,20 +244,9 @@ def _said(sep: str) -> str:
     return "commas" if sep == "," else repr(sep)
 
 
-def _decimal(lines: list[str], sep: str) -> str:
-    """Return how decimals seem to be written in the values of some lines below a header."""
-    values = [value.strip() for row in _rows(lines, sep)[1:] for value in row]
-    comma = any(re.fullmatch(r"[+-]?[\d.]*,\d+", value) for value in values)
-    point = any(re.fullmatch(r"[+-]?\d*\.\d+", value) for value in values)
-    return "," if comma and not point and sep != "," else "."
-
-
-def _way(sep: str, decimal: str) -> str:
-    return f"mblab.sources.csv(path, sep={sep!r}{', decimal=' + repr(decimal) if decimal != '.' else ''})"
-
-
-def _pandas(sep: str, decimal: str) -> str:
-    return f"pd.read_csv(path, sep={sep!r}{', decimal=' + repr(decimal) if decimal != '.' else ''})"
+def _knobs(lines: list[str], sep: str) -> str:
+    """Return how a call goes on that says how some lines are written, header first."""
+    return knobs_of(sep, decimal_of(_rows(lines, sep)[1:], sep))
 
 
 def _refuse_headerless(path: Path, rows: list[list[str]]) -> None:

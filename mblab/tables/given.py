@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,13 @@ from pandas.api.extensions import ExtensionDtype
 
 from mblab.errors import ExportError, SettingError, SettingTypeError, shown
 from mblab.tables.arrow import kind_said
-from mblab.tables.casting import is_text
+from mblab.tables.casting import UNITS, is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Dtype", "Given", "given_types", "made", "types_code", "types_said"]
 
-UNITS: Final = ("s", "ms", "us", "ns")  # that pandas has
 Dtype: TypeAlias = np.dtype[Any] | ExtensionDtype  # of a column
 
 

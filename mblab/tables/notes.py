@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mblab.tables.arrow import is_json, json_kind
+from mblab.tables.casting import is_text
 from mblab.tables.given import Dtype, Given
 from mblab.tables.texts import is_told, is_written_as_text, plain_times
 from mblab.tables.values import arrow_to_numpy, is_nested
@@ -148,7 +149,7 @@ def _joined(one: Given | None, other: Given | None, *, as_text: bool) -> Given |
         return Given(one.kind, _joined_categories(one.dtype, other.dtype))
     if t.is_dictionary(one.kind) and t.is_dictionary(other.kind) and one.kind.value_type == other.kind.value_type:
         return Given(pa.dictionary(pa.int32(), one.kind.value_type))
-    texts = [t.is_string(k) or t.is_large_string(k) for k in (one.kind, other.kind)]
+    texts = [is_text(kind) for kind in (one.kind, other.kind)]
     if any(texts):
         return Given(pa.string() if as_text or all(texts) else json_kind())
     if is_json(one.kind) or is_json(other.kind) or (t.is_nested(one.kind) != t.is_nested(other.kind)):

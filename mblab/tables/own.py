@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from mblab.errors import SourceError
-from mblab.tables.arrow import is_json, said
+from mblab.tables.arrow import is_json, is_nested_kind, said
 from mblab.tables.base import FileTable, cast, frame_of, reading, recut, sample_of
 from mblab.tables.given import Dtype, Given
 from mblab.tables.markers import crc_of, marker_file, read_marker
 from mblab.tables.notes import Notes, unpacked
-from mblab.tables.texts import built, from_texts, is_written_as_text
+from mblab.tables.texts import LONE, built, from_texts, is_written_as_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["OwnTable", "notes_beside"]
 
 BLOCK_BYTES: Final = 1 << 24  # that are parsed at a time; a line of CSV must fit
-NOTHING: Final = ["", "NA"]  # a value that is missing, and one that would leave its line empty; texts stand in quotes
+NOTHING: Final = ["", LONE]  # texts that are the same stand in quotes
 
 
 def notes_beside(path: Path) -> Notes | None:
@@ -257,15 +257,9 @@ def _of_texts(text: pa.Array, kind: pa.DataType) -> pa.Array:
 
     if is_json(kind):
         return pa.ExtensionArray.from_storage(kind, text)
-    if _is_nested(kind):
+    if is_nested_kind(kind):
         return built([None if v is None else json.loads(v) for v in text.to_pylist()], kind)
     return from_texts(text, kind)
-
-
-def _is_nested(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return is_json(kind) or (pa.types.is_nested(kind) and not pa.types.is_dictionary(kind))
 
 
 def _of_lines(text: bytes, known: Mapping[str, pa.DataType]) -> pa.RecordBatch:
@@ -273,7 +267,7 @@ def _of_lines(text: bytes, known: Mapping[str, pa.DataType]) -> pa.RecordBatch:
     import pyarrow as pa
     import pyarrow.json as pj
 
-    if any(_is_nested(kind) for kind in known.values()):
+    if any(is_nested_kind(kind) for kind in known.values()):
         objects = [json.loads(line) for line in text.split(b"\n") if line]
         columns = [built([row.get(name) for row in objects], kind) for name, kind in known.items()]
         return pa.RecordBatch.from_arrays(columns, names=[*known])

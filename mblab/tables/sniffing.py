@@ -11,7 +11,7 @@ import csv
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["Seems", "line_that_reads", "seems"]
+__all__ = ["SEPARATORS", "Seems", "decimal_of", "knobs_of", "line_that_reads", "seems"]
 
 SEPARATORS: Final = (",", ";", "\t", "|")
 MOST_LINES: Final = 40
@@ -45,14 +45,22 @@ def seems(lines: list[str]) -> Seems | None:
     if not tables:
         return None
     _, sep, notes, rows = max(tables, key=lambda table: table[0])
-    return Seems(sep, _decimal(rows[1:], sep), notes)
+    return Seems(sep, decimal_of(rows[1:], sep), notes)
 
 
 def line_that_reads(found: Seems) -> str:
     """Return the call that reads a file written like this, which is named `path`."""
-    given = "" if found.sep == "," else f", sep={found.sep!r}"
-    given += "" if found.decimal == "." else f", decimal={found.decimal!r}"
+    given = "" if found.sep == "," else knobs_of(found.sep, found.decimal)
     return f"pd.read_csv(path{given}, skiprows={found.notes})" if found.notes else f"mblab.sources.csv(path{given})"
+
+
+def knobs_of(sep: str, decimal: str) -> str:
+    """Return how a call goes on that says how a file is written.
+
+    >>> knobs_of(";", ",")
+    ", sep=';', decimal=','"
+    """
+    return f", sep={sep!r}" + ("" if decimal == "." else f", decimal={decimal!r}")
 
 
 def _parted(lines: list[str], sep: str) -> tuple[int, list[list[str]]]:
@@ -76,7 +84,8 @@ def _remarks(lines: list[str]) -> int:
     return marked if marked > 1 else 0
 
 
-def _decimal(rows: list[list[str]], sep: str) -> str:
+def decimal_of(rows: list[list[str]], sep: str) -> str:
+    """Return how decimals seem to be written in the values of some rows."""
     values = [value.strip() for row in rows for value in row]
     comma = any(map(COMMA.fullmatch, values)) and not any(map(POINT.fullmatch, values))
     return "," if comma and sep != "," else "."

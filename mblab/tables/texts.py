@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,10 @@ from mblab.tables.casting import cast_text, is_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["built", "from_texts", "is_told", "is_written_as_text", "plain_times"]
+__all__ = ["LONE", "built", "from_texts", "is_told", "is_written_as_text", "plain_times"]
+
+
+LONE: Final = "NA"  # a missing value that would leave its line empty, which readers of CSV pass over
 
 
 def plain_times(column: pd.Series[Any]) -> pd.Series[Any]:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mblab.tables.casting import UNITS
+
 __all__ = ["arrow_to_numpy", "as_json", "as_python", "is_nested", "iso", "json_text", "spans"]
 
 NESTED = (dict, list, tuple, set, frozenset, np.ndarray)
@@ -62,7 +64,7 @@ def spans(column: pd.Series[Any]) -> list[str | None]:
     >>> spans(pd.Series(pd.to_timedelta([1500, None], unit="ms")).astype("timedelta64[ms]"))
     ['0 days 00:00:01.500', None]
     """
-    digits = {"s": 0, "ms": 3, "us": 6, "ns": 9}[np.datetime_data(column.to_numpy().dtype)[0]]
+    digits = UNITS[np.datetime_data(column.to_numpy().dtype)[0]]
     whole = 10**digits
     texts: list[str | None] = []
     for value, missing in zip(column.to_numpy().view(np.int64).tolist(), column.isna().tolist(), strict=True):
