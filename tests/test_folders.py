@@ -1,5 +1,7 @@
 """Columns in the names of folders, whoever laid them out, and folders as data."""
 
+import os
+
 import pandas as pd
 import pytest
 
@@ -168,3 +170,31 @@ def test_what_a_sink_wrote_is_replayed_by_its_folder(tmp_path):
     found = everything(replay(tmp_path / "out", arrival="t"))
 
     assert found[["t", "region"]].to_dict("list") == ROWS[["t", "region"]].to_dict("list")
+
+
+def test_a_folder_of_csv_files_is_taken_as_its_docstring_says(tmp_path):
+    """By replay all below of one ending, by watch those in it of each of the endings."""
+    for name in ("a.csv", "b.txt", "below/c.csv", "d.log"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"t;v\n0;{name}\n")
+    table = mblab.sources.csv(tmp_path, sep=";")
+    with pytest.raises(SourceError, match=r"with files of several kinds, \['.csv', '.txt'\]"):
+        mblab.replay(table, arrival="t")
+    found = mblab.watch(table, settle=0).poller()
+    watched = sorted(value for file in found.poll() for rows, _ in found.read(file) for value in rows.v)
+    assert watched == ["a.csv", "b.txt"]
+
+    (tmp_path / "b.txt").unlink()
+    assert sorted(v for block in mblab.replay(table, rate=1).open() for v in block.rows.v) == ["a.csv", "below/c.csv"]
+
+
+@pytest.mark.parametrize(("values", "dtypes"), [(("1", "2"), {"int32"}), (("a", "1"), {"str"})])
+def test_keys_of_watched_folders_are_numbers_or_text_by_the_first_value(values, dtypes, tmp_path):
+    """As the changelog says."""
+    for i, value in enumerate(values):
+        (tmp_path / f"k={value}").mkdir()
+        (tmp_path / f"k={value}" / "x.csv").write_text("t\n0\n")
+        os.utime(tmp_path / f"k={value}" / "x.csv", (1e9 + i, 1e9 + i))
+    found = mblab.watch(tmp_path / "k=*" / "*.csv", settle=0).poller()
+
+    assert {str(rows.k.dtype) for file in found.poll() for rows, _ in found.read(file)} == dtypes

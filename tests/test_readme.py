@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 from pathlib import Path
 
@@ -90,6 +91,74 @@ def test_each_snippet_of_the_migration_tables_runs(tmp_path, monkeypatch):
 
     assert len(SNIPPETS) >= 20
     assert seen
+
+
+DATA = README.partition("## Your data")[2].partition("\n## ")[0]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """The files that the table of data names."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "export.txt").write_text("t;käse;n\n0;1,5;?\n1;-;7\n", encoding="latin-1")
+    (tmp_path / "zips.csv").write_text("t,zip\n0,00501\n1,10001\n")
+    (tmp_path / "devices.jsonl").write_text('{"t": 0, "device": {"id": "a"}}\n')
+    (tmp_path / "meter.csv").write_text("t,kwh\n2026-10-25 02:30,1\n2026-10-25 02:00,2\n")
+    (tmp_path / "late.csv").write_text("t,v\n2,b\n1,a\n")
+    for folder in ("in", "shop/region=eu", "shop/region=us"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "in" / "a.csv").write_text("t,zip\n0,00501\n")
+    os.utime(tmp_path / "in" / "a.csv", (1e9, 1e9))  # nobody writes to it
+    for region in ("eu", "us"):
+        (tmp_path / "shop" / f"region={region}" / "x.csv").write_text("t,v\n0,1\n")
+
+
+def test_each_line_of_the_table_of_data_gives_what_it_says(files):
+    """Every call of the table, on a file of its kind."""
+    import mblab
+
+    scope, made = {"mblab": mblab}, []
+    calls = [c for c in re.findall(r"`([^`]+)`", DATA) if "(" in c]
+    for call in calls:
+        if call.startswith("table = "):
+            exec(call, scope)
+            made.append(scope["table"])
+        else:
+            made.append(eval(call, scope))
+    rows = [next(source.open()).rows for source in made if isinstance(source, mblab.sources.replayed.Replay)]
+
+    assert len(made) == len(calls) == 8
+    assert rows[0].fillna(0).to_dict("list") == {"t": [0, 1], "käse": [1.5, 0], "n": [0, 7]}
+    assert next(mblab.replay(made[2], arrival="t").open()).rows.zip.tolist() == ["00501", "10001"]
+    found = made[3].poller()
+    assert [zips for file in found.poll() for part, _ in found.read(file) for zips in part.zip] == ["00501"]
+    assert list(rows[1].columns) == ["t", "device.id"]
+    assert [t / 60e9 for t in next(made[5].open()).arrival_ns] == [0, 30]
+    assert rows[3].v.tolist() == ["a", "b"]
+    assert rows[4].region.tolist() == ["eu", "us"]
+
+
+@pytest.mark.parametrize("bad", ["sources.csv", "watch"])
+def test_a_value_that_does_not_fit_is_refused_as_the_table_says(bad, files):
+    """By file, column and value."""
+    import mblab
+
+    Path("in/b.csv").write_text("t,zip\n1,x\n")
+    with pytest.raises(mblab.SourceError, match=r"b.csv.* has 'x' in column 'zip'"):
+        if bad == "watch":
+            found = mblab.watch("in/*.csv", types={"zip": "int64"}, settle=0).poller()
+            [part for file in found.poll() for part in found.read(file)]
+        else:
+            list(mblab.replay(mblab.sources.csv("in/b.csv", types={"zip": "int64"}), arrival="t").open())
+
+
+def test_the_table_of_dtypes_is_installed_with_the_package():
+    """A page of the package index has no files of the project to link to."""
+    from importlib.resources import files
+
+    assert "`mblab/sinks/DTYPES.md`, which is installed" in README
+    assert (files("mblab.sinks") / "DTYPES.md").is_file()
+    assert "(mblab/" not in README
 
 
 def test_both_commands_start_from_a_bare_checkout():

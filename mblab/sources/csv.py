@@ -71,8 +71,9 @@ def csv(
     The arguments are named as those of `pd.read_csv`. A first line such as Excel's `sep=;` is passed over.
 
     Args:
-        path: A file of any ending, also packed (.gz, .zst, .bz2); a folder, whose .csv, .tsv, .txt or .dat files are
-            taken; or a path with wildcards.
+        path: A file of any ending, also packed (.gz, .zst, .bz2); a path with wildcards; or a folder: of it `replay`
+            takes the .csv, .tsv, .txt or .dat files in it and below, which must be of one of these endings, and `watch`
+            those of any of these endings in it.
         sep: What stands between two values: one character.
         decimal: What stands before the fraction of a number: one character.
         encoding: Name of the encoding, such as 'latin-1'; None: UTF-8, or UTF-16 where a byte order mark says so.

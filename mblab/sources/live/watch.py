@@ -199,8 +199,11 @@ def watch(
     remove it and call `lab.resume()`.
 
     Raises:
-        SettingError: An argument is out of its range.
-        SourceError: The folder does not exist, or files of that ending are not read.
+        SettingError: An argument is out of its range, a type has no such name, or types are given twice.
+        SourceError: The folder does not exist, it is a folder without a pattern, or files of that ending are not read.
+
+    What only reading a file tells halts the run: a `ColumnError` where the first file lacks a column that is asked for,
+    a `SourceError` where a file cannot be read, or does not go with the first one.
     """
     form = path if isinstance(path, CsvFiles) else None
     pattern = user_path(path if form is None else form.path, "path")
