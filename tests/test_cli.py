@@ -514,7 +514,9 @@ def test_tuning_takes_the_place_of_the_first_run(pipeline):
 
 
 def test_a_tuner_that_refuses_says_why_and_ends_with_1(pipeline):
-    """No interval keeps a millisecond."""
+    """No interval keeps a millisecond when a batch costs two."""
+    script = pipeline / "pipeline.py"
+    script.write_text(re.sub(r"cost=[\d.]+", "cost=0.002", PIPELINE))
     done = mblab("tune", "pipeline.py", "--p95", "1ms", "--budget", "300ms", cwd=pipeline)
 
     assert done.returncode == 1

@@ -51,6 +51,19 @@ def assert_the_four_waits_sum_to_the_latency(run):
     assert np.allclose(per_batch, full.latency_mean_s, atol=1e-9, rtol=0)
 
 
+def assert_who_waited_for_others_is_counted(run):
+    """`behind_share` is the share of the records with a scheduling or a backlog wait, of the whole run and of its parts."""
+    records, half = run.records, float(run.batches.start_s.median())
+    waited = (records.scheduling_wait_s > 0) | (records.backlog_wait_s > 0)
+    starts = records.batch_id.map(run.batches.set_index("batch_id").start_s)
+    for summary, part in (
+        (run.summary(), starts >= 0), (run.summary(None, half), starts < half), (run.summary(half, None), starts >= half),
+    ):  # fmt: skip
+        assert summary.behind_share == (waited[part].mean() if part.any() else 0.0)
+        if summary.regime in ("on_schedule", "catching_up"):
+            assert (summary.regime == "catching_up") == (summary.behind_share > 0.05)
+
+
 def assert_quantiles_are_numpy_s(run):
     by_batch, summary = run.records.groupby("batch_id"), run.summary()
     full = run.batches[run.batches.num_input_rows > 0].set_index("batch_id")
@@ -73,6 +86,7 @@ def test_a_drained_run_keeps_its_books(arrivals, interval, policy, cap, cost):
     assert_the_four_waits_sum_to_the_latency(run)
     if arrivals:
         assert_quantiles_are_numpy_s(run)
+        assert_who_waited_for_others_is_counted(run)
     if cap:
         assert (run.batches.num_input_rows <= cap).all()
 
@@ -227,6 +241,8 @@ def test_scripted_changes_lose_nothing_and_repeat_themselves(arrivals, interval,
 
     assert_every_row_is_in_exactly_one_batch_in_order(run, len(arrivals))
     assert_the_four_waits_sum_to_the_latency(run)
+    if arrivals:
+        assert_who_waited_for_others_is_counted(run)
     pd.testing.assert_frame_equal(cuts(run), cuts(again))
 
 

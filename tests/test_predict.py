@@ -69,7 +69,7 @@ def test_a_last_batch_that_ends_late_does_not_change_the_predicted_regime():
             arrivals, np.array([10**9]), cost=cost, horizon_ns=600 * 10**9, max_rows_per_batch=995
         ).regime(0)
 
-    assert [regime_of(80_000_000), regime_of(6000 * 10**9)] == ["on_schedule", "self_clocked"]
+    assert [regime_of(80_000_000), regime_of(6000 * 10**9)] == ["catching_up", "self_clocked"]
 
 
 @pytest.mark.parametrize("policy", ["asap", "skip", "queue"])
@@ -235,5 +235,5 @@ def test_regime_and_load_of_a_curve_with_bands_are_of_one_mind():
     model = CostModel.fit(pd.DataFrame({"num_input_rows": rows, "seconds": seconds, "at_s": np.arange(40.0)}))
     table = predict(mblab.arrivals.poisson(1000), np.linspace(0.04, 0.06, 40).tolist(), cost=model).table
 
-    assert set(table.regime) == {"on_schedule", "self_clocked"}
+    assert {"self_clocked"} < set(table.regime) <= {"on_schedule", "catching_up", "self_clocked"}
     assert ((table.load >= 1 - 1e-9) == (table.regime == "self_clocked")).all()

@@ -105,7 +105,7 @@ def test_a_last_batch_that_ends_late_does_not_change_the_regime():
 
     capped = {"max_rows_per_batch": 995}
 
-    assert regime_of(0.08) == "on_schedule"
+    assert regime_of(0.08) == "catching_up"  # most rows wait behind the cap
     assert regime_of(6000.0) == "self_clocked"  # load 10, and no more of a backlog than before
 
 

@@ -47,6 +47,7 @@ LATENCY = {
 }
 REGIMES = {
     "on_schedule": ("on schedule", "circle", BLUE),
+    "catching_up": ("catching up", "diamond", GREEN),
     "self_clocked": ("self-clocked", "triangle-up", VERMILION),
     "unsustainable": ("unsustainable", "cross", PINK),
 }

@@ -50,6 +50,7 @@ def metric_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("latency max", _time(s["latency_max_s"])),
         ("processing time mean", _time(s["processing_time_mean_s"])),
         ("load", _number(s["load"], ".2f")),
+        ("behind", _number(s["behind_share"], ".1%", " of the rows waited for an earlier batch or in the backlog")),
         ("throughput", _number(s["throughput"], ",.0f", " rows/s")),
         ("regime", str(s["regime"]).replace("_", " ")),
     ]

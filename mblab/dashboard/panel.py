@@ -29,7 +29,7 @@ from mblab.dashboard.wire import finite, load_of, parts_of, progress_of, rows_me
 from mblab.engine.records import ENDED
 from mblab.errors import MblabError
 from mblab.lab import Lab
-from mblab.metrics import regime
+from mblab.metrics import behind_of, regime
 from mblab.runs.run import Run
 from mblab.timing.durations import NS, duration_ns, format_s
 from mblab.tuning.advice import Advice
@@ -57,23 +57,27 @@ class _Recent:
     """What load and regime are computed from: the newest batches that were sent."""
 
     def __init__(self) -> None:
-        self._rows: deque[tuple[float, float, float, float, float]] = deque(maxlen=REGIME_BATCHES)
+        self._rows: deque[tuple[float, ...]] = deque(maxlen=REGIME_BATCHES)
+        self._left = 0
 
     def add(self, columns: dict[str, Any]) -> None:
         names = ("start_s", "backlog_rows", "num_input_rows", "batch_duration_s", "interval_s")
-        self._rows.extend(zip(*(columns[name][-REGIME_BATCHES:].tolist() for name in names), strict=True))
+        behind, self._left = behind_of(columns, self._left)
+        newest = [columns[name][-REGIME_BATCHES:].tolist() for name in names]
+        self._rows.extend(zip(*newest, behind[-REGIME_BATCHES:].tolist(), strict=True))
 
     def figures(self) -> dict[str, Any]:
         """Return load of the newest 30 batches and the regime of the newest 300, None without batches."""
         if not self._rows:
             return {"load": None, "regime": None}
-        start, backlog, rows, durations, intervals = np.array(self._rows, np.float64).T
+        start, backlog, rows, durations, intervals, behind = np.array(self._rows, np.float64).T
         span = start[-1] - start[0]
         load = load_of(durations[-LOAD_BATCHES:].tolist(), intervals[-LOAD_BATCHES:].tolist())
         rate = rows.sum() / span if span > 0 else 0.0
+        share = behind.sum() / max(rows.sum(), 1.0)
         return {
             "load": None if load is None else round(load, 3),
-            "regime": regime(start, backlog, rows, load=load or 0.0, arrival_rate=rate),
+            "regime": regime(start, backlog, rows, load=load or 0.0, behind_share=share, arrival_rate=rate),
         }
 
 

@@ -21,7 +21,7 @@ from mblab.engine import forks
 from mblab.engine.records import BatchRecord
 from mblab.metrics.batches import BATCH_COLUMNS, Chunk, Columns, batch_frame, chunk_alike, chunk_of
 from mblab.metrics.quantiles import Floats, Ints, LogBuckets
-from mblab.metrics.summary import Totals
+from mblab.metrics.summary import Totals, totals_between
 from mblab.metrics.waits import Rows
 from mblab.tables.values import as_python
 from mblab.timing.durations import NS
@@ -235,7 +235,5 @@ class RunLog:
                 inside = (start >= low) & (start < high)
                 latencies.append(chunk.rows.latencies_ns()[inside[chunk.rows.index]] / NS)
         frame = batch_frame(view.chunks)
-        frame = frame[(frame.start_s >= low) & (frame.start_s < high)]
-        some = Totals()
-        some.add({name: frame[name].to_numpy() for name in BATCH_COLUMNS})
+        frame, some = totals_between(frame, low, high)
         return frame, some, np.concatenate(latencies), None

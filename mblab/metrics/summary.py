@@ -7,27 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from mblab.engine.records import DELIVERED
-from mblab.metrics.quantiles import Floats, LogBuckets
+from mblab.metrics.quantiles import Floats, Ints, LogBuckets
 
-__all__ = ["Totals", "regime", "summarise"]
+__all__ = ["KEEPS_UP", "Totals", "behind_of", "behind_rows", "regime", "summarise", "totals_between"]
 
+KEEPS_UP: Final = ("on_schedule", "catching_up")
+BEHIND: Final = 0.05  # share of the records beyond which a run is catching up
 ROUNDING = 1e-9  # sums of seconds in floats: a load of exactly 1 may come out a little below
 
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over all batches of a run, those that are no longer kept included."""
+    """Sums over all batches of a run, those that are no longer kept included.
+
+    Attributes:
+        behind: Rows that waited for an earlier batch or in the backlog.
+        left: Rows that the newest batch left to the next one.
+    """
 
     batches: int = 0
     empty: int = 0
     rows: int = 0
+    behind: int = 0
+    left: int = 0
     latency_sum_s: float = 0.0
     latency_max_s: float = float("nan")
     scheduling_sum_s: float = 0.0
@@ -45,6 +54,8 @@ class Totals:
         self.batches += len(rows)
         self.empty += int((columns["status"] == "empty").sum())
         self.rows += int(rows[full].sum())
+        behind, self.left = behind_of(columns, self.left)
+        self.behind += int(behind[full].sum())
         self.latency_sum_s += float((columns["latency_mean_s"][full] * rows[full]).sum())
         self.scheduling_sum_s += float(columns["scheduling_delay_s"].sum())
         self.processing_sum_s += float(columns["processing_time_s"][full].sum())
@@ -66,6 +77,47 @@ class Totals:
         self.interval_sum_s += count * interval_s
 
 
+def behind_rows(rows: Ints, late: npt.NDArray[np.bool_], left: Ints) -> Ints:
+    """Return how many rows of each batch waited for an earlier batch or in the backlog.
+
+    Of a batch that started late all rows waited for the one before; of one on time those did that had been left over.
+
+    Args:
+        rows: Of each batch.
+        late: Whether it started after it was due.
+        left: Rows that the batch before it left in the backlog; 0 under `queue`, where each range waits for its own.
+
+    >>> behind_rows(np.array([10, 10, 10]), np.array([False, True, False]), np.array([0, 0, 4])).tolist()
+    [0, 10, 4]
+    """
+    return np.where(late, rows, np.minimum(rows, left))
+
+
+def behind_of(columns: Mapping[str, npt.NDArray[Any]], left: int = 0) -> tuple[Ints, int]:
+    """Return the same of the columns of `run.batches`, and what their last batch leaves to the next.
+
+    Args:
+        columns: Of consecutive batches.
+        left: Rows that the batch before them left.
+    """
+    if not len(columns["num_input_rows"]):
+        return np.empty(0, np.int64), left
+    queue = columns["policy"] == "queue"
+    leaves = np.concatenate([[left], np.where(queue, 0, columns["backlog_rows"])])
+    late = columns["scheduling_delay_s"] > 0
+    return behind_rows(columns["num_input_rows"], late, np.where(queue, 0, leaves[:-1])), int(leaves[-1])
+
+
+def totals_between(batches: pd.DataFrame, from_s: float, to_s: float) -> tuple[pd.DataFrame, Totals]:
+    """Return the batches with from ≤ start < to, and their sums."""
+    chosen = batches[(batches.start_s >= from_s) & (batches.start_s < to_s)]
+    before = batches[batches.start_s < from_s]
+    _, left = behind_of({name: before[name].to_numpy() for name in before.columns})
+    totals = Totals(left=left)
+    totals.add({name: chosen[name].to_numpy() for name in chosen.columns})
+    return chosen, totals
+
+
 def _theil_sen(x: Floats, y: Floats, most: int = 300) -> float:
     """Return the median of the slopes between all pairs of points (Theil 1950, Sen 1968), of evenly chosen points."""
     if len(x) > most:
@@ -77,14 +129,17 @@ def _theil_sen(x: Floats, y: Floats, most: int = 300) -> float:
     return float(np.median(slopes)) if len(slopes) else 0.0
 
 
-def regime(start_s: Floats, backlog: Floats, rows: Floats, *, load: float, arrival_rate: float) -> str:
-    """Return on_schedule, self_clocked or unsustainable.
+def regime(
+    start_s: Floats, backlog: Floats, rows: Floats, *, load: float, behind_share: float, arrival_rate: float
+) -> str:
+    """Return on_schedule, catching_up, self_clocked or unsustainable.
 
     Args:
         start_s: Start of each batch, in seconds.
         backlog: Rows each batch left waiting.
         rows: Rows each batch took.
         load: Σ batch duration / Σ interval.
+        behind_share: Share of the records that waited for an earlier batch or in the backlog.
         arrival_rate: Rows a second.
     """
     if len(start_s) > 2:
@@ -95,7 +150,9 @@ def regime(start_s: Floats, backlog: Floats, rows: Floats, *, load: float, arriv
         batch = float(some.mean()) if len(some) else 1.0
         if slope > 0.01 * arrival_rate and grown > batch:
             return "unsustainable"
-    return "self_clocked" if load >= 1 - ROUNDING else "on_schedule"
+    if load >= 1 - ROUNDING:
+        return "self_clocked"
+    return "catching_up" if behind_share > BEHIND else "on_schedule"
 
 
 def summarise(
@@ -123,6 +180,7 @@ def summarise(
     duration = facts["duration_s"]
     arriving = min(duration, facts["horizon_s"])  # the last batch may end later, when no row counts any more
     load = totals.duration_sum_s / totals.interval_sum_s if totals.interval_sum_s else 0.0
+    behind_share = totals.behind / totals.rows if totals.rows else 0.0
     wake = frame["wake_delay_s"].to_numpy()
     during = frame[frame["start_s"] <= facts["horizon_s"]]  # what queue runs after the end only shrinks the backlog
     values = {
@@ -141,6 +199,7 @@ def summarise(
         "processing_time_mean_s": totals.processing_sum_s / full if full else float("nan"),
         "wake_delay_p99_s": float(np.quantile(wake, 0.99)) if len(wake) else float("nan"),
         "load": load,
+        "behind_share": behind_share,
         "throughput": totals.rows / duration if duration else float("nan"),
         "backlog_rows": facts["backlog_rows"],
         "oldest_backlog_age_s": facts["oldest_backlog_age_s"],
@@ -150,6 +209,7 @@ def summarise(
             during["backlog_rows"].to_numpy().astype(np.float64),
             during["num_input_rows"].to_numpy().astype(np.float64),
             load=load,
+            behind_share=behind_share,
             arrival_rate=(totals.rows + facts["backlog_rows"]) / arriving if arriving else 0.0,
         ),
         "failures": facts["failures"],

@@ -19,7 +19,7 @@ import pandas as pd
 
 from mblab.engine.records import RunStatus
 from mblab.errors import SettingError
-from mblab.metrics import BATCH_COLUMNS, Totals
+from mblab.metrics import BATCH_COLUMNS, totals_between
 from mblab.runs.shape import wrong_about, wrong_frame, wrong_together
 from mblab.runs.stored import read_frame, write_frame
 from mblab.runs.view import HowFar, Measured, RunView, Standing
@@ -31,7 +31,7 @@ from mblab.timing.durations import NS
 
 __all__ = ["Pilot", "SavedPilot", "SavedRun", "write_run"]
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 OF_RUN: Final = ("batches", "records", "output", "attempts", "waiting")
 OURS: Final = frozenset({"run.json", "decisions.parquet", *(f"{name}.parquet" for name in OF_RUN)})
 
@@ -133,9 +133,7 @@ class SavedRun:
     def measured(self, from_s: float | None, to_s: float | None) -> Measured:
         batches, records = self._frames["batches"], self._frames["records"]
         low, high = from_s or 0.0, np.inf if to_s is None else to_s
-        batches = batches[(batches.start_s >= low) & (batches.start_s < high)]
-        totals = Totals()
-        totals.add({name: batches[name].to_numpy() for name in BATCH_COLUMNS})
+        batches, totals = totals_between(batches, low, high)
         return Measured(batches, totals, records.latency_s[records.batch_id.isin(batches.batch_id)].to_numpy())
 
     def standing(self) -> Standing:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mblab.engine.pipeline import Pipeline
 from mblab.engine.settings import Settings
+from mblab.metrics import KEEPS_UP
 from mblab.timing.durations import NS, Duration, format_s
 from mblab.tuning.advice import Advice
 from mblab.tuning.arrival_times import ArrivalTimes
@@ -198,7 +199,7 @@ def _headroom(model: CostModel, arrivals: ArrivalTimes, interval_ns: int, settin
             policy=settings.policy,
             max_rows_per_batch=settings.max_rows_per_batch,
         )
-        return outcome.regime(0) == "on_schedule"
+        return outcome.regime(0) in KEEPS_UP
 
     low, high = 1.0, MOST_LOAD
     if keeps_up(high):

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from mblab.metrics import KEEPS_UP
 from mblab.runs.run import Run
 from mblab.timing.durations import NS, format_s
 from mblab.tuning.arrays import Ints
@@ -72,7 +73,7 @@ def diagnosis(run: Run) -> str:
         return "No batch with rows has been delivered yet, so there is nothing to diagnose."
     said = [_state(facts), _where_time_goes(run, facts)]
     said += _causes(facts)
-    said += _cures(facts) if facts.regime != "on_schedule" or facts.load > COMFORT else _could_be_fresher(run, facts)
+    said += _cures(facts) if facts.regime not in KEEPS_UP or facts.load > COMFORT else _could_be_fresher(run, facts)
     return " ".join(said)
 
 
@@ -161,7 +162,7 @@ def _cures(f: _Facts) -> list[str]:
         if takes < f.rate:
             text = f"The cap lets {takes:,.0f} of {f.rate:,.0f} rows a second through"
             load, regime = f.at(f.interval_s)
-            if f.told_apart and regime != "on_schedule":
+            if f.told_apart and regime not in KEEPS_UP:
                 return [f"{text}, but without it the load would be {load:.2f}.", *_interval_cure(f)]
             enough = f"{f.rate * f.interval_s * 1.25:,.0f} rows"
             return [f"{text}: it must go, or grow to {enough} and more, if batches of that size fit into the interval."]
@@ -192,7 +193,7 @@ def _faster(f: _Facts) -> str:
         middle = float(np.sqrt(low * high))
         slower = _Facts(**{name: getattr(f, name) for name in f.__slots__} | {"model": f.model.scaled(1 / middle)})
         load, regime = slower.at(f.interval_s)
-        low, high = (low, middle) if load <= COMFORT and regime == "on_schedule" else (middle, high)
+        low, high = (low, middle) if load <= COMFORT and regime in KEEPS_UP else (middle, high)
     return f"a function {high:.1f}× as fast at the present {format_s(f.interval_s)}"
 
 
@@ -201,7 +202,7 @@ def _fitting(f: _Facts) -> float | None:
     for factor in np.geomspace(1.0, 16.0, 25)[1:]:
         interval = float(f"{f.interval_s * factor:.2g}")
         load, regime = f.at(interval)
-        if load <= COMFORT and regime == "on_schedule":
+        if load <= COMFORT and regime in KEEPS_UP:
             return interval
     return None
 
@@ -214,7 +215,7 @@ def _could_be_fresher(run: Run, f: _Facts) -> list[str]:
         if interval < 0.001:
             break
         load, regime = f.at(interval)
-        if load > COMFORT or regime != "on_schedule":
+        if load > COMFORT or regime not in KEEPS_UP:
             break
         found = interval, load
     if found is None or found[0] > 0.7 * f.interval_s:

@@ -200,7 +200,11 @@ def _regimes(o: Outcome, load: Floats) -> list[str]:
     found = []
     for i, full in enumerate(_quantile(load, 0.5) >= 1 - ROUNDING):
         regime = o.regime(i * load.shape[1])
-        found.append(regime if regime == "unsustainable" else "self_clocked" if full else "on_schedule")
+        if regime != "unsustainable" and full:
+            regime = "self_clocked"
+        elif regime == "self_clocked":  # the first member's load is 1 and more, the middle's is not
+            regime = "catching_up"
+        found.append(regime)
     return found
 
 

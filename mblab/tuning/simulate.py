@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mblab.metrics import regime
+from mblab.metrics import behind_rows, regime
 from mblab.timing.durations import NS
 from mblab.timing.policies import RULES
 from mblab.timing.schedule import follow
@@ -42,6 +42,7 @@ class Batches:
         high: Rows taken up to and with this batch.
         rows: Rows of the batch.
         backlog: Rows that were available and left waiting.
+        late: Whether the batch started after it was due, 0 or 1.
         passed: Of each run, how many batches of long silences are not among them: without rows, on time and at no cost.
     """
 
@@ -51,6 +52,7 @@ class Batches:
     high: Ints
     rows: Ints
     backlog: Ints
+    late: Ints
     passed: Ints
 
     @property
@@ -84,6 +86,7 @@ class Outcome:
         rows_max: Rows of the largest batch.
         load: Σ duration / Σ interval.
         busy_s: Σ duration.
+        behind_share: Share of the processed rows that waited for an earlier batch or in the backlog.
         batches: Batches with rows.
         left: Rows that had arrived by the end and were not taken.
         throughput: Rows a second.
@@ -98,6 +101,7 @@ class Outcome:
     rows_max: Floats
     load: Floats
     busy_s: Floats
+    behind_share: Floats
     batches: Floats
     left: Floats
     throughput: Floats
@@ -106,7 +110,7 @@ class Outcome:
     batches_of: Batches
 
     def regime(self, run: int) -> str:
-        """Return on_schedule, self_clocked or unsustainable."""
+        """Return on_schedule, catching_up, self_clocked or unsustainable."""
         b, mine, horizon = self.batches_of, self.batches_of.of(run), float(self.horizon_s[run])
         during = b.start[mine] / NS <= horizon
         done = float(b.rows[mine].sum())
@@ -115,6 +119,7 @@ class Outcome:
             b.backlog[mine][during].astype(np.float64),
             b.rows[mine][during].astype(np.float64),
             load=float(self.load[run]),
+            behind_share=float(self.behind_share[run]),
             arrival_rate=(done + float(self.left[run])) / horizon if horizon else 0.0,
         )
 
@@ -140,7 +145,7 @@ def _step_all(
         rows = high - taken
         end = start + cost(run, rows, taken, start > due)
         backlog = (arrivals.searchsorted(start) if queue else available) - high
-        steps.append((run, start, end, high, rows, backlog))
+        steps.append((run, start, end, high, rows, backlog, (start > due).astype(np.int64)))
         idle = (rows == 0) & (end == start)
         due, start = follow(policy, due, start, end, step)
         taken = high
@@ -160,12 +165,21 @@ def _by_run(steps: list[tuple[Ints, ...]], passed: Ints) -> Batches:
     edges = np.concatenate([[0], np.cumsum(np.bincount(run, minlength=runs))])
     place = np.concatenate([edges[s[0]] + k for k, s in enumerate(steps)] or [empty])
     found = []
-    for i in range(1, 6):
+    for i in range(1, 7):
         column = np.empty(len(run), np.int64)
         column[place] = np.concatenate([s[i] for s in steps] or [empty])
         found.append(column)
-    start, end, high, rows, backlog = found
-    return Batches(edges, start, end, high, rows, backlog, passed)
+    start, end, high, rows, backlog, late = found
+    return Batches(edges, start, end, high, rows, backlog, late, passed)
+
+
+def _behind_share(b: Batches, done: Ints, *, queue: bool) -> Floats:
+    """Return which share of each run's processed rows waited for an earlier batch or in the backlog, 0 without any."""
+    left = np.zeros(len(b.rows), np.int64)
+    if not queue:
+        left[1:] = b.backlog[:-1]
+        left[b.edges[:-1][np.diff(b.edges) > 0]] = 0  # before a run's first batch there is none
+    return b.sum(behind_rows(b.rows, b.late > 0, left)) / np.maximum(done, 1)
 
 
 def _latency_quantiles(arrivals: Ints, batches: Batches, done: Ints, sample: int) -> Floats:
@@ -252,6 +266,7 @@ def simulate_runs(
             b.largest(b.rows).astype(np.float64),
             np.where(count > 0, busy / (intervals / NS * count), 0.0),
             busy,
+            _behind_share(b, done, queue=RULES[policy].every_trigger),
             full,
             np.maximum(0, arrivals.searchsorted(horizon) - done).astype(np.float64),
             np.where(duration > 0, done / duration, np.nan),

@@ -14,6 +14,7 @@ import pandas as pd
 
 from mblab.charts.display import Shown
 from mblab.errors import SettingError
+from mblab.metrics import KEEPS_UP
 from mblab.runs.run import Run
 from mblab.support.progress import Progress
 from mblab.timing.durations import NS, format_s
@@ -46,11 +47,11 @@ class Sweep(Shown):
 
     @property
     def freshest_s(self) -> float:
-        """The interval with the lowest p95 among those on schedule, in seconds, NaN where none is.
+        """The interval with the lowest p95 among those that keep up, in seconds, NaN where none does.
 
         Of those whose p95 is within 5 % of the lowest it is the one with the lowest load.
         """
-        kept = self.table[(self.table.regime == "on_schedule") & self.table.latency_p95_s.notna()]
+        kept = self.table[self.table.regime.isin(KEEPS_UP) & self.table.latency_p95_s.notna()]
         if not len(kept):
             return float("nan")
         return float(kept.interval_s.iloc[freshest(kept.latency_p95_s.to_numpy(), kept.load.to_numpy())])

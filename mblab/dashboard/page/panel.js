@@ -12,7 +12,9 @@ const WORDS = {
   none: "not started", created: "not started", running: "running", paused: "paused",
   halted: "halted: the function failed", stopping: "stopping", stopped: "stopped", finished: "finished",
 };
-const REGIMES = { on_schedule: "on schedule", self_clocked: "self-clocked", unsustainable: "unsustainable" };
+const REGIMES = {
+  on_schedule: "on schedule", catching_up: "catching up", self_clocked: "self-clocked", unsustainable: "unsustainable",
+};
 const BUSY_NOTE = "The kernel is busy: buttons act when the running cell ends.";
 const SPEAK_MS = 10000;
 const STEPS = 1000;
