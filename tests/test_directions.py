@@ -25,9 +25,9 @@ HOUSE = {
     "datasets": "",
     "steps": "results step chain state",
     "sources": (
-        "base csv live.base live.poll watching.files watching.finding watching.reading live.watch looping "
+        "base csv mending live.base live.poll watching.files watching.finding watching.reading live.watch looping "
         "modifiers.draws modifiers.modifier modifiers.gaps modifiers.poison modifiers.timing modifiers.modified "
-        "mending recording replayed replay shapes simulate"
+        "recording replayed replay shapes simulate"
     ),
     "sinks": (
         "base call columns deliveries files appended csv jsonl manifest marker_tables memory schemas parquet sqlite"

@@ -136,3 +136,60 @@ def plain(value):
     if isinstance(value, dict):
         return {name: plain(inner) for name, inner in value.items()}
     return None if value is pd.NA or value is pd.NaT or value != value else value
+
+
+# -- event times that are text -----------------------------------------------------------------------------------------
+
+FORMS = {
+    "day first, by points": (["01.02.2026 09:00", "02.01.2026 10:00"], pd.Timestamp("2026-02-01 09:00")),
+    "day first, by slashes": (["13/01/2026 10:00:30", "02/02/2026 10:00:30"], pd.Timestamp("2026-01-13 10:00:30")),
+    "month first": (["01/13/2026", "02/02/2026"], pd.Timestamp("2026-01-13")),
+}
+
+
+def live_lab(source, step, name):
+    lab = Lab(source, interval="50ms", name=name)
+    lab.batch(step, name="step")
+    return lab
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("form", FORMS)
+def test_day_first_times_are_refused_where_they_are_watched_with_a_line_that_the_step_can_have(form, ending, tmp_path):
+    """By the rule of replay, file and value, and a way on that there is for a watched folder."""
+    texts, first = FORMS[form]
+    rows, path = pd.DataFrame({"at": texts}), tmp_path / f"part.{ending}"
+    if ending == "csv":
+        rows.to_csv(path, index=False)
+    elif ending == "jsonl":
+        path.write_text("".join(json.dumps({"at": text}) + "\n" for text in texts))
+    else:
+        rows.to_parquet(path)
+    pattern = tmp_path / f"*.{ending}"
+    with pytest.raises(
+        SourceError, match=f"part.{ending}: column 'at' must hold times .*'{texts[0]}' in row 0"
+    ) as caught:
+        live_lab(mblab.watch(pattern, settle=0, every="10ms", event_time="at"), len, "day first").run("300ms")
+    with pytest.raises(SourceError, match="must hold times or numbers") as replayed:
+        replay(rows, arrival="at")
+    line = str(caught.value).partition("for example ")[2].partition(", in the step, and leave event_time= out.")[0]
+    assert f"for example {line}, and replay the frame." in str(replayed.value)
+
+    seen = []
+
+    def step(rows):
+        exec(line, {"pd": pd, "rows": rows})
+        seen.extend(rows["at"])
+
+    live_lab(mblab.watch(pattern, settle=0, every="10ms"), step, "day first").run("300ms")
+    assert (len(seen), seen[0]) == (2, first)
+
+
+def test_text_that_is_polled_is_parsed_in_the_function():
+    """Which is named."""
+
+    def readings():
+        return pd.DataFrame({"at": ["31.12.2026 10:00"]})
+
+    with pytest.raises(SourceError, match=r"format='%d.%m.%Y %H:%M'\), in readings\(\)\.$"):
+        live_lab(mblab.poll(readings, every="20ms", event_time="at"), len, "polled").run("300ms")

@@ -16,6 +16,7 @@ import pandas as pd
 from mblab.errors import SettingError, SourceError, missing_column, shown
 from mblab.sources.base import Position
 from mblab.sources.live.base import Arrival, Live
+from mblab.sources.mending import check_live_times
 from mblab.support.arguments import column_name, flag, function, plain
 from mblab.tables.base import DECODE_ROWS, each_once
 from mblab.tables.flat import flat_frame
@@ -123,6 +124,7 @@ class _Caller:
     def read(self, arrival: _Rows) -> Iterator[tuple[pd.DataFrame, Position]]:
         """Return the rows, in pieces of 100,000."""
         frame, position = arrival.what
+        check_live_times(frame, self._source.event_time, 0, "", f" in {self._source.name}().")
         for low in range(arrival.given, len(frame), DECODE_ROWS):
             yield frame.iloc[low : low + DECODE_ROWS].reset_index(drop=True), {**position, "row": low}
 

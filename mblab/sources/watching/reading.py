@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import pandas as pd
 
 from mblab.errors import SourceError, missing_column
 from mblab.sources.csv import CsvFiles
+from mblab.sources.mending import check_live_times
 from mblab.tables.base import FileTable, NullTable, each_once
 from mblab.tables.files import kind_of, open_table, schema_difference, settled
 from mblab.tables.folders import fixed_part, is_whole, keys_of
@@ -20,6 +21,8 @@ from mblab.tables.given import Given
 from mblab.tables.jsonl import JsonlTable
 
 __all__ = ["Reader"]
+
+IN_STEP: Final = " in the step, and leave event_time= out."
 
 
 class Asked(Protocol):
@@ -69,6 +72,8 @@ class Reader:
         there = [c for c in columns if c in table.names]
         self._types |= settled(table, [c for c in there if c not in self._types])
         for rows in table.read(there or table.names[:1], row):
+            check_live_times(rows, self._source.time_column, row, f"{name}: ", IN_STEP)
+            row += len(rows)
             known = {k: pd.Series(v, rows.index, dtype) for k, (v, dtype) in keys.items() if k in columns}
             lacks = [c for c in columns if c not in there and c not in keys]
             if lacks:
