@@ -64,6 +64,8 @@ MISFITS = {
     "long doubles": ("longdouble", ["1.5", "x"]),
     "months": ("period[M]", ["2026-01", "x"]),
     "sparse": ("Sparse[int]", ["0", "x"]),
+    "sparse truth": ("Sparse[bool]", ["true", "2"]),
+    "sparse short floats": ("Sparse[float32]", ["1.5", "1e39"]),
     "decimals": (pa.decimal128(4, 2), ["1.25", "1.255"]),
     "dictionaries": (pa.dictionary(pa.int32(), pa.int64()), ["1", "x"]),
 }
@@ -118,6 +120,8 @@ def test_a_null_is_no_value_of_a_dtype_that_has_none(kind, form, tmp_path):
         (["1", "2"], pa.dictionary(pa.int8(), pa.int64()), [1, 2]),
         ([3, 5], pd.CategoricalDtype([3, 5]), [3, 5]),
         (["true", "0"], "bool", [True, False]),
+        (["true", "false", "0"], "Sparse[bool]", [True, False, False]),
+        ([0, 7], "Sparse[int8]", [0, 7]),
         (["true", ""], "boolean", [True, pd.NA]),
         (["1 days", "2 days"], "timedelta64[s]", [pd.Timedelta("1D"), pd.Timedelta("2D")]),
         (["10:00:00"], pa.time64("us"), [dt.time(10)]),

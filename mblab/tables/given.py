@@ -245,6 +245,8 @@ def _arrow_type(dtype: Dtype) -> pa.DataType:
         return dtype.pyarrow_dtype
     if isinstance(dtype, pd.DatetimeTZDtype):
         return pa.timestamp(dtype.unit, str(dtype.tz))
+    if isinstance(dtype, pd.SparseDtype):
+        return _arrow_type(dtype.subtype)
     if isinstance(dtype, pd.CategoricalDtype):
         held = pa.string() if dtype.categories is None else _arrow_type(dtype.categories.dtype)
         return pa.dictionary(pa.int32(), held, bool(dtype.ordered))
