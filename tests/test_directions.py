@@ -34,7 +34,7 @@ HOUSE = {
     ),
     "engine": (
         "backlog cost delivery feed forks interrupts paths record settings changes pipeline watermark invoke "
-        "batch history records runner engine listeners driver"
+        "batch history records runner engine listeners orders switching turning driver"
     ),
     "metrics": "quantiles summary waits batches log",
     "charts": (
