@@ -12,6 +12,7 @@ import pytest
 
 import mblab
 from mblab import Lab, SettingError, SinkError, SourceError, replay, sinks
+from mblab.tuning.track_record import TrackRecord
 
 ROWS = b"t,v\n" + b"".join(b"%d,%d\n" % (i, i * 7) for i in range(3000))
 LINES = b"".join(b'{"t":%d,"v":%d}\n' % (i, i * 7) for i in range(3000))
@@ -138,6 +139,21 @@ def test_a_manifest_that_is_nested_deeply_is_refused_in_a_sentence(tmp_path):
     manifest.write_text("[" * 100_000 + "\n" + manifest.read_text())
     with pytest.raises(SinkError, match="that mblab cannot read; delete that file"):
         lab(sinks.parquet(tmp_path / "out", mode="append")).run(clock="virtual", cost=0)
+
+
+def test_a_run_and_a_ledger_that_are_nested_deeply_are_refused_in_a_sentence(tmp_path):
+    """Their folder and their file are left as they are."""
+    run = lab(sinks.memory()).run(clock="virtual", cost=0)
+    notes = run.save(tmp_path / "run") / "run.json"
+    notes.write_text("[" * 100_000)
+    (tmp_path / "ledger.jsonl").write_text("[" * 100_000 + "\n")
+    with pytest.raises(SettingError, match="cannot be read"):
+        mblab.load_run(tmp_path / "run")
+    with pytest.raises(SettingError, match="holds something"):
+        run.save(tmp_path / "run")
+    with pytest.raises(SettingError, match="needs a new file or one that it wrote, but line 1"):
+        TrackRecord().keep(tmp_path / "ledger.jsonl")
+    assert len(notes.read_text()) == 100_000
 
 
 @pytest.mark.parametrize("mark", [b"{}", b"[]", b"x", b"4", b'{"arrival": 4}', b"[" * 100_000, b"\xff"])

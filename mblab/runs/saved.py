@@ -191,7 +191,7 @@ def _holds_a_run(folder: Path) -> bool:
         about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return not any(folder.iterdir())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(about, dict) and {"format", "run_id", "summary"} <= about.keys()
 

@@ -115,7 +115,7 @@ class TrackRecord:
                     if not isinstance(entry, Mapping):
                         raise TypeError
                     old.append(Checked(**entry))
-                except (TypeError, ValueError):
+                except (TypeError, ValueError, RecursionError):
                     raise SettingError(
                         f"ledger.keep needs a new file or one that it wrote, but line {number} of {str(target)!r} is "
                         f"{shown(line, 40)}."
