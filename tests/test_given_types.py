@@ -155,6 +155,18 @@ def test_a_value_of_parquet_says_as_much_as_before_or_is_refused(values, kind, t
         read(tmp_path, "parquet", values, kind)
 
 
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("values", [[[1, 2], [3]], [{"a": 1}, {"a": None}], [[{"a": [1.5]}]]])
+def test_lists_and_objects_are_kept_where_object_is_named(values, form, tmp_path):
+    """It is the way on where another type does not hold them."""
+    assert read(tmp_path, form, values, "object").tolist() == values
+    with pytest.raises(SourceError, match=r"in column 't', which must be int64; .*|nested"):
+        read(tmp_path, form, values, "int64")
+    if form == "parquet":
+        with pytest.raises(SourceError, match=r"types=\{'t': 'object'\}"):
+            read(tmp_path, form, values, "str")
+
+
 def test_periods_of_parquet_are_no_numbers(tmp_path):
     """They come back as what they are, and as nothing else."""
     months = pd.period_range("2026-01", periods=2, freq="M")

@@ -45,7 +45,7 @@ def misfit_error(where: str, value: object, name: str, given: Given) -> SourceEr
 
     text = str(value)
     is_number = text.replace(".", "", 1).lstrip("+-").isdigit() and pa.types.is_integer(given.kind)
-    fits = "float64" if is_number and "." in text else "str"
+    fits = "object" if isinstance(value, list | dict) else "float64" if is_number and "." in text else "str"
     said = f"{given} as before" if given.settled else str(given)
     if isinstance(given.dtype, pd.CategoricalDtype) and given.dtype.categories is not None:
         fits, said = "category", f"one of the categories {shown(given.dtype.categories.tolist())}"

@@ -16,7 +16,7 @@ import pandas as pd
 from pandas.api.extensions import ExtensionDtype
 
 from mblab.errors import ExportError, SettingError, SettingTypeError, shown
-from mblab.tables.arrow import kind_said
+from mblab.tables.arrow import is_nested_kind, kind_said
 from mblab.tables.casting import UNITS, is_text
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Given:
         if (
             isinstance(own, pa.ExtensionType) and own.to_pandas_dtype() == self.dtype
         ):  # of periods, as pandas keeps them
+            return own
+        if self.dtype == object and is_nested_kind(own):  # of which it holds each value as it is
             return own
         if self.is_open and not pa.types.is_nested(own) and not is_text(own):
             return own if pa.types.is_dictionary(own) else pa.dictionary(pa.int32(), own)
