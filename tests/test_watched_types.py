@@ -169,7 +169,7 @@ def test_day_first_times_are_refused_where_they_are_watched_with_a_line_that_the
     with pytest.raises(
         SourceError, match=f"part.{ending}: column 'at' must hold times .*'{texts[0]}' in row 0"
     ) as caught:
-        live_lab(mblab.watch(pattern, settle=0, every="10ms", event_time="at"), len, "day first").run("300ms")
+        live_lab(mblab.watch(pattern, settle=0, every="10ms", event_time="at"), len, "day first").run("150ms")
     with pytest.raises(SourceError, match="must hold times or numbers") as replayed:
         replay(rows, arrival="at")
     line = str(caught.value).partition("for example ")[2].partition(", in the step, and leave event_time= out.")[0]
@@ -181,7 +181,7 @@ def test_day_first_times_are_refused_where_they_are_watched_with_a_line_that_the
         exec(line, {"pd": pd, "rows": rows})
         seen.extend(rows["at"])
 
-    live_lab(mblab.watch(pattern, settle=0, every="10ms"), step, "day first").run("300ms")
+    live_lab(mblab.watch(pattern, settle=0, every="10ms"), step, "day first").run("150ms")
     assert (len(seen), seen[0]) == (2, first)
 
 
