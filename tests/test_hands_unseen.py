@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import mblab
-from mblab import BatchError, Lab, SettingError, SinkError
+from mblab import BatchError, Lab, SettingError, SinkError, arrivals
 from mblab.sinks import Delivery, csv, parquet
 from mblab.sources.base import Block
 from mblab.support import files
@@ -313,6 +313,40 @@ def test_a_drained_run_of_given_length_goes_on_after_a_pause():
 
     assert run.wait(30)
     assert run.status == "finished"
+
+
+def test_a_shorter_interval_reaches_a_run_that_would_have_had_no_batch_before_its_end():
+    """It waits for its end only, and takes the change in meanwhile."""
+    lab = same_on(rows_at([0.01]), interval="10s")
+    run = lab.start("500ms")
+    lab.interval = "50ms"
+
+    assert run.wait(10)
+    assert len(run.output) == 1
+
+
+def test_an_interval_that_moves_while_a_source_is_read_for_step_acts_on_that_batch():
+    """Reading ahead may take long; the batch is the one of the new interval, and the next one comes after it."""
+
+    def make_rows(n, rng, times):
+        if times[0] > 0:  # not the first block, which is read before the run begins
+            lab.interval = "500ms"
+        return {"n": [1] * n}
+
+    lab = same_on(mblab.simulate(make_rows, arrivals=arrivals.constant(8192), duration="2s", seed=1), ui=True)
+    first, second = lab.step(1), lab.step(1)
+    lab.stop()
+
+    assert [*first.start_s, *second.start_s] == [0.5, 1.0]
+
+
+def test_a_change_at_the_moment_of_a_scripted_one_is_noted_a_nanosecond_later():
+    """No two have the same time, and none comes later than it must."""
+    lab = same_on(rows_at([0.5, 1.5, 2.5]))
+    lab.on_batch(lambda row: row["batch_id"] == 0 and setattr(lab, "interval", "500ms"))
+    run = lab.run(clock="virtual", cost=0, controls={"1s": {"policy": "skip"}})
+
+    assert [pd.Timedelta(at).value for at in run.controls] == [10**9, 10**9 + 1]
 
 
 def test_what_is_remembered_is_weighed_in_an_empty_batch_too():

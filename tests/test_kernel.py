@@ -225,6 +225,16 @@ def test_a_rename_in_a_cell_that_fails_waits_until_it_runs_through(paused, with_
         assert names == ["a", "b", "z", "new"]
 
 
+def test_a_step_that_a_failing_cell_took_out_again_is_not_waited_for(paused):
+    """What was asked for meanwhile stands, and nothing is left to take in."""
+    extra = "lab.batch(lambda batch: batch, name='extra')\nlab.remove('extra')\n1 / 0"
+    failed = paused.fail(two("a", "") + "\n" + extra, "steps")
+
+    assert failed.error == "ZeroDivisionError"
+    assert "take in" not in failed.text
+    assert "extra" not in [name for name, _ in chain(paused)]
+
+
 def test_another_kind_of_step_starts_fresh_and_says_so(paused):
     """A state per key cannot be made from a state of the whole."""
     said = paused.run("@lab.batch(key='row')\ndef z(batch, state):\n    state['n'] = 1\n    return batch", "last")

@@ -78,6 +78,7 @@ def test_a_sink_on_the_file_of_its_source_is_refused_before_a_byte_changes(kind,
         ("*.csv", lambda d: csv(d / "out.csv")),
         ("**/*.csv", lambda d: csv(d / "new" / "deep" / "out.csv")),
         ("day-?.csv", lambda d: csv(d / "day-3.csv")),
+        ("day-*/rows-?.csv", lambda d: csv(d / "day-2" / "rows-3.csv")),
         ("*.parquet", parquet),
         ("**/*.parquet", lambda d: parquet(d / "out")),
     ],
@@ -86,7 +87,9 @@ def test_a_sink_on_the_file_of_its_source_is_refused_before_a_byte_changes(kind,
 def test_a_sink_that_a_source_with_wildcards_would_read_is_refused(pattern, sink, live, tmp_path):
     """S01 and S28: also when the file is not there yet, for the next run or poll would take it in."""
     kind = pattern.rpartition(".")[2]
+    (tmp_path / "day-1").mkdir()
     written(kind, tmp_path / f"day-1.{kind}")
+    written(kind, tmp_path / "day-1" / f"rows-1.{kind}")
     source = mblab.watch(tmp_path / pattern) if live else replay(tmp_path / pattern, rate=10)
     with pytest.raises(SettingError, match="is among what .* reads"):
         Lab(source, interval="1s").to(sink(tmp_path))
@@ -107,6 +110,16 @@ def test_a_sink_beside_what_is_read_is_taken(pattern, sink, tmp_path):
     written("csv", tmp_path / "day-1.csv")
 
     assert lab_of(replay(tmp_path / pattern, rate=10), sink(tmp_path)).run(clock="virtual", cost=0).status == "finished"
+
+
+def test_a_sink_on_what_one_of_several_links_leads_to_is_refused(tmp_path):
+    """S01: the wildcards take in a file of another folder, beside those of their own."""
+    other = written("csv", tmp_path / "other.csv")
+    written("csv", tmp_path / "day-1.csv")
+    (tmp_path / "day-2.csv").symlink_to(other)
+    lab = Lab(replay(tmp_path / "day-*.csv", rate=10), interval="1s")
+    with pytest.raises(SettingError, match="is among what .* reads"):
+        lab.to(csv(other))
 
 
 def test_a_folder_that_holds_the_source_is_no_place_for_parts(tmp_path):

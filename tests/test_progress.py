@@ -8,8 +8,10 @@ import sys
 import nbformat
 import pytest
 
+import mblab
 from mblab.support import jupyter, progress
 from mblab.support.progress import Progress
+from mblab.testing import rows_at
 
 from .conftest import shared_cache
 
@@ -40,6 +42,21 @@ def test_a_log_gets_a_line_every_five_seconds_and_a_last_one(in_a_log, capsys):
             in_a_log[0] += 0.125
             done += 0.125
             told.tick()
+
+    assert capsys.readouterr().err.splitlines() == [
+        "flow: 1 of 12 s after 1 s", "flow: 6 of 12 s after 6 s", "flow: 11 of 12 s after 11 s", "flow: 12 of 12 s after 12 s, ended",
+    ]  # fmt: skip
+
+
+def test_a_run_that_blocks_says_how_far_it_is_after_its_batches(in_a_log, capsys):
+    """On the run's clock; the seconds that it takes are those of the log's reader."""
+    lab = mblab.Lab(rows_at([0.5 + i for i in range(12)]), interval="1s", name="flow")
+
+    @lab.batch
+    def takes_its_time(batch):
+        in_a_log[0] += 1
+
+    lab.run("12s", clock="virtual", cost=0)
 
     assert capsys.readouterr().err.splitlines() == [
         "flow: 1 of 12 s after 1 s", "flow: 6 of 12 s after 6 s", "flow: 11 of 12 s after 11 s", "flow: 12 of 12 s after 12 s, ended",

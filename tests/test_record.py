@@ -166,6 +166,24 @@ def test_what_no_file_can_hold_is_said_and_leaves_none(parts, said, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("late", "error"),
+    [(lambda n: sys.exit(3), SystemExit), (lambda n: {"n": ["x"] * n}, SourceError)],
+    ids=["the program ends", "another type"],
+)
+def test_a_long_recording_that_is_broken_off_leaves_nothing_behind(late, error, tmp_path):
+    """What was written until then is no recording, and lies under a name that nobody would look for."""
+
+    def make_rows(n, rng, times):
+        return {"n": np.arange(n)} if times[0] < 1 else late(n)
+
+    source = mblab.simulate(make_rows, arrivals=arrivals.constant(100_000), duration="3s", seed=1)
+    with pytest.raises(error):
+        mblab.record(source, tmp_path / "rec.parquet")
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_long_recording_is_written_in_row_groups(tmp_path):
     """Memory stays flat; a late fraction does not fit whole numbers that are written already."""
     path = mblab.record(mblab.simulate.sensors(rate=100_000, duration="3s"), tmp_path / "rec.parquet")

@@ -914,6 +914,7 @@ def test_a_cast_that_changes_no_value_is_made(tmp_path):
             "timestamp.* but batch 1 brings timestamp",
         ),
         ([[1]], [["a"]], "list<.*> but batch 1 brings list"),
+        ([{"a": 1}], [1], "struct<a: int64> but batch 1 brings int64; give it one type in the step"),
     ],
 )
 def test_a_type_that_does_not_fit_names_the_column_and_both_types(first, then, says, tmp_path):
@@ -958,6 +959,8 @@ def test_a_value_that_a_cast_would_change_is_refused(first, then, says, tmp_path
         ([SMALL], [[0.25, np.nan], None, []], ["[0.25, nan]", "None", "[]"]),
         ([{"a": SMALL[0], "b": "x"}], [{"a": 0.25}, None], ["{'a': 0.25, 'b': None}", "None"]),
         ([1], [2.0, np.nan], ["2.0", "nan"]),
+        ([{"a": {"b": 0.5, "c": 1}}], [{"a": {"b": 2}}], ["{'a': {'b': 2.0, 'c': None}}"]),
+        ([b"x"], pd.array([b"y"], dtype=pd.ArrowDtype(pa.large_binary())), ["b'y'"]),
     ],
 )
 def test_a_cast_that_changes_no_value_is_made_wherever_the_value_is(first, then, back, tmp_path):

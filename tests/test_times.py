@@ -124,6 +124,18 @@ def test_an_event_time_that_serves_as_arrival_is_a_watermark_too():
     assert marks(replay(ROWS, event_time="at", columns=["v"], speedup=86_400)) == MARKS
 
 
+def test_a_watermark_is_the_newest_time_of_all_blocks_so_far():
+    """Not of the first or the last one: the second tells of an earlier day, and the third of a later one."""
+    days = [2, 1, 3, 1]
+
+    def make_rows(n, rng, times):
+        return {"event_time": [pd.Timestamp(2026, 1, days[int(times[0])])] * n}
+
+    found = marks(mblab.simulate(make_rows, arrivals=mblab.arrivals.constant(4096), duration="4s"), "1s")
+
+    assert [mark[:10] for _, mark in found] == ["None", "2026-01-02", "2026-01-02", "2026-01-03"]
+
+
 def test_a_batch_is_run_again_with_the_watermark_it_had():
     """lab.rerun and lab.check find event times that stand beside."""
     lab = Lab(replay(ROWS, arrival="a", event_time="at", columns=["v"]), interval="2s", name="times")

@@ -40,7 +40,7 @@ TESTS = {
     ],
     "mblab/sinks": [
         "test_hands_unseen", "test_sink_contract", "test_sinks", "test_sqlite", "test_export", "test_rollbacks",
-        "test_nothing_lost", "test_round_trip", "test_arrow_frames",
+        "test_nothing_lost", "test_what_comes_back", "test_arrow_frames",
     ],
 }  # fmt: skip
 
@@ -49,7 +49,7 @@ def tests_of(file: str) -> tuple[str, ...]:
     """The test files that are about a module."""
     fits = [prefix for prefix in TESTS if file.startswith(prefix)]
     names = TESTS[max(fits, key=len)] if fits else ["test_engine", "test_lab"]
-    return tuple(f"tests/{name}.py" for name in names if (ROOT / "tests" / f"{name}.py").exists())
+    return tuple(f"tests/{name}.py" for name in names)  # one that is not there ends the whole, in a sentence
 
 
 def drawn(only: list[str], seed: int, count: int) -> list[Change]:
