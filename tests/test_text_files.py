@@ -526,7 +526,7 @@ def test_a_file_is_gone_through_once_however_many_columns_move(columns, tmp_path
     path = written(tmp_path, ",".join(f"s{i}" for i in range(columns)) + "\n" + rows * 400 + rows.replace("0", "0.5"))
     monkeypatch.setattr(csv, "PARSE_BYTES", 4096)
     opened, usual = [], csv.CsvTable._open
-    monkeypatch.setattr(csv.CsvTable, "_open", lambda *given: opened.append(given[2]) or usual(*given))
+    monkeypatch.setattr(csv.CsvTable, "_open", lambda *a, **k: opened.append(a[2]) or usual(*a, **k))
     found = read(path)
 
     assert set(found.dtypes.astype(str)) == {"float64"}

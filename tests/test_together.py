@@ -96,6 +96,31 @@ def test_a_whole_number_beyond_any_float_is_text(digits, tmp_path):
     assert found["v"].tolist() == [digits, "5"]
 
 
+@pytest.mark.parametrize(
+    ("first", "rest", "kind"),
+    [
+        ("NA", "5", "int64"),
+        (" n/a ", "0.5", "double"),
+        ("missing", "5", "int64"),
+        ("missing", "2026-01-01", "date32[day]"),
+        ("TRUE", "false", "bool"),
+        ("-inf", "1.5", "double"),
+        ("Infinity", "1e5", "double"),
+        ("information", "5", "string"),
+        ("12 Main St", "5", "string"),
+        ("missing us", "5", "string"),
+        ("2026-01-01 10:00Z", "2026-01-01T10:00:00+02:00", "timestamp[s, tz=UTC]"),
+        ("2026-01-01", "2026-01-01 10:00:00.5", "timestamp[ns]"),
+        ("12:30", "2026-01-01", "string"),
+    ],
+)
+def test_what_a_column_begins_with_is_a_look_and_no_more(first, rest, kind):
+    """Words that stand for nothing, also one's own, begin columns of any kind; text is told by its letters."""
+    found = taken_in(Column(pa.null()), pa.array([first, rest]), nulls=("NA", "n/a", "missing"))
+
+    assert str(found.type) == kind
+
+
 @pytest.mark.parametrize("kept_bytes", [0, 3000, 1 << 26])
 def test_what_is_kept_are_values_of_the_type_that_the_column_has_in_the_end(kept_bytes, tmp_path, monkeypatch):
     """A zero with a minus stays one when whole numbers become floats in a later block, and digits when they are text."""

@@ -590,8 +590,17 @@ def _direct(table: pa.Table, dtypes: Mapping[str, Dtype]) -> dict[str, Any]:
         and isinstance(dtypes[name], ExtensionDtype)
         and hasattr(dtypes[name], "__from_arrow__")
         and not isinstance(dtypes[name], OTHERWISE)
+        and not (isinstance(dtypes[name], pd.StringDtype) and dtypes[name] == _made_of(table.schema.field(name).type))
         and (name not in noted or isinstance(dtypes[name], pd.Int64Dtype | pd.UInt64Dtype))
     }
+
+
+@lru_cache(64)
+def _made_of(kind: pa.DataType) -> Dtype:
+    """Return what pandas makes of a type of Arrow's without a note."""
+    import pyarrow as pa
+
+    return _dtypes_in(pa.schema([("made", kind)]).empty_table())["made"]
 
 
 @lru_cache(1)

@@ -184,9 +184,11 @@ class CsvTable(FileTable):
         with self._reading():
             for size in (HEAD_BYTES, PARSE_BYTES):
                 try:
-                    names = self._open([], size).schema.names
-                    rows = (batch for batch in self._open(names, size) if batch.num_rows)
-                    return _Begin(names, next(rows, None))
+                    reader = self._open(self._opening.names, size, others=True)
+                    names = reader.schema.names
+                    if len(set(names)) < len(names) or not all(map(is_text, reader.schema.types)):
+                        reader = self._open(names, size)
+                    return _Begin(names, next((batch for batch in reader if batch.num_rows), None))
                 except pa.ArrowInvalid as error:
                     if size == PARSE_BYTES or "straddling" not in str(error):
                         raise
@@ -197,8 +199,8 @@ class CsvTable(FileTable):
         if columns:
             yield from self._open(columns, PARSE_BYTES)
 
-    def _open(self, columns: Sequence[str], size: int) -> pa.RecordBatchReader:
-        """Return a reader of some columns as texts, or of all as Arrow takes them."""
+    def _open(self, columns: Sequence[str], size: int, *, others: bool = False) -> pa.RecordBatchReader:
+        """Return a reader of some columns as texts, with the others as Arrow takes them or without."""
         import pyarrow as pa
         from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 
@@ -214,7 +216,7 @@ class CsvTable(FileTable):
             parse_options=ParseOptions(delimiter=self.dialect.sep, newlines_in_values=True),
             convert_options=ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()),
-                include_columns=list(dict.fromkeys(columns)),
+                include_columns=[] if others else list(dict.fromkeys(columns)),
                 null_values=self.dialect.nulls,
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
@@ -323,7 +325,7 @@ class CsvTable(FileTable):
                     ) from None
                 coded = re.match(r"In CSV column #(\d+): .*invalid UTF8", text)
                 if coded:
-                    raise self._not_text(self._open([], PARSE_BYTES).schema.names[int(coded[1])]) from None
+                    raise self._not_text(self._open([], PARSE_BYTES, others=True).schema.names[int(coded[1])]) from None
                 ragged = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): ?(.*)", text.splitlines()[0])
                 if not ragged:
                     raise

@@ -75,10 +75,12 @@ class Opening:
     Attributes:
         encoding: Name of its encoding; UTF-8, with a mark or without, is `UTF8`.
         skip: Lines before the header.
+        names: What the header seems to name.
     """
 
     encoding: str
     skip: int
+    names: tuple[str, ...]
 
 
 def checked(sep: object, decimal: object, encoding: object, na_values: object = None) -> Dialect:
@@ -183,7 +185,7 @@ def looked_at(path: Path, dialect: Dialect) -> Opening:
         _refuse_notes(path, whole, dialect)
     _refuse_other_separator(path, whole[1:] if note else whole, rows, dialect)
     _refuse_headerless(path, rows)
-    return Opening(encoding, 1 if note else 0)
+    return Opening(encoding, 1 if note else 0, tuple(rows[0]) if rows else ())
 
 
 def first_lines(path: Path) -> list[str]:

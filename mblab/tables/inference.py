@@ -48,7 +48,10 @@ LOOKED_AT: Final = 20  # numbers of each length; a float64's writer is known by 
 SAMPLE: Final = 100  # texts that mostly tell a column of text
 WHOLE: Final = re.compile(r"[+-]?\d+")
 TIME: Final = re.compile(r"\d+[-:]")
+LETTERS: Final = re.compile(r"[g-su-wyG-SU-WY]")  # that stand in no number and no time
+WORDS: Final = re.compile(r"[+-]?(true|false|inf|nan)", re.IGNORECASE)  # that are values nevertheless
 NS_DAYS: Final = 106_751  # from 1970 that nanoseconds hold
+AT_ONCE: Final = 1 << 16  # texts, so that what is found on the way stays in a processor's cache
 FINE: Final = 26  # letters of a time with microseconds
 
 
@@ -197,6 +200,8 @@ def _found(values: pa.Array, decimal: str, nulls: Sequence[str]) -> Column:
     """Return what is known of texts on their own, of which null words in quotes and blanks around do not count."""
     import pyarrow as pa
 
+    if _is_said(values[0].as_py(), nulls):
+        return Column(pa.string())
     found = _as_written(values, decimal)
     if not pa.types.is_string(found.kind):
         return found
@@ -212,8 +217,7 @@ def _as_written(values: pa.Array, decimal: str) -> Column:
     """Return what is known of texts on their own; the first of them says what they can be at all."""
     import pyarrow as pa
 
-    first = values[0].as_py()
-    for kind in _order("time" if TIME.match(first) else "word" if first[1:2].isalpha() else "number"):
+    for kind in _order(_like(values[0].as_py())):
         try:
             cast_text(values[:1], kind, decimal)  # most of them end here; Arrow would go on to the last one that fails
             return _column(values, cast_text(values, kind, decimal), Column(kind), decimal)
@@ -311,16 +315,39 @@ def _joined_kind(one: Column, other: Column) -> pa.DataType:
     return pa.string()
 
 
-@lru_cache(3)
+def _is_said(text: str, nulls: Sequence[str]) -> bool:
+    """Return whether a text is no null word and has letters that are in no value of another kind, as most text has."""
+    plain = text.strip()
+    return bool(LETTERS.search(plain)) and plain not in nulls and not WORDS.match(plain)
+
+
+def _like(first: str) -> str:
+    """Return what a text looks like that begins a column; it is that, or text."""
+    found = TIME.match(first)
+    if found and first[found.end() - 1] == ":":
+        return "clock"
+    if found:
+        return "day" if len(first) == 10 else "zone" if re.search("[Zz+-]", first[10:]) else "time"
+    if first[1:2].isalpha():
+        return "word"
+    return "bit" if first in {"0", "1"} else "number" if "." in first or "," in first else "whole"
+
+
+@lru_cache(8)
 def _order(like: str) -> tuple[pa.DataType, ...]:
     """Return the kinds in the order in which they are tried; text takes what is left."""
     import pyarrow as pa
 
-    if like == "word":
-        return (pa.bool_(), pa.float64())  # true, inf
-    if like == "number":
-        return (pa.int64(), pa.bool_(), pa.float64())
-    return (pa.date32(), pa.time32("s"), *(pa.timestamp(u, tz) for u in ("s", "ns", "us") for tz in (None, "UTC")))
+    return {
+        "word": (pa.bool_(), pa.float64()),  # true, inf
+        "bit": (pa.int64(), pa.bool_(), pa.float64()),
+        "whole": (pa.int64(), pa.float64()),
+        "number": (pa.float64(),),
+        "clock": (pa.time32("s"),),
+        "day": (pa.date32(), *(pa.timestamp(unit) for unit in ("s", "ns", "us"))),
+        "time": tuple(pa.timestamp(unit) for unit in ("s", "ns", "us")),
+        "zone": tuple(pa.timestamp(unit, "UTC") for unit in ("s", "ns", "us")),
+    }[like]
 
 
 def _plain(values: pa.Array, nulls: Sequence[str]) -> pa.Array:
@@ -342,12 +369,25 @@ def letters_of(text: pa.Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, An
 def zeros_in(text: pa.Array) -> np.ndarray[Any, Any]:
     """Return where numbers stand that have zeros in front, or are written in hexadecimal digits."""
     begins, lengths, letters = letters_of(text)
-    first = letters.take(begins, mode="clip")  # where there is no letter the length says so
-    zero = np.flatnonzero((first == ZERO) & (lengths > 1))
-    signed = np.flatnonzero(((first == MINUS) | (first == PLUS)) & (lengths > 2))
-    signed = signed[letters[begins[signed] + 1] == ZERO]
-    at, second = np.concatenate([zero, signed]), np.concatenate([begins[zero] + 1, begins[signed] + 2])
-    odd: np.ndarray[Any, Any] = at[IN_NUMBER[letters[second]]]
+    odd = [
+        low + _zeros_in(begins[low : low + AT_ONCE], lengths[low : low + AT_ONCE], letters)
+        for low in range(0, len(text) if len(letters) else 0, AT_ONCE)
+    ]
+    return np.concatenate(odd) if odd else np.empty(0, np.intp)
+
+
+def _zeros_in(
+    begins: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any], letters: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    at = begins.astype(np.intp)
+    first = letters.take(at, mode="clip")  # where there is no letter the length says so
+    signed = (first == MINUS) | (first == PLUS)
+    at += signed
+    zero = (letters.take(at, mode="clip") == ZERO) & (lengths > signed + np.int32(1))
+    if not zero.any():
+        return np.empty(0, np.intp)
+    at += 1
+    odd: np.ndarray[Any, Any] = np.flatnonzero(zero & IN_NUMBER.take(letters.take(at, mode="clip")))
     return odd
 
 
