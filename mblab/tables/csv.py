@@ -104,14 +104,14 @@ class CsvTable(FileTable):
     kept_bytes: int = KEPT_BYTES
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_survey", "_begin")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_survey", "_begin", "schema")}
 
     @property
     def num_rows(self) -> int | None:
         """Return 0 when there are none, else None: only reading it all would tell."""
         return 0 if self._begin.texts is None else None
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """Return the Arrow schema that fits every row; the file is gone through once to find it."""
         import pyarrow as pa
