@@ -16,7 +16,7 @@ BEGIN, END = "<!-- the house: begin -->\n", "<!-- the house: end -->\n"
 HOUSE = {
     "errors": "",
     "timing": "clock durations policies schedule times",
-    "support": "arguments files frames jupyter progress",
+    "support": "json arguments files frames jupyter progress",
     "arrivals": "",
     "tables": (
         "same arrow casting given base flat folders inference together fitting sniffing dialects csv json_rows jsonl parquet values texts "

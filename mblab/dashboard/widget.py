@@ -40,7 +40,7 @@ class LiveView(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget has no t
     limits: Any = traitlets.Dict(dict(PARAMETERS)).tag(sync=True)
 
     @traitlets.observe("comm")
-    def _hear_every_page(self, change: Any) -> None:
+    def _hear_every_page(self, change: traitlets.Bunch) -> None:
         """Let what a page says go to the subshell it was addressed to.
 
         ipykernel 7.4 sends it to the one whose message was the kernel's last when the widget spoke. A dashboard speaks

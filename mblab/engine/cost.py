@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ __all__ = ["Cost", "check_cost", "cost_ns"]
 Cost = Callable[[int], float]
 
 
-def check_cost(cost: object) -> Cost | None:
+def check_cost(cost: Callable[..., Any] | float | None) -> Cost | None:
     """Return a declared cost as a function of n, in seconds; None stays None."""
     if cost is None:
         return None

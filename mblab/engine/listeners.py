@@ -45,7 +45,7 @@ class Listeners:
         self._functions: dict[Hashable, Callable[[Row], object]] = {}
         self._watchers: tuple[Watcher, ...] = ()
 
-    def add(self, fn: object) -> None:
+    def add(self, fn: Callable[[Row], object]) -> None:
         """Take a function of a batch's figures; a namesake is replaced, so a cell that is run again adds nothing."""
         if not callable(fn):
             raise SettingTypeError(f"on_batch needs a function of a batch's figures, got {shown(fn)}.")

@@ -107,7 +107,7 @@ class _Unwritable(SourceError):
     """Rows that no file of this kind can hold."""
 
 
-def _checked_target(path: object) -> Path:
+def _checked_target(path: str | os.PathLike[str]) -> Path:
     target = user_path(path, "path")
     if target.suffix.lower() != ".parquet":
         raise SettingError(f"path must end in .parquet, got {str(path)!r}.")

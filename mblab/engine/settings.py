@@ -12,13 +12,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 from mblab.engine import forks
 from mblab.errors import SettingError, SettingTypeError, did_you_mean, shown
 from mblab.support import arguments
 from mblab.timing.clock import Clock, VirtualClock, WallClock
-from mblab.timing.durations import duration_ns, interval_ns
+from mblab.timing.durations import Duration, duration_ns, interval_ns
 from mblab.timing.policies import POLICIES, RULES, Policy
 
 __all__ = [
@@ -128,7 +128,7 @@ def change_between(before: Settings, after: Settings) -> Change:
     return change
 
 
-def check_policy(value: object) -> Policy:
+def check_policy(value: str) -> Policy:
     """Return the policy, or raise `SettingError`.
 
     >>> check_policy("asap")
@@ -137,7 +137,7 @@ def check_policy(value: object) -> Policy:
     return arguments.one_of(value, "policy", POLICIES)
 
 
-def check_cap(value: object, policy: Policy = "asap") -> int | None:
+def check_cap(value: int | None, policy: Policy = "asap") -> int | None:
     """Return `max_rows_per_batch`, or raise `SettingError`, also where the policy gives each trigger its own rows."""
     if value is None:
         return None
@@ -150,12 +150,12 @@ def check_cap(value: object, policy: Policy = "asap") -> int | None:
     return cap
 
 
-def check_speedup(value: object) -> float:
+def check_speedup(value: float) -> float:
     """Return a speed-up as a float, or raise `SettingError`."""
     return arguments.number(value, "speedup", hint="; 60 plays an hour in a minute")
 
 
-def checked_change(knobs: object) -> Change:
+def checked_change(knobs: Mapping[str, Any]) -> Change:
     """Return knobs in the engine's units, each checked on its own.
 
     >>> checked_change({"interval": "500ms", "max_rows_per_batch": None})
@@ -178,7 +178,7 @@ def checked_change(knobs: object) -> Change:
     return change
 
 
-def checked_controls(controls: object, settings: Settings) -> tuple[Control, ...]:
+def checked_controls(controls: Mapping[Duration, Mapping[str, Any]] | None, settings: Settings) -> tuple[Control, ...]:
     """Return scripted changes in order of time, each checked against the settings the ones before it leave."""
     if controls is None:
         return ()

@@ -28,7 +28,7 @@ SERIES = "values"  # the column of a series in its file
 MARK = "a micro-batch pipeline, exported from mblab"
 
 
-def checked_target(path: object) -> Path:
+def checked_target(path: str | os.PathLike[str]) -> Path:
     """Return the path that an export goes to.
 
     Raises:

@@ -49,7 +49,7 @@ def is_method(value: object) -> bool:
     return not (value.__self__ is None or isinstance(value.__self__, types.ModuleType))
 
 
-def class_of(function: Any) -> type | None:
+def class_of(function: Callable[..., Any]) -> type | None:
     """Return the class in whose body a function stands, when it can be reached; None for any other."""
     owner = getattr(function, "__objclass__", None)
     if owner is None and not is_method(function):

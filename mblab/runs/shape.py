@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeGuard, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,38 +16,39 @@ from mblab.engine.records import ENDED, RunStatus
 from mblab.metrics import RECORD_COLUMNS, Totals, summarise
 from mblab.metrics.batches import batch_frame
 from mblab.runs.live import ATTEMPT_TYPES
+from mblab.support.json import Json
 from mblab.timing.durations import NS
 
 __all__ = ["wrong_about", "wrong_frame", "wrong_together"]
 
-Check = Callable[[Any], bool]
+Check = Callable[[Json], bool]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Json) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
 
 
-def _is_figure(value: Any) -> bool:
+def _is_figure(value: Json) -> bool:
     return value is None or _is_number(value)  # None stands for NaN
 
 
-def _is_length(value: Any) -> bool:
+def _is_length(value: Json) -> bool:
     return _is_number(value) and 0 <= value * NS < 2**63
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Json) -> bool:
     return type(value) is int and 0 <= value < 2**63
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: Json) -> bool:
     return isinstance(value, str)
 
 
-def _is_texts(value: Any) -> bool:
+def _is_texts(value: Json) -> bool:
     return isinstance(value, list) and all(isinstance(v, str) for v in value)
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Json) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
 
 
@@ -59,7 +60,7 @@ def _has(fields: Mapping[str, Check]) -> Check:
     return lambda value: isinstance(value, dict) and all(k in value and check(value[k]) for k, check in fields.items())
 
 
-def _is_code(value: Any) -> bool:
+def _is_code(value: Json) -> bool:
     texts = dict.fromkeys(("name", "kind", "text"), _is_text)
     step = _has({**texts, "version": _is_count, "key": lambda key: key is None or _is_texts(key)})
     return isinstance(value, list) and all(map(step, value))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,7 @@ import pandas as pd
 
 from mblab.errors import SettingError, shown
 from mblab.tables.arrow import as_arrow, as_pandas
-from mblab.tables.exact import Unholdable, column_code, column_of, decode, exact_json
+from mblab.tables.exact import Code, Unholdable, column_code, column_of, decode, exact_json
 from mblab.tables.same import column_difference
 
 if TYPE_CHECKING:
@@ -130,14 +130,14 @@ def _comes_back(column: pd.Series[Any]) -> bool:
         return False
 
 
-def _as_series(dtype: Any, texts: Iterable[str]) -> pd.Series[Any]:
+def _as_series(dtype: str | Code, texts: Iterable[str]) -> pd.Series[Any]:
     """Return the column that `_as_text` wrote."""
     values = column_of(dtype, [json.loads(text) for text in texts])
     column: pd.Series[Any] = pd.Series(values, dtype=values.dtype)
     return column
 
 
-def _as_text(name: str, label: Any, column: pd.Series[Any]) -> tuple[Any, list[str]]:
+def _as_text(name: str, label: Hashable, column: pd.Series[Any]) -> tuple[Any, list[str]]:
     """Return what says a column's dtype, and each of its values as JSON text, once they were seen to come back.
 
     Raises:

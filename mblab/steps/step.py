@@ -132,7 +132,9 @@ def _parameters_of(fn: Callable[..., Any], kind: Kind, name: str) -> tuple[str, 
     return tuple(roles)
 
 
-def make_step(fn: object, kind: Kind, *, key: str | Sequence[str] | None = None, name: str | None = None) -> Step:
+def make_step(
+    fn: Callable[..., object], kind: Kind, *, key: str | Sequence[str] | None = None, name: str | None = None
+) -> Step:
     """Check a function and describe it as a step.
 
     Raises:

@@ -83,7 +83,7 @@ class Opening:
     names: tuple[str, ...]
 
 
-def checked(sep: object, decimal: object, encoding: object, na_values: object = None) -> Dialect:
+def checked(sep: str, decimal: str, encoding: str | None, na_values: str | Collection[str] | None = None) -> Dialect:
     """Return a dialect that somebody named.
 
     Raises:
@@ -109,7 +109,7 @@ def checked(sep: object, decimal: object, encoding: object, na_values: object = 
     return Dialect(str(sep), str(decimal), None if plain else encoding, words)
 
 
-def _null_words(na_values: object) -> tuple[str, ...]:
+def _null_words(na_values: str | Collection[str] | None) -> tuple[str, ...]:
     """Return what stands for nothing, once each and without blanks around it."""
     listed = [na_values] if isinstance(na_values, str) else na_values
     if listed is None:

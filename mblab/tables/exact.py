@@ -15,19 +15,21 @@ import math
 import uuid
 import zoneinfo
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from mblab.errors import shown
+from mblab.support.json import Json
 from mblab.tables.same import same
 
-__all__ = ["Unholdable", "column_code", "column_of", "decode", "encode", "exact_json"]
+__all__ = ["Code", "Unholdable", "column_code", "column_of", "decode", "encode", "exact_json"]
 
+Code: TypeAlias = dict[str, Any]  # what a value of many parts is written as
 TAG: Final = "$"
 OF: Final = "of"
 FACTORIES: Final[dict[str, Any]] = {k.__name__: k for k in (int, float, str, list, dict, set, tuple, bool)}
@@ -94,7 +96,7 @@ def encode(value: Any) -> Any:
     raise Unholdable(_named(value))
 
 
-def decode(code: Any) -> Any:
+def decode(code: Json) -> Any:
     """Return the value that JSON stands for.
 
     Raises:
@@ -106,9 +108,10 @@ def decode(code: Any) -> Any:
         return code
     if TAG not in code:
         return {key: decode(inner) for key, inner in code.items()}
-    if code[TAG] not in KINDS:
-        raise ValueError(f"there is no kind {shown(code[TAG])} of value")
-    return KINDS[code[TAG]].make(code[OF])
+    kind = code[TAG]
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"there is no kind {shown(kind)} of value")
+    return KINDS[kind].make(code[OF])
 
 
 def _named(value: Any) -> str:
@@ -137,7 +140,7 @@ def column_code(values: pd.Series[Any] | pd.Index) -> tuple[Any, Sequence[Any]]:
     return str(dtype), [encode(value) for value in values]
 
 
-def column_of(dtype: Any, codes: Sequence[Any]) -> Any:
+def column_of(dtype: str | Code, codes: Sequence[Any]) -> Any:
     """Return the array that `column_code` wrote."""
     if isinstance(dtype, dict) and "text" in dtype:
         kind: Any = pd.StringDtype(dtype["text"], na_value=pd.NA if dtype["na"] else np.nan)
@@ -172,7 +175,7 @@ def _write_column(values: pd.Series[Any] | pd.Index) -> Any:
     return {"arrow": base64.b64encode(sink.getvalue()).decode()}
 
 
-def _make_column(code: Any) -> Any:
+def _make_column(code: list[Any] | Code) -> Any:
     if isinstance(code, list):
         dtype, values = code
         return column_of(dtype, values)
@@ -195,7 +198,7 @@ def _write_array(array: np.ndarray[Any, Any]) -> Any:
     return {"shape": list(array.shape), "dtype": array.dtype.str, "order": order, "bytes": data}
 
 
-def _make_array(code: Any) -> np.ndarray[Any, Any]:
+def _make_array(code: Code) -> np.ndarray[Any, Any]:
     if "values" in code:
         made = np.empty(len(code["values"]), dtype=object)
         made[:] = [decode(value) for value in code["values"]]
@@ -228,7 +231,7 @@ def _write_index(index: pd.Index) -> Any:
             "freq": None if freq is None else freq.freqstr}  # fmt: skip
 
 
-def _make_index(code: Any) -> pd.Index:
+def _make_index(code: Code) -> pd.Index:
     names = [decode(name) for name in code["names"]]
     if "range" in code:
         start, stop, step = code["range"]
@@ -248,7 +251,7 @@ def _write_series(series: pd.Series[Any]) -> Any:
     return {**about, "values": _write_column(series)}
 
 
-def _make_series(code: Any) -> pd.Series[Any]:
+def _make_series(code: Code) -> pd.Series[Any]:
     values = _make_column(code["values"])
     series: pd.Series[Any] = pd.Series(
         values, index=decode(code["index"]), name=decode(code["name"]), dtype=values.dtype
@@ -263,7 +266,7 @@ def _write_frame(frame: pd.DataFrame) -> Any:
     return {**about, "columns": columns}
 
 
-def _make_frame(code: Any) -> pd.DataFrame:
+def _make_frame(code: Code) -> pd.DataFrame:
     index = decode(code["index"])
     columns = [_make_column(column) for column in code["columns"]]
     made = {at: pd.Series(values, index=index, dtype=values.dtype) for at, values in enumerate(columns)}
@@ -286,32 +289,34 @@ def _write_zone(zone: dt.tzinfo | None) -> Any:
     raise Unholdable(_named(zone))
 
 
-def _make_zone(code: Any) -> dt.tzinfo | None:
+def _make_zone(code: str | float | Code | None) -> dt.tzinfo | None:
     if code is None or code == "UTC":
         return None if code is None else dt.UTC
-    return zoneinfo.ZoneInfo(code["name"]) if isinstance(code, dict) else dt.timezone(dt.timedelta(seconds=code))
+    if isinstance(code, dict):
+        return zoneinfo.ZoneInfo(code["name"])
+    return dt.timezone(dt.timedelta(seconds=float(code)))
 
 
 def _write_moment(value: dt.datetime | dt.time) -> Any:
     return [value.replace(tzinfo=None).isoformat(), value.fold, _write_zone(value.tzinfo)]
 
 
-def _make_moment(of: type[dt.datetime | dt.time], code: Any) -> dt.datetime | dt.time:
+def _make_moment(of: type[dt.datetime | dt.time], code: list[Any]) -> dt.datetime | dt.time:
     text, fold, zone = code
     return of.fromisoformat(text).replace(fold=fold, tzinfo=_make_zone(zone))
 
 
-def _make_timestamp(code: Any) -> pd.Timestamp:
+def _make_timestamp(code: list[Any]) -> pd.Timestamp:
     count, unit, zone = code
     naive = pd.Timestamp(np.datetime64(count, unit))
     return naive if zone is None else naive.tz_localize("UTC").tz_convert(_make_zone(zone))
 
 
-def _pairs(value: Any) -> list[Any]:
+def _pairs(value: Mapping[Any, Any]) -> list[Any]:
     return [[encode(key), encode(inner)] for key, inner in value.items()]
 
 
-def _from_pairs(code: Any) -> list[tuple[Any, Any]]:
+def _from_pairs(code: list[list[Any]]) -> list[tuple[Any, Any]]:
     return [(decode(key), decode(inner)) for key, inner in code]
 
 
@@ -322,11 +327,11 @@ def _write_defaultdict(value: defaultdict[Any, Any]) -> Any:
     return [factory, _pairs(value)]
 
 
-def _make_defaultdict(code: Any) -> defaultdict[Any, Any]:
+def _make_defaultdict(code: list[Any]) -> defaultdict[Any, Any]:
     return defaultdict(None if code[0] is None else FACTORIES[code[0]], _from_pairs(code[1]))
 
 
-def _many(value: Any) -> list[Any]:
+def _many(value: Iterable[Any]) -> list[Any]:
     return [encode(inner) for inner in value]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mblab.errors import SourceError, shown
+from mblab.support.json import Json
 from mblab.tables.arrow import is_json, json_kind
 from mblab.tables.base import is_rounded
 from mblab.tables.flat import leaves
@@ -204,18 +205,18 @@ def _loaded(text: str) -> Any:
         return LONG.decode(text)
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Json) -> bool:
     """Return whether a value needs no second look: text of ASCII, a number within int64, anything else."""
     if isinstance(value, str):
         return value.isascii() and not isinstance(value, Digits)
     return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
-def _why_not(name: str, value: Any, kind: str, before: str | None, *, twice: bool) -> str:
+def _why_not(name: str, value: Json, kind: str, before: str | None, *, twice: bool) -> str:
     """Return why a value cannot be in its column, which holds a kind before; empty when it can."""
     if twice:
         return f"has {name!r} twice, as a name and as a path of names; leave flatten=True out."
-    if kind == "text" and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+    if kind == "text" and isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
         return f"has text in column {name!r} that is no Unicode: {shown(value)}."
     if kind == "numbers" and not isinstance(value, float) and too_large(str(value)):
         return (

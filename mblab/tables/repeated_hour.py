@@ -27,7 +27,7 @@ AMBIGUOUS: Final = ("raise", "infer", True, False)
 HALF_A_DAY_NS: Final = 12 * 3600 * 10**9
 
 
-def check_ambiguous(value: object, tz: str | None, sort: bool) -> Ambiguous:
+def check_ambiguous(value: str | bool, tz: str | None, sort: bool) -> Ambiguous:
     """Return what is to become of local times that come twice, or raise `SettingError`."""
     known: dict[object, Ambiguous] = {"raise": "raise", "infer": "infer"}
     found = value if isinstance(value, bool) else known.get(value) if isinstance(value, str) else None

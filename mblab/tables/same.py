@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionDtype
 
 from mblab.errors import shown
 
@@ -105,17 +107,17 @@ def _index_difference(one: pd.Index, other: pd.Index) -> str | None:
     return column_difference(pd.Series(one.array, dtype=one.dtype), pd.Series(other.array, dtype=other.dtype))
 
 
-def _same_items(one: Any, other: Any) -> bool:
+def _same_items(one: Sequence[Any] | deque[Any], other: Sequence[Any] | deque[Any]) -> bool:
     limits = getattr(one, "maxlen", None) == getattr(other, "maxlen", None)  # of a deque
     return limits and len(one) == len(other) and all(map(same, one, other))
 
 
-def _same_dicts(one: Any, other: Any) -> bool:
+def _same_dicts(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
     factories = getattr(one, "default_factory", None) is getattr(other, "default_factory", None)
     return factories and _same_items(list(one.items()), list(other.items()))
 
 
-def _same_sets(one: Any, other: Any) -> bool:
+def _same_sets(one: AbstractSet[Any], other: AbstractSet[Any]) -> bool:
     return {(type(v), v) for v in one} == {(type(v), v) for v in other}
 
 
@@ -141,7 +143,7 @@ def _written_alike(one: Any, other: Any) -> bool:
     return equal is True or equal is np.True_
 
 
-def _told_apart(one: object, other: object) -> tuple[str, str]:
+def _told_apart(one: np.dtype[Any] | ExtensionDtype, other: np.dtype[Any] | ExtensionDtype) -> tuple[str, str]:
     """Return two dtypes in words, longer where they are the same in few."""
     return (str(one), str(other)) if str(one) != str(other) else (repr(one), repr(other))
 

@@ -45,7 +45,7 @@ class Span:
         return sorted({max(LOWEST_NS, interval_ns(float(f"{p:.3g}"))) for p in points})
 
 
-def check_span(intervals: object) -> Span | None:
+def check_span(intervals: Intervals | None) -> Span | None:
     """Return the range that a pair or list of durations covers; None stays None.
 
     Raises:
