@@ -170,8 +170,8 @@ class Panel:
         run, now = lab.last_run, time.monotonic()
         whole = self._resync
         self._resync = False
+        state = state_of(lab, run)  # before the rows, so that a run that is told to have ended has told all of them
         self._send_rows(run, reset=whole or run is not self._run)
-        state = state_of(lab, run)
         if whole or now - self._looked >= BEAT_S or state["status"] != self._sent.get("status"):
             self._looked = now
             state |= progress_of(lab, run) | self._recent.figures() | self._over(run)

@@ -15,10 +15,12 @@ import pandas as pd
 
 from mblab.engine.records import DELIVERED
 from mblab.metrics.quantiles import Floats, Ints, LogBuckets
+from mblab.timing.policies import RULES
 
 __all__ = ["KEEPS_UP", "Totals", "behind_of", "behind_rows", "regime", "summarise", "totals_between"]
 
 KEEPS_UP: Final = ("on_schedule", "catching_up")
+OWN_ROWS: Final = [name for name, rule in RULES.items() if rule.every_trigger]
 BEHIND: Final = 0.05  # share of the records beyond which a run is catching up
 ROUNDING = 1e-9  # sums of seconds in floats: a load of exactly 1 may come out a little below
 
@@ -85,7 +87,7 @@ def behind_rows(rows: Ints, late: npt.NDArray[np.bool_], left: Ints) -> Ints:
     Args:
         rows: Of each batch.
         late: Whether it started after it was due.
-        left: Rows that the batch before it left in the backlog; 0 under `queue`, where each range waits for its own.
+        left: Rows that the batch before it left in the backlog; 0 where each trigger has rows of its own.
 
     >>> behind_rows(np.array([10, 10, 10]), np.array([False, True, False]), np.array([0, 0, 4])).tolist()
     [0, 10, 4]
@@ -102,10 +104,10 @@ def behind_of(columns: Mapping[str, npt.NDArray[Any]], left: int = 0) -> tuple[I
     """
     if not len(columns["num_input_rows"]):
         return np.empty(0, np.int64), left
-    queue = columns["policy"] == "queue"
-    leaves = np.concatenate([[left], np.where(queue, 0, columns["backlog_rows"])])
+    own = np.isin(columns["policy"], OWN_ROWS)
+    leaves = np.concatenate([[left], np.where(own, 0, columns["backlog_rows"])])
     late = columns["scheduling_delay_s"] > 0
-    return behind_rows(columns["num_input_rows"], late, np.where(queue, 0, leaves[:-1])), int(leaves[-1])
+    return behind_rows(columns["num_input_rows"], late, np.where(own, 0, leaves[:-1])), int(leaves[-1])
 
 
 def totals_between(batches: pd.DataFrame, from_s: float, to_s: float) -> tuple[pd.DataFrame, Totals]:
