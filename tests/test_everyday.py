@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import subprocess
 import sys
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -250,3 +251,18 @@ def test_a_function_written_in_c_is_exported_or_refused_in_a_sentence(tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert "1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "prices", [["9.99", "10.00", "12345.67", "-0.01"], ["0.00", "1.00"], ["1", "123456789012345678901234567890"]]
+)
+def test_decimals_that_grow_from_batch_to_batch_are_delivered(prices, tmp_path):
+    """Arrow's type of the first price has three digits; that a later one has more says nothing about the column."""
+    prices = [Decimal(price) for price in prices]
+    lab = Lab(replay(pd.DataFrame({"price": prices}), rate=1), interval="1s")
+    lab.map(lambda rows: rows, name="same")
+    lab.to(mblab.sinks.parquet(tmp_path / "out"))
+    lab.run(clock="virtual", cost=0)
+
+    assert pd.read_parquet(tmp_path / "out").price.tolist() == prices
+    assert next(replay(tmp_path / "out", rate=1).open()).rows.price.tolist() == prices

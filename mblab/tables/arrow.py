@@ -35,6 +35,7 @@ __all__ = [
     "said",
 ]
 
+MOST_DIGITS: Final = 38  # of Arrow's decimals in 128 bits
 NOTED: Final = {"name", "field_name", "pandas_type", "numpy_type", "metadata"}  # what pandas says of each column
 
 
@@ -69,6 +70,8 @@ def as_pandas(table: pa.Table | pa.RecordBatch, *, dates_as_times: bool = True) 
 def as_arrow(rows: pd.DataFrame, *, as_json: Container[str] = ()) -> pa.Table:
     """Return a frame as an Arrow table without its index; lists of pairs that begin with texts are maps.
 
+    Python's decimals have room for as many digits as there are, so that a later part of them fits as well.
+
     Args:
         rows: The frame.
         as_json: Columns of lists and dicts that become JSON text, which `as_pandas` gives back as lists and dicts.
@@ -89,13 +92,25 @@ def as_arrow(rows: pd.DataFrame, *, as_json: Container[str] = ()) -> pa.Table:
             kind = _kind_of(cells)
             maps[name] = pa.array([_with_none(cell, kind) for cell in cells], kind)
     if not maps:
-        return pa.Table.from_pandas(rows, preserve_index=False)
+        return _with_room(pa.Table.from_pandas(rows, preserve_index=False), rows)
     plain = rows.copy(deep=False)
     for name in maps:
         plain[name] = None
     table = pa.Table.from_pandas(plain, preserve_index=False)
     for name, values in maps.items():
         table = table.set_column(rows.columns.get_loc(name), str(name), values)
+    return _with_room(table, rows)
+
+
+def _with_room(table: pa.Table, rows: pd.DataFrame) -> pa.Table:
+    """Return the table with the widest type for Python's decimals; Arrow's is as narrow as those of one part."""
+    import pyarrow as pa
+
+    for at, (field, dtype) in enumerate(zip(table.schema, rows.dtypes, strict=True)):
+        if pd.api.types.is_object_dtype(dtype) and pa.types.is_decimal(field.type):
+            narrow = field.type.precision <= MOST_DIGITS
+            wide = pa.decimal128(MOST_DIGITS, field.type.scale) if narrow else pa.decimal256(76, field.type.scale)
+            table = table.set_column(at, field.with_type(wide), table.column(at).cast(wide))
     return table
 
 
