@@ -25,6 +25,7 @@ from mblab.sources.live.base import Live
 from mblab.steps.chain import Chain
 from mblab.support.arguments import whole
 from mblab.timing.durations import Duration, duration_ns, format_s, seconds
+from mblab.timing.policies import RULES
 
 if TYPE_CHECKING:
     from mblab.checks.inspection import Inspection
@@ -182,7 +183,7 @@ def what_if(
     most = max_rows_per_batch
     if most == "same":
         last = batches.max_rows_per_batch.iloc[-1] if len(batches) else np.nan
-        most = None if np.isnan(last) or rule == "queue" else int(last)
+        most = None if np.isnan(last) or not RULES[rule].caps else int(last)
     return curve_of(
         arrivals.arrival_ns,
         check_intervals(interval if isinstance(interval, list | tuple | np.ndarray) else [interval]),

@@ -19,7 +19,7 @@ from mblab.errors import SettingTypeError
 from mblab.sources.base import Source
 from mblab.support.arguments import number, whole
 from mblab.timing.durations import MAX_NS, NS, Duration, duration_ns
-from mblab.timing.policies import Policy
+from mblab.timing.policies import RULES, Policy
 from mblab.tuning.arrays import Bools, Floats, Ints
 from mblab.tuning.arrival_times import arrival_times_of
 from mblab.tuning.cost import CostModel
@@ -194,7 +194,7 @@ def _combined(
     checked = [number(f, "load_factor") for f in factors]
     found = []
     for rule, most, f in itertools.product(map(check_policy, policies), caps, checked):
-        if several and rule == "queue" and most is not None and len(policies) > 1:
+        if several and not RULES[rule].caps and most is not None and len(policies) > 1:
             continue  # the grid fixes its rows, so no cap can hold; the other policies have it
         found.append((rule, check_cap(most, rule), f))
     return found, several
