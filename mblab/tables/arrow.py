@@ -107,7 +107,7 @@ def _with_room(table: pa.Table, rows: pd.DataFrame) -> pa.Table:
     import pyarrow as pa
 
     for at, (field, dtype) in enumerate(zip(table.schema, rows.dtypes, strict=True)):
-        if pd.api.types.is_object_dtype(dtype) and pa.types.is_decimal(field.type):
+        if pa.types.is_decimal(field.type) and isinstance(dtype, np.dtype):
             narrow = field.type.precision <= MOST_DIGITS
             wide = pa.decimal128(MOST_DIGITS, field.type.scale) if narrow else pa.decimal256(76, field.type.scale)
             table = table.set_column(at, field.with_type(wide), table.column(at).cast(wide))
