@@ -74,6 +74,7 @@ class Store {
   order(verb, arg = null) {
     const id = this.me + "-" + ++this.count;
     this.orders.set(id, { verb, at: Date.now(), heard: false });
+    if (verb === "target") this.state = { ...this.state, target: arg }; // Tune may be pressed before the kernel says so
     this.send({ k: "do", id, verb, arg });
     this.notify("orders");
     return id;
