@@ -204,7 +204,7 @@ def _found(result: DemoResult) -> str:
     shortest = result.sweep.shortest_s
     star = "" if math.isnan(shortest) else f"The work fits into intervals from T* = {format_s(shortest)} on. "
     return (
-        f"{star}The freshest of those compared, with the lowest p95, is {format_s(result.interval_s)}.\n"
+        f"{star}Of those that keep up, {format_s(result.interval_s)} has the lowest p95.\n"
         f"The exported script ran in a process of its own and delivered the same {result.delivered_rows:,} rows."
     )
 

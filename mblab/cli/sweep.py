@@ -69,7 +69,7 @@ def _text(found: dict[str, Any]) -> str:
     table = aligned([SWEEP_HEAD, *sweep_rows(found["sweep"])])
     best, star = found["freshest_interval_s"], found["shortest_interval_s"]
     said = [
-        "" if best is None else f"The freshest of these is {format_s(best)}, the one with the lowest p95.",
+        "" if best is None else f"Of those that keep up, {format_s(best)} has the lowest p95.",
         "" if star is None else f"The work fits into intervals from T* = {format_s(star)} on.",
     ]
     text = "\n".join(filter(None, said))
